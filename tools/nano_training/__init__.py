@@ -1,0 +1,1 @@
+"""Training of the embedded model; see ``tools/train_nano.py``."""

@@ -1,0 +1,238 @@
+"""The loss: what the tracker asks of the model in each frame, as one number.
+
+(a) The similarity map of one view's target embedding must peak on the object in the other view
+(arXiv 2305.03048, 3.1). (b) From the similarity maximum, the previous frame's box and its centre
+the decoder must give the mask, also as the weighted sum of its three masks (3.3). (c) Given its
+own box and logits it must do so again (3.2, cascaded refinement). Its predicted IoU must be true,
+since the tracker picks by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nano_training.views import Batch
+from vos.sam.nano import STRIDE_PX
+
+MASK_STRIDE_PX = 2
+"""Model pixels per pixel of the decoder's masks."""
+
+BOX_SHARE = 0.85
+"""Share of batches with a box; the others have a point alone."""
+
+PEAK_SHARE = 0.75
+"""Share of the first points that are the similarity maximum, the others a random object point."""
+
+
+class SimilarityHead(nn.Module):
+    """Scale and bias that turn a cosine similarity into a logit; used in training only."""
+
+    def __init__(self, scale: float = 10.0, bias: float = 0.5) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.bias = nn.Parameter(torch.tensor(bias))
+
+    def forward(self, similarity: Tensor) -> Tensor:
+        return self.scale * (similarity - self.bias)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompts:
+    """Prompts of B views with P points each, in model pixels; ``boxes_xyxy`` (B, 4) or None."""
+
+    points_xy: Tensor
+    boxes_xyxy: Tensor | None
+
+
+def compute_losses(
+    sam: nn.Module, head: SimilarityHead, batch: Batch, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Give the loss as ``total`` with its parts, and how well the batch was solved.
+
+    Args:
+        sam: The model.
+        head: Similarity logits.
+        batch: Views; partners share an object.
+        generator: Source of the prompts' randomness, on the CPU.
+    """
+    features = sam.image_encoder(batch.images).float()
+    size_px = batch.images.shape[-1]
+    similarity, occupied = _similarities(features, batch.masks)
+    parts, hit = _similarity_losses(head(similarity), similarity, occupied)
+    prompts = _draw_prompts(similarity, occupied, batch, generator)
+    truth = F.avg_pool2d(batch.masks[:, None].float(), MASK_STRIDE_PX)[:, 0] >= 0.5
+
+    logits, scores = decode(sam, features, prompts, None, size_px)
+    ious = _ious(logits > 0, truth[:, None])
+    weights = _draw_scale_weights(len(truth), generator).to(logits.device)
+    combined = (logits * weights[:, :, None, None]).sum(dim=1)
+    parts["mask1"] = _mask_loss(logits, truth)
+    parts["combined"] = _segmentation_loss(combined[:, None], truth).mean()
+    parts["iou1"] = F.mse_loss(scores, ious)
+
+    refined = prompts
+    if prompts.boxes_xyxy is not None:
+        boxes = _tight_boxes(combined.detach() > 0, prompts.boxes_xyxy)
+        refined = Prompts(prompts.points_xy, boxes)
+    logits2, scores2 = decode(sam, features, refined, combined.detach(), size_px)
+    ious2 = _ious(logits2 > 0, truth[:, None])
+    parts["mask2"] = _mask_loss(logits2, truth)
+    parts["iou2"] = F.mse_loss(scores2, ious2)
+
+    parts["total"] = torch.stack(list(parts.values())).sum()
+    parts["J1"] = _ious(combined[:, None] > 0, truth[:, None]).mean()
+    parts["J2"] = ious2.gather(1, scores2.argmax(dim=1, keepdim=True)).mean()
+    parts["hit"] = hit
+    return parts
+
+
+def decode(
+    sam: nn.Module, features: Tensor, prompts: Prompts, mask_logits: Tensor | None, size_px: int
+) -> tuple[Tensor, Tensor]:
+    """Run the decoder on B views, one set of prompts each.
+
+    Args:
+        sam: The model.
+        features: (B, C, h, w).
+        prompts: One set for each view; all points are positive.
+        mask_logits: (B, 4h, 4w) or None.
+        size_px: Side of the views, model pixels.
+
+    Returns:
+        (B, 3, 4h, 4w) mask logits and (B, 3) predicted IoU.
+    """
+    encoder, grid_hw = sam.prompt_encoder, tuple(features.shape[-2:])
+    encoder.input_image_size, encoder.image_embedding_size = (size_px, size_px), grid_hw
+    labels = torch.ones(prompts.points_xy.shape[:2], device=features.device)
+    masks = None if mask_logits is None else mask_logits[:, None]
+    sparse, dense = encoder(
+        points=(prompts.points_xy, labels), boxes=prompts.boxes_xyxy, masks=masks
+    )
+    # SAM's decoder takes one image with many prompts. It begins by adding the dense prompts to
+    # the image's features, so many images pass through it as dense prompts of an empty one.
+    logits, scores = sam.mask_decoder(
+        image_embeddings=torch.zeros_like(features[:1]),
+        image_pe=encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=features + dense,
+        multimask_output=True,
+    )
+    return logits.float(), scores.float()
+
+
+def _similarities(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare each view with its partner's target embedding.
+
+    Returns:
+        (B, h, w) cosine similarities and (B, h, w) bool, the cells of the object itself.
+    """
+    grid_hw = features.shape[-2:]
+    coverage = F.interpolate(masks[:, None].float(), grid_hw, mode="bilinear", align_corners=False)
+    # An object that slips between the sampling points still has its best covered cell.
+    pooled = F.adaptive_avg_pool2d(masks[:, None].float(), grid_hw)
+    best = pooled == pooled.amax(dim=(2, 3), keepdim=True)
+    is_missed = (coverage > 0).sum(dim=(2, 3), keepdim=True) == 0
+    occupied = ((coverage > 0) | (best & is_missed))[:, 0]
+    inside = occupied[:, None]
+    mean = (features * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3))
+    peak = features.masked_fill(~inside, -torch.inf).amax(dim=(2, 3))
+    targets = F.normalize((mean + peak) / 2, dim=1)
+    of_partner = targets.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    similarity = torch.einsum("bc,bchw->bhw", of_partner, F.normalize(features, dim=1))
+    return similarity, occupied
+
+
+def _similarity_losses(
+    logits: Tensor, similarity: Tensor, occupied: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    losses = F.binary_cross_entropy_with_logits(logits, occupied.float(), reduction="none")
+    losses, inside = losses.flatten(1), occupied.flatten(1)
+    on_object = (losses * inside).sum(1) / inside.sum(1)
+    outside = losses.masked_fill(inside, 0)
+    off_object = outside.sum(1) / (~inside).sum(1).clamp(min=1)
+    # Distractors are few cells; they decide where the maximum lies.
+    hardest = outside.topk(max(1, outside.shape[1] // 25), dim=1).values.mean(1)
+    balanced = (0.5 * on_object + 0.3 * off_object + 0.2 * hardest).mean()
+    shares = (20.0 * similarity.flatten(1)).log_softmax(dim=1)
+    on_peak = shares.masked_fill(~inside, -torch.inf).logsumexp(dim=1)
+    peaks = similarity.flatten(1).argmax(dim=1, keepdim=True)
+    hit = inside.gather(1, peaks).float().mean()
+    return {"similarity": balanced, "peak": -0.15 * on_peak.mean()}, hit
+
+
+def _draw_prompts(
+    similarity: Tensor, occupied: Tensor, batch: Batch, generator: torch.Generator
+) -> Prompts:
+    num_views, width = len(similarity), similarity.shape[-1]
+    device = similarity.device
+    has_box = _uniform(1, generator).item() < BOX_SHARE
+    peaks = similarity.detach().flatten(1).argmax(dim=1)
+    weights = occupied.flatten(1).float().cpu()
+    random_cells = torch.multinomial(weights, 1, generator=generator)[:, 0].to(device)
+    is_hit = occupied.flatten(1).gather(1, peaks[:, None])[:, 0]
+    uses_peak = _uniform(num_views, generator).to(device) < PEAK_SHARE
+    if not has_box:
+        # Nothing but the point tells which object is meant, so it must lie on it.
+        uses_peak &= is_hit
+    cells = torch.where(uses_peak, peaks, random_cells)
+    centres = torch.stack([cells % width, cells // width], dim=1) + 0.5
+    jitter = _uniform((num_views, 2), generator).to(device) - 0.5
+    points = (centres + 0.8 * jitter) * STRIDE_PX - 0.5
+    if not has_box:
+        return Prompts(points[:, None], None)
+    boxes = batch.boxes_xyxy
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return Prompts(torch.stack([points, middles], dim=1), boxes)
+
+
+def _uniform(size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(size, generator=generator)
+
+
+def _draw_scale_weights(num_views: int, generator: torch.Generator) -> Tensor:
+    """Draw (B, 3) weights from where the scale fit usually ends: 1/3 each or less of the first."""
+    first = 0.45 * _uniform(num_views, generator)
+    split = 0.4 + 0.2 * _uniform(num_views, generator)
+    rest = 1 - first
+    return torch.stack([first, rest * split, rest * (1 - split)], dim=1)
+
+
+def _mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """SAM's loss of the best of three masks, and a little of all three."""
+    losses = _segmentation_loss(logits, truth)
+    return losses.amin(dim=1).mean() + 0.15 * losses.mean()
+
+
+def _segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Give 20 x focal + dice of (B, M, h, w) logits against (B, h, w) masks, as (B, M)."""
+    wanted = truth[:, None].float().expand_as(logits)
+    cross = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    chances = logits.sigmoid()
+    right = chances * wanted + (1 - chances) * (1 - wanted)
+    focal = ((0.75 - 0.5 * wanted) * (1 - right).square() * cross).mean(dim=(2, 3))
+    overlap = (chances * wanted).sum(dim=(2, 3))
+    dice = 1 - (2 * overlap + 1) / (chances.sum(dim=(2, 3)) + wanted.sum(dim=(2, 3)) + 1)
+    return 20 * focal + dice
+
+
+def _ious(masks: Tensor, truth: Tensor) -> Tensor:
+    overlap = (masks & truth).sum(dim=(2, 3)).float()
+    return overlap / (masks | truth).sum(dim=(2, 3)).clamp(min=1)
+
+
+def _tight_boxes(masks: Tensor, fallback: Tensor) -> Tensor:
+    """Give (B, 4) boxes in model pixels around (B, h, w) masks; the fallback's where empty."""
+    columns, rows = masks.any(dim=1), masks.any(dim=2)
+    edges = []
+    for line in (columns, rows):
+        first = line.float().argmax(dim=1)
+        last = line.shape[1] - 1 - line.flip(1).float().argmax(dim=1)
+        edges.append((first, last))
+    (x0, x1), (y0, y1) = edges
+    cells = torch.stack([x0, y0, x1, y1], dim=1).float()
+    boxes = (cells + 0.5) * MASK_STRIDE_PX - 0.5
+    return torch.where(columns.any(dim=1)[:, None], boxes, fallback)

@@ -1,0 +1,118 @@
+"""Image and label-map pairs on disk: tar shards or folders of ``<group>/<name>.jpg`` + ``.png``.
+
+A label map is 8-bit: 0 is background and every other value one object. Files stay compressed in
+memory and are decoded when drawn, so that a whole training set fits.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vos.errors import InputError
+
+VIDEO_GROUPS = frozenset({"davis16"})
+"""Groups whose names are ``<sequence>_<frame number>``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A compressed image and its compressed label map."""
+
+    group: str
+    name: str
+    image_file: bytes
+    labels_file: bytes
+
+    def decode(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Give the (H, W, 3) RGB image and the (H, W) label map.
+
+        Raises:
+            InputError: A file is no image, or the two differ in size.
+        """
+        bgr = cv2.imdecode(np.frombuffer(self.image_file, np.uint8), cv2.IMREAD_COLOR)
+        labels = cv2.imdecode(np.frombuffer(self.labels_file, np.uint8), cv2.IMREAD_UNCHANGED)
+        if bgr is None or labels is None or labels.ndim != 2 or labels.shape != bgr.shape[:2]:
+            raise InputError(f"{self.group}/{self.name} is not an image with a label map of its size")
+        return np.ascontiguousarray(bgr[..., ::-1]), labels.astype(np.uint8, copy=False)
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """All pairs, by group, with the videos' frames in order."""
+
+    pairs: tuple[Pair, ...]
+
+    @cached_property
+    def by_group(self) -> dict[str, list[Pair]]:
+        groups: dict[str, list[Pair]] = defaultdict(list)
+        for pair in self.pairs:
+            groups[pair.group].append(pair)
+        return dict(groups)
+
+    @cached_property
+    def _sequences(self) -> dict[tuple[str, str], dict[int, Pair]]:
+        sequences: dict[tuple[str, str], dict[int, Pair]] = defaultdict(dict)
+        for pair in self.pairs:
+            match = re.fullmatch(r"(.+)_(\d+)", pair.name)
+            if pair.group in VIDEO_GROUPS and match:
+                sequences[pair.group, match[1]][int(match[2])] = pair
+        return sequences
+
+    def frames_near(self, pair: Pair, max_distance: int) -> list[Pair]:
+        """Give the other frames of the pair's video within a distance, the nearest first."""
+        match = re.fullmatch(r"(.+)_(\d+)", pair.name)
+        if pair.group not in VIDEO_GROUPS or not match:
+            return []
+        index = int(match[2])
+        frames = self._sequences[pair.group, match[1]]
+        near = [other for other in frames if 0 < abs(other - index) <= max_distance]
+        return [frames[other] for other in sorted(near, key=lambda other: abs(other - index))]
+
+
+def read_pairs(sources: Iterable[Path]) -> PairSet:
+    """Read every pair of some tars and folders.
+
+    Raises:
+        InputError: A source is neither, is damaged, or holds no pair.
+    """
+    pairs: list[Pair] = []
+    for source in sources:
+        if source.is_dir():
+            files = dict(_read_folder(source))
+        elif source.is_file() and tarfile.is_tarfile(source):
+            files = dict(_read_tar(source))
+        else:
+            raise InputError(f"{source} is neither a tar file nor a folder")
+        found = [
+            Pair(path.parent.name, path.stem, data, files[path.with_suffix(".png")])
+            for path, data in sorted(files.items())
+            if path.suffix == ".jpg" and path.with_suffix(".png") in files
+        ]
+        if not found:
+            raise InputError(f"{source} holds no <name>.jpg with a <name>.png beside it")
+        pairs += found
+    return PairSet(tuple(pairs))
+
+
+def _read_folder(folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    for path in folder.rglob("*"):
+        if path.suffix in (".jpg", ".png") and path.is_file():
+            yield PurePosixPath(path.relative_to(folder).as_posix()), path.read_bytes()
+
+
+def _read_tar(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    with tarfile.open(path) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield PurePosixPath(member.name), content.read()

@@ -1,0 +1,300 @@
+"""The training loop: schedule, averaged weights, checkpoints that survive being killed, log."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from nano_training.objective import SimilarityHead, compute_losses
+from nano_training.plots import draw_log
+from nano_training.views import Batch, BatchStream, Recipe
+from vos.sam.nano import build_nano
+
+LOG = logging.getLogger("nano_training")
+
+CHECKPOINT_NAME = "last.pt"
+LOG_NAME = "log.csv"
+LOG_EVERY_STEPS = 25
+WARM_UP_STEPS = 100
+WEIGHT_DECAY = 0.02
+MAX_GRADIENT_NORM = 1.0
+AVERAGE_DECAY = 0.998
+FINAL_RATE_SHARE = 0.02
+
+LEARNING_RATES = {
+    "image_encoder.neck": 5e-4,
+    "image_encoder.trunk": 1.5e-4,
+    "prompt_encoder": 1e-4,
+    "mask_decoder": 1.5e-4,
+}
+FROZEN = (
+    # The first trunk stages see the largest maps and change least.
+    "image_encoder.trunk.stem",
+    "image_encoder.trunk.stages.0.",
+    "image_encoder.trunk.stages.1.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long to train and where to keep it.
+
+    Attributes:
+        out: Folder of checkpoint, log and weights.
+        init: Weights to start from.
+        device: Device to train on.
+        num_steps: Steps in all, or None to go by ``minutes``.
+        minutes: Minutes in all, counted over resumed runs too.
+        save_every_minutes: Minutes between checkpoints; each also leaves the averaged weights.
+        num_workers: Loader processes, 0 or 1.
+    """
+
+    out: Path
+    init: Path
+    device: torch.device
+    num_steps: int | None = None
+    minutes: float = 60.0
+    save_every_minutes: float = 8.0
+    num_workers: int = 1
+
+
+@dataclass
+class State:
+    """All that changes while training; a checkpoint holds exactly this."""
+
+    sam: nn.Module
+    head: SimilarityHead
+    average: dict[str, Tensor]
+    optimizer: AdamW
+    step: int = 0
+    num_pairs: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, init: Path, device: torch.device) -> State:
+        """Begin from packed weights."""
+        sam = build_nano().to(device=device, memory_format=torch.channels_last)
+        weights, metadata = load_weights(init)
+        sam.load_state_dict(weights)
+        head = SimilarityHead(
+            float(metadata.get("similarity_scale", 10)), float(metadata.get("similarity_bias", 0.5))
+        ).to(device)
+        for name, parameter in sam.named_parameters():
+            parameter.requires_grad_(not name.startswith(FROZEN))
+        optimizer = AdamW(_parameter_groups(sam, head), weight_decay=WEIGHT_DECAY)
+        average = {name: value.detach().clone() for name, value in _trained(sam).items()}
+        return cls(sam, head, average, optimizer)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a crash leaves the previous one whole."""
+        content = {
+            "sam": self.sam.state_dict(),
+            "head": self.head.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "num_pairs": self.num_pairs,
+            "seconds": self.seconds,
+        }
+        _write_whole(path, lambda partial: torch.save(content, partial))
+
+    def load(self, path: Path) -> None:
+        """Take up a checkpoint."""
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        self.sam.load_state_dict(content["sam"])
+        self.head.load_state_dict(content["head"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for name, value in content["average"].items():
+            self.average[name].copy_(value)
+        self.step, self.num_pairs = content["step"], content["num_pairs"]
+        self.seconds = content["seconds"]
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """Give the whole state dict with averaged weights."""
+        return {**self.sam.state_dict(), **self.average}
+
+
+def train(plan: Plan, recipe: Recipe) -> State:
+    """Train until the plan's end, from ``plan.out``'s checkpoint where there is one."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    state = State.start(plan.init, plan.device)
+    checkpoint = plan.out / CHECKPOINT_NAME
+    if checkpoint.exists():
+        state.load(checkpoint)
+        LOG.info("resumed at step %d, %.1f minutes", state.step, state.seconds / 60)
+    log = _Log(plan.out / LOG_NAME, state.step)
+    loader = torch.utils.data.DataLoader(
+        BatchStream(recipe, state.step),
+        batch_size=None,
+        num_workers=plan.num_workers,
+        prefetch_factor=4 if plan.num_workers else None,
+    )
+    last_save_seconds = state.seconds
+    batches = iter(loader)
+    while (progress := _progress(plan, state)) < 1:
+        began = time.monotonic()
+        losses = _step(state, next(batches), progress, recipe.seed, plan.device)
+        state.seconds += time.monotonic() - began
+        log.add(losses)
+        if state.step % LOG_EVERY_STEPS == 0:
+            log.write(state)
+        if state.seconds - last_save_seconds >= 60 * plan.save_every_minutes:
+            _save(plan, state)
+            last_save_seconds = state.seconds
+    log.write(state)
+    _save(plan, state)
+    return state
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read safetensors as float32, with their metadata."""
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        return weights, file.metadata() or {}
+
+
+def save_weights(
+    path: Path, weights: dict[str, Tensor], head: SimilarityHead, dtype: torch.dtype
+) -> None:
+    """Write safetensors whose metadata hold the similarity head."""
+    tensors = {name: value.to("cpu", dtype).contiguous() for name, value in weights.items()}
+    metadata = {
+        "format": "pt",
+        "similarity_scale": repr(head.scale.item()),
+        "similarity_bias": repr(head.bias.item()),
+    }
+    _write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+
+
+def _step(
+    state: State, batch: Batch, progress: float, seed: int, device: torch.device
+) -> dict[str, float]:
+    # What a step draws depends on the seed and its number alone, so a resumed run repeats it.
+    generator = torch.Generator().manual_seed(hash((seed, state.step)) % 2**63)
+    _set_rates(state, progress)
+    batch = Batch(
+        batch.images.to(device, memory_format=torch.channels_last),
+        batch.masks.to(device),
+        batch.boxes_xyxy.to(device),
+    )
+    with torch.autocast(device.type, torch.bfloat16):
+        losses = compute_losses(state.sam, state.head, batch, generator)
+    state.optimizer.zero_grad(set_to_none=True)
+    losses["total"].backward()
+    trained = [p for group in state.optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
+    if torch.isfinite(norm):
+        state.optimizer.step()
+    else:
+        LOG.warning("step %d has a gradient that is not finite; left out", state.step)
+    state.step += 1
+    state.num_pairs += len(batch.images) // 2
+    decay = min(AVERAGE_DECAY, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        current = _trained(state.sam)
+        names = list(state.average)
+        torch._foreach_lerp_(
+            [state.average[name] for name in names], [current[name] for name in names], 1 - decay
+        )
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def _parameter_groups(sam: nn.Module, head: SimilarityHead) -> list[dict[str, Any]]:
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in sam.named_parameters():
+        if parameter.requires_grad:
+            rate = next(rate for part, rate in LEARNING_RATES.items() if name.startswith(part))
+            groups[rate, parameter.ndim > 1].append(parameter)
+    groups[1e-3, False] += head.parameters()
+    return [
+        # Norms and biases do not decay.
+        {"params": params, "peak_rate": rate, **({} if decays else {"weight_decay": 0.0})}
+        for (rate, decays), params in groups.items()
+    ]
+
+
+def _set_rates(state: State, progress: float) -> None:
+    warm_up = min(1.0, (state.step + 1) / WARM_UP_STEPS)
+    cosine = 0.5 + 0.5 * math.cos(math.pi * progress)
+    share = warm_up * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine)
+    for group in state.optimizer.param_groups:
+        group["lr"] = share * group["peak_rate"]
+
+
+def _progress(plan: Plan, state: State) -> float:
+    if plan.num_steps is not None:
+        return state.step / plan.num_steps
+    return state.seconds / (60 * plan.minutes)
+
+
+def _trained(sam: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in sam.named_parameters() if p.requires_grad}
+
+
+def _save(plan: Plan, state: State) -> None:
+    weights = plan.out / f"step_{state.step:06d}.safetensors"
+    save_weights(weights, state.averaged_weights(), state.head, torch.float16)
+    state.save(plan.out / CHECKPOINT_NAME)
+    draw_log(plan.out / LOG_NAME, plan.out / "log.png")
+    LOG.info("%s after %.1f minutes, %d pairs", weights, state.seconds / 60, state.num_pairs)
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    os.replace(partial, path)
+
+
+class _Log:
+    """Means over the last steps, one row of the CSV each; rows after a resumed step are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        self._sums: dict[str, float] = defaultdict(float)
+        self._num_steps = 0
+        if path.exists():
+            with path.open(newline="") as file:
+                header, *rows = list(csv.reader(file)) or [[]]
+            kept = [row for row in rows if int(row[0]) <= step]
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerows([header, *kept])
+
+    def add(self, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            self._sums[name] += value
+        self._num_steps += 1
+
+    def write(self, state: State) -> None:
+        if not self._num_steps:
+            return
+        means = {name: total / self._num_steps for name, total in self._sums.items()}
+        row = {
+            "step": state.step,
+            "minutes": round(state.seconds / 60, 2),
+            "pairs": state.num_pairs,
+            **{name: round(mean, 5) for name, mean in means.items()},
+        }
+        is_new = not self._path.exists()
+        with self._path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        LOG.info("%s", "  ".join(f"{name} {value:g}" for name, value in row.items()))
+        self._sums.clear()
+        self._num_steps = 0

@@ -1,0 +1,96 @@
+"""Train the embedded model, on images with label maps or on generated shapes alone.
+
+    python tools/train_nano.py --minutes 2 --out /tmp/nano
+    python tools/train_nano.py --data shard_0.tar --data folder --minutes 70 --out runs/a
+    python tools/train_nano.py --out runs/a --pack vos/sam/nano.safetensors
+
+Data are tar files or folders of ``<group>/<name>.jpg`` with a label map ``<group>/<name>.png``
+beside it. A run that was killed goes on from its last checkpoint when it is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+import torch
+
+from nano_training.pairs import read_pairs
+from nano_training.trainer import CHECKPOINT_NAME, Plan, State, save_weights, train
+from nano_training.views import Recipe
+from vos.errors import VosError
+
+PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.safetensors"
+
+
+@click.command()
+@click.option("--data", type=Path, multiple=True, help="Tar or folder of pairs; repeatable.")
+@click.option("--out", type=Path, required=True, help="Folder of the run; resumed if it has begun.")
+@click.option("--init", type=Path, default=PACKAGED_WEIGHTS, help="Weights to start from.")
+@click.option("--minutes", type=click.FloatRange(min=0), default=60.0, show_default=True)
+@click.option("--steps", type=click.IntRange(min=0), help="Train so many steps, not --minutes.")
+@click.option("--save-every", type=float, default=8.0, show_default=True, help="Minutes.")
+@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pairs.")
+@click.option(
+    "--view-size",
+    "view_sizes",
+    type=int,
+    multiple=True,
+    default=(256, 384, 512),
+    show_default=True,
+    help="Side of the views in pixels, a multiple of 32; of several, each batch takes one. "
+    "--batch counts for the first.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--workers", type=click.IntRange(0, 1), default=1, show_default=True)
+@click.option("--pack", type=Path, help="Only write OUT's averaged weights, as fp16, to this file.")
+def main(
+    data: tuple[Path, ...],
+    out: Path,
+    init: Path,
+    minutes: float,
+    steps: int | None,
+    save_every: float,
+    batch: int,
+    view_sizes: tuple[int, ...],
+    seed: int,
+    threads: int,
+    workers: int,
+    pack: Path | None,
+) -> None:
+    """Train the embedded model on DATA, or on generated shapes where none is given."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if any(size <= 0 or size % 32 for size in view_sizes):
+        raise click.BadParameter("must be multiples of 32", param_hint="--view-size")
+    try:
+        if pack is not None:
+            state = State.start(init, torch.device("cpu"))
+            state.load(out / CHECKPOINT_NAME)
+            save_weights(pack, state.averaged_weights(), state.head, torch.float16)
+            return
+        recipe = Recipe(
+            pairs=read_pairs(data) if data else None,
+            seed=seed,
+            num_pairs=batch,
+            view_sizes_px=view_sizes,
+        )
+        plan = Plan(
+            out=out,
+            init=init,
+            device=device,
+            num_steps=steps,
+            minutes=minutes,
+            save_every_minutes=save_every,
+            num_workers=workers,
+        )
+        train(plan, recipe)
+    except (VosError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Video object segmentation for people who have a video and one mask.
+
+The data flow, one package per stage::
+
+    source   path or stream      -> Frame          decode
+    sam      Frame               -> Encoded        image features, in batches
+    track    Encoded             -> FrameMasks     find every object, hand on the priors
+    sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
+    score    label maps          -> Evaluation     DAVIS J&F
+
+``pipeline`` wires them, ``cli`` is the command line. Each stage is a plain function or generator
+over the frozen records of ``records``. Names below load what they need on first use, so that
+importing vos costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vos.config import AbsenceConfig as AbsenceConfig
+    from vos.config import FitConfig as FitConfig
+    from vos.config import RunConfig as RunConfig
+    from vos.errors import VosError as VosError
+    from vos.masks import read_mask as read_mask
+    from vos.pipeline import segment_video as segment_video
+    from vos.records import Frame as Frame
+    from vos.records import FrameMasks as FrameMasks
+    from vos.sam.load import load_sam as load_sam
+    from vos.sam.model import SamModel as SamModel
+    from vos.score import evaluate as evaluate
+    from vos.score import evaluate_images as evaluate_images
+    from vos.source import frames_from_arrays as frames_from_arrays
+    from vos.source import open_source as open_source
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AbsenceConfig": "vos.config",
+    "FitConfig": "vos.config",
+    "Frame": "vos.records",
+    "FrameMasks": "vos.records",
+    "RunConfig": "vos.config",
+    "SamModel": "vos.sam.model",
+    "VosError": "vos.errors",
+    "evaluate": "vos.score",
+    "evaluate_images": "vos.score",
+    "frames_from_arrays": "vos.source",
+    "load_sam": "vos.sam.load",
+    "open_source": "vos.source",
+    "read_mask": "vos.masks",
+    "segment_video": "vos.pipeline",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home on first use (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'vos' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

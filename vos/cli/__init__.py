@@ -1,0 +1,90 @@
+"""The command line: the only part of vos that prints and exits.
+
+Commands are imported when they are called, and they import torch, av and the like themselves, so
+that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from vos.errors import VosError
+
+_INTERRUPTED = 130
+
+_COMMANDS = {
+    "run": ("vos.cli.run:run_command", "Segment the objects of one mask in a whole video."),
+    "eval": ("vos.cli.evaluate:eval_command", "Score masks against annotations: DAVIS J&F."),
+    "davis": ("vos.cli.davis:davis_command", "Run and score a whole data set in DAVIS layout."),
+    "synth": ("vos.cli.synth:synth_command", "Write a synthetic clip with exact masks."),
+    "models": ("vos.cli.models:models_command", "List the models: size, licence, cached or not."),
+}
+
+
+class _LateGroup(click.Group):
+    """A group that knows its commands' names and first lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _load(cmd_name) if cmd_name in _COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+
+@click.group(cls=_LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vos-persam", prog_name="vos")
+def _group() -> None:
+    """Video object segmentation from one mask."""
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run ``vos``."""
+    _run(_group, args, "vos")
+
+
+def run_main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run ``vos-run``, the same as ``vos run``."""
+    _run(_load("run"), args, "vos-run")
+
+
+def eval_main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run ``vos-eval``, the same as ``vos eval``."""
+    _run(_load("eval"), args, "vos-eval")
+
+
+def _load(name: str) -> click.Command:
+    module, _, attribute = _COMMANDS[name][0].partition(":")
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    return command
+
+
+def _run(command: click.Command, args: Sequence[str] | None, prog_name: str) -> NoReturn:
+    """Run a command to its exit code: 0 done, 1 bad input, 2 a wrong option, 130 interrupted."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("vos")
+    logger.addHandler(handler)
+    try:
+        command.main(args, prog_name=prog_name, standalone_mode=False)
+    except VosError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(_INTERRUPTED)
+    finally:
+        logger.removeHandler(handler)
+    sys.exit(0)

@@ -1,0 +1,25 @@
+"""``vos models``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("models")
+def models_command() -> None:
+    """List the models: size, licence, cached or not."""
+    from vos.sam.download import cached_file
+    from vos.sam.registry import MODELS
+
+    rows = [("name", "download", "licence", "state", "about")]
+    for spec in MODELS.values():
+        if spec.url is None:
+            size, state = "none", "embedded"
+        else:
+            size = "unknown" if spec.num_bytes is None else f"{spec.num_bytes / 1e6:.0f} MB"
+            state = "cached" if cached_file(spec) else "not cached"
+        rows.append((spec.name, size, spec.licence, state, spec.description))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,137 @@
+"""What the commands that run a model have in common: options, progress, the closing line."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vos.config import PRIOR_POLICIES, AbsenceConfig, FitConfig, PriorPolicy, RunConfig
+
+if TYPE_CHECKING:
+    from vos.outputs import Outputs, Pair
+
+_SECONDS = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d+)?)s?")
+_SECONDS_BETWEEN_LINES = 30.0
+
+_INFERENCE_OPTIONS = (
+    click.option(
+        "--model",
+        default="nano",
+        show_default=True,
+        metavar="NAME",
+        help="nano (embedded), mobile_sam, vit_b, vit_l or vit_h; see vos models.",
+    ),
+    click.option(
+        "--checkpoint",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Weights of that model, instead of the registered ones.",
+    ),
+    click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+    ),
+    click.option(
+        "--dtype",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        help="Arithmetic of the image encoder.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Frames encoded together.  [default: 1 on a CPU, 8 on a GPU]",
+    ),
+    click.option(
+        "--prior",
+        default="box",
+        show_default=True,
+        type=click.Choice(list(PRIOR_POLICIES)),
+        help="What carries over from the previous frame.",
+    ),
+    click.option(
+        "--fit-steps",
+        type=click.IntRange(0),
+        default=FitConfig().num_steps,
+        show_default=True,
+        metavar="N",
+        help="Steps of the scale fit.",
+    ),
+    click.option(
+        "--published",
+        is_flag=True,
+        help="The published method to the letter: nothing but an empty mask counts as absence.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, only the closing line."),
+)
+
+
+class Moment(click.ParamType):
+    """A frame's number (``250``) or a time (``2.5s``, ``1:30``, ``1:02:03.5``)."""
+
+    name = "frame|time"
+
+    def convert(
+        self, value: str | int | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        if not isinstance(value, str):
+            return value
+        if value.isdecimal():
+            return int(value)
+        match = _SECONDS.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is neither a frame number nor a time as 2.5s or 1:30", param, ctx)
+        return int(match["h"] or 0) * 3600 + int(match["m"] or 0) * 60 + float(match["s"])
+
+
+def inference_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of model and method to a command, to be read by :func:`run_config`."""
+    for option in reversed(_INFERENCE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_config(
+    prior: PriorPolicy, fit_steps: int, published: bool, batch_size: int | None
+) -> RunConfig:
+    """Turn the options into settings."""
+    return RunConfig(
+        prior=prior,
+        fit=FitConfig(num_steps=fit_steps),
+        absence=None if published else AbsenceConfig(),
+        batch_size=batch_size,
+    )
+
+
+def print_progress(
+    pairs: Iterable[Pair], num_frames: int | None, outputs: Outputs, *, quiet: bool
+) -> None:
+    """Pull all frames through the sinks; a bar on a terminal, a line now and then elsewhere."""
+    from tqdm import tqdm
+
+    started = last_line = time.monotonic()
+    is_terminal = sys.stderr.isatty()
+    num_done = 0
+    with tqdm(
+        pairs, total=num_frames, unit="frame", disable=quiet or not is_terminal, leave=False
+    ) as bar:
+        for _ in bar:
+            num_done += 1
+            now = time.monotonic()
+            if not quiet and not is_terminal and now - last_line > _SECONDS_BETWEEN_LINES:
+                last_line = now
+                of = f" of about {num_frames}" if num_frames else ""
+                click.echo(f"{num_done}{of} frames, {num_done / (now - started):.2f} per second")
+    seconds = time.monotonic() - started
+    overlay = "" if outputs.overlay_alpha is None else f", {outputs.overlay_path}"
+    click.echo(
+        f"{num_done} frames in {seconds:.1f} s ({num_done / seconds:.2f} per second): "
+        f"{outputs.masks_folder}, {outputs.summary_path}{overlay}"
+    )

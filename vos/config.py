@@ -1,0 +1,108 @@
+"""Settings, as frozen dataclasses that check themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from vos.errors import InputError
+
+PriorPolicy = Literal["none", "box"]
+"""How a frame's prompts use the previous prediction: not at all, or as a box and its centre."""
+
+PRIOR_POLICIES: Final[tuple[str, ...]] = get_args(PriorPolicy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """Schedule of the two-parameter scale fit (arXiv 2305.03048, 3.3).
+
+    Attributes:
+        num_steps: AdamW steps on a cosine schedule.
+        learning_rate: Step size at the start of the schedule.
+    """
+
+    num_steps: int = 800
+    learning_rate: float = 4e-4
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: fewer than 0 steps or a learning rate that is not positive.
+        """
+        if self.num_steps < 0:
+            raise InputError(f"num_steps must be 0 or more, got {self.num_steps}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsenceConfig:
+    """When an object counts as lost, and when as found again.
+
+    Evidence is compared with what the object itself gave on its reference frame, so that one
+    setting serves models whose similarities and predicted IoUs live on different scales.
+
+    Attributes:
+        min_similarity_ratio: A lost object is taken up again only where the similarity peak
+            reaches this share of the reference's.
+        min_iou_ratio: and where SAM's predicted IoU reaches this share of the reference's.
+    """
+
+    min_similarity_ratio: float = 0.8
+    min_iou_ratio: float = 0.8
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: a share outside [0, 1].
+        """
+        for name in ("min_similarity_ratio", "min_iou_ratio"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} must be within [0, 1], got {share}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How a video is segmented.
+
+    Attributes:
+        prior: What carries over from the previous frame.
+        box_margin_px: Frame pixels by which a mask's box grows before it becomes a prompt.
+        fit: Schedule of the scale fit.
+        absence: Tests for loss and return; None keeps only the published behaviour, in which
+            nothing but an empty mask makes an object lost.
+        batch_size: Frames encoded together; None lets the device decide. No mask depends on it.
+        num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's own.
+    """
+
+    prior: PriorPolicy = "box"
+    box_margin_px: int = 10
+    fit: FitConfig = field(default_factory=FitConfig)
+    absence: AbsenceConfig | None = field(default_factory=AbsenceConfig)
+    batch_size: int | None = None
+    num_read_ahead: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: an unknown prior, a negative number of pixels or frames, or a batch size
+                below 1.
+        """
+        if self.prior not in PRIOR_POLICIES:
+            raise InputError(f"prior must be one of {', '.join(PRIOR_POLICIES)}, got {self.prior}")
+        if self.box_margin_px < 0:
+            raise InputError(f"box_margin_px must be 0 or more, got {self.box_margin_px}")
+        if self.num_read_ahead < 0:
+            raise InputError(f"num_read_ahead must be 0 or more, got {self.num_read_ahead}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"batch_size must be 1 or more, got {self.batch_size}")
+
+    @classmethod
+    def published(cls) -> RunConfig:
+        """Give the method exactly as published: box prior, only an empty mask means absence."""
+        return cls(prior="box", absence=None)

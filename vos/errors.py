@@ -1,0 +1,50 @@
+"""The errors of vos: one small tree, each also a standard exception.
+
+Every message says what was wrong, what was got and what is legal. The command line prints the
+message and exits with code 1; library callers catch :class:`VosError` or the standard exception
+they would expect from Python itself.
+"""
+
+
+class VosError(Exception):
+    """Anything vos raises on purpose."""
+
+
+class InputError(VosError, ValueError):
+    """A value is illegal: a setting, an array's shape or dtype, a box outside the frame."""
+
+
+class SourceError(VosError, OSError):
+    """A video, stream or folder of images cannot be opened or holds no frame."""
+
+
+class DamagedSourceError(SourceError):
+    """A source broke off after some good frames; those were delivered before this was raised."""
+
+
+class MaskError(VosError, ValueError):
+    """A reference mask cannot be read, is empty, or does not fit its frame."""
+
+
+class OutputError(VosError, OSError):
+    """Results cannot be written, or would overwrite something that is not ours."""
+
+
+class UnknownModelError(VosError, LookupError):
+    """No model of this name is registered."""
+
+
+class CheckpointError(VosError, ValueError):
+    """A weights file is broken, of another architecture, or not plain weights."""
+
+
+class DownloadError(VosError, ConnectionError):
+    """Weights could not be fetched: no network, an HTTP error, a wrong length or hash."""
+
+
+class DeviceError(VosError, RuntimeError):
+    """The asked-for device is absent or cannot run what was asked of it."""
+
+
+class ScoreError(VosError, ValueError):
+    """Results cannot be scored: frames are missing, broken, or of another size."""

@@ -1,0 +1,18 @@
+"""Masks: reading what people have, writing what DAVIS reads, and boxes around them."""
+
+from vos.masks.boxes import grow_box_xyxy, mask_box_xyxy
+from vos.masks.png import DAVIS_PALETTE, encode_label_png, read_label_png, write_label_png
+from vos.masks.reference import mask_from_array, match_frame, object_ids, read_mask
+
+__all__ = [
+    "DAVIS_PALETTE",
+    "encode_label_png",
+    "grow_box_xyxy",
+    "mask_box_xyxy",
+    "mask_from_array",
+    "match_frame",
+    "object_ids",
+    "read_label_png",
+    "read_mask",
+    "write_label_png",
+]

@@ -1,0 +1,175 @@
+"""Reference masks: from the files and arrays people have to a label map."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from vos.errors import MaskError
+from vos.masks.pixels import labels_from_colours, labels_from_grey, labels_from_ids
+from vos.masks.png import BROKEN_IMAGE, grey_spread
+from vos.records import Labels
+
+_log = logging.getLogger("vos")
+
+_FORMATS: Final = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
+_LOSSY_FORMATS: Final = ("JPEG", "MPO")
+
+
+def read_mask(path: str | os.PathLike[str]) -> Labels:
+    """Read a reference mask.
+
+    Read are PNG, JPEG, WebP, BMP, TIFF and GIF (its first picture), and ``.npy`` with a bool or
+    integer (H, W) array. They may hold:
+
+    - object ids, as palette indices or grey values: 0 is background, 255 is DAVIS' void and
+      becomes background;
+    - one object: bool, 0 and 1, or 0 and 255 (65535 at 16 bits);
+    - one colour per object on black or transparent ground. A colour of DAVIS' palette gives its
+      index there; the other colours take the lowest free ids in ascending order of (R, G, B).
+      A palette picture is read by its colours when black is used, but not as index 0.
+
+    Softened edges go to the nearest object or to the background (grey: above half is object),
+    transparency below half is background; both are logged as warnings.
+
+    Args:
+        path: The mask's file.
+
+    Returns:
+        (H, W) uint8 with ids 0 to 254 and at least one object.
+
+    Raises:
+        MaskError: the file is missing, broken, of another format or pixel type, holds no object,
+            more than 254 of them, or a picture that is no mask.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            return mask_from_array(np.load(path, mmap_mode="r", allow_pickle=False))
+        with Image.open(path, formats=_FORMATS) as image:
+            labels = _labels_from_image(image)
+    except FileNotFoundError as error:
+        raise MaskError(f"there is no mask {path}") from error
+    except MaskError as error:
+        raise MaskError(f"mask {path}: {error}") from error
+    except BROKEN_IMAGE as error:
+        raise MaskError(f"cannot read the mask {path}: {error}") from error
+    return labels
+
+
+def mask_from_array(array: NDArray[np.generic]) -> Labels:
+    """Check a reference mask and bring it to one layout.
+
+    Args:
+        array: (H, W) bool or integer: object ids 0 to 254, where 255 is void; 0 and 255 alone
+            are one object.
+
+    Returns:
+        (H, W) uint8 with ids 0 to 254 and at least one object; a copy.
+
+    Raises:
+        MaskError: another layout or dtype, an id out of range, or no object.
+    """
+    if not isinstance(array, np.ndarray):
+        raise MaskError(f"a mask must be a numpy array, got {type(array).__name__}")
+    if array.ndim != 2 or array.size == 0:
+        raise MaskError(f"a mask must be a non-empty (H, W) array, got shape {array.shape}")
+    if array.dtype != np.bool_ and not np.issubdtype(array.dtype, np.integer):
+        raise MaskError(f"a mask must be of bool or integers, got {array.dtype}")
+    return labels_from_ids(array)
+
+
+def match_frame(labels: Labels, frame_hw: tuple[int, int], *, resize: bool = False) -> Labels:
+    """Make sure a mask has its frame's size.
+
+    Args:
+        labels: (h, w) uint8 label map.
+        frame_hw: Height and width of the frame.
+        resize: Scale a mask of another size, each pixel taking its nearest neighbour's label.
+
+    Returns:
+        (H, W) uint8, ``labels`` itself where the sizes agree.
+
+    Raises:
+        MaskError: the sizes differ and ``resize`` is not set, or scaling loses an object.
+    """
+    if labels.shape == frame_hw:
+        return labels
+    (height, width), (frame_height, frame_width) = labels.shape, frame_hw
+    if not resize:
+        raise MaskError(
+            f"the mask is {width} x {height} pixels, the frame {frame_width} x {frame_height}; "
+            "they must agree unless the mask may be resized"
+        )
+    size = frame_width, frame_height
+    scaled = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
+    lost = set(np.unique(labels).tolist()) - set(np.unique(scaled).tolist()) - {0}
+    if lost:
+        raise MaskError(
+            f"scaled from {width} x {height} to {frame_width} x {frame_height} pixels, the mask "
+            f"loses object {', '.join(map(str, sorted(lost)))}"
+        )
+    return scaled
+
+
+def object_ids(labels: Labels) -> tuple[int, ...]:
+    """List the objects of a label map.
+
+    Args:
+        labels: (H, W) uint8 label map.
+
+    Returns:
+        The ids present, ascending, without background.
+
+    Raises:
+        MaskError: there is no object.
+    """
+    ids = tuple(np.unique(labels[labels > 0]).tolist())
+    if not ids:
+        raise MaskError("the mask holds no object")
+    return ids
+
+
+def _labels_from_image(image: Image.Image) -> Labels:
+    """Tell ids, one white object and colours apart."""
+    is_lossy = image.format in _LOSSY_FORMATS
+    spread = grey_spread(image)
+    image = ImageOps.exif_transpose(image)
+    values = np.asarray(image) // spread
+    is_clear = _clear_pixels(image)
+    if image.mode == "P" and _are_ids(image):
+        values[is_clear] = 0
+        return labels_from_ids(values)
+    if image.mode == "F":
+        raise MaskError("its pixels are floating-point numbers; object ids are integers")
+    if values.ndim == 2 and image.mode != "P":
+        values[is_clear] = 0
+        return labels_from_grey(values.astype(np.int64), is_lossy=is_lossy)
+    rgb = np.array(image.convert("RGB"))
+    rgb[is_clear] = 0
+    return labels_from_colours(rgb, is_lossy=is_lossy)
+
+
+def _clear_pixels(image: Image.Image) -> NDArray[np.bool_]:
+    """Give (H, W) bool: which pixels are rather transparent than opaque."""
+    if not image.has_transparency_data:
+        return np.zeros((image.height, image.width), dtype=bool)
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    num_half = np.count_nonzero((alpha > 0) & (alpha < 255))
+    if num_half:
+        _log.warning("mask: %d half transparent pixels; below half is background", num_half)
+    return alpha < 128
+
+
+def _are_ids(image: Image.Image) -> bool:
+    """Tell whether a palette picture's indices are object ids, rather than its colours."""
+    palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    black = np.flatnonzero(palette.max(axis=1) == 0)
+    return 0 in black or not np.isin(np.asarray(image), black).any()

@@ -1,0 +1,61 @@
+"""Frames to features, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from vos.errors import InputError
+from vos.records import Encoded, Frame
+from vos.sam.model import SamModel
+
+_CPU_BATCH_SIZE = 1
+_GPU_BATCH_SIZE = 8
+
+
+def encode(frames: Iterable[Frame], sam: SamModel, batch_size: int | None) -> Iterator[Encoded]:
+    """Encode frames in their order.
+
+    When ``frames`` fails, what came before the failure is encoded and delivered first, so that a
+    damaged video still yields all of its good frames.
+
+    Args:
+        frames: All of one size.
+        sam: The model.
+        batch_size: Frames per call; None takes 1 on a CPU, where batches gain nothing, else 8.
+
+    Yields:
+        One record per frame; at most one batch is held.
+
+    Raises:
+        InputError: a frame has another size than the first.
+    """
+    if batch_size is None:
+        batch_size = _CPU_BATCH_SIZE if sam.device.type == "cpu" else _GPU_BATCH_SIZE
+    frame_hw: tuple[int, int] | None = None
+    batch: list[Frame] = []
+    failure: Exception | None = None
+    iterator = iter(frames)
+    while failure is None:
+        try:
+            frame = next(iterator, None)
+            if frame is not None:
+                frame_hw = frame_hw or frame.frame_hw
+                _check_size(frame, frame_hw)
+                batch.append(frame)
+        except Exception as error:
+            frame, failure = None, error
+        if batch and (frame is None or len(batch) == batch_size):
+            features = sam.encode([frame.rgb for frame in batch])
+            yield from map(Encoded, batch, features)
+            batch = []
+        if frame is None and failure is None:
+            return
+    raise failure
+
+
+def _check_size(frame: Frame, frame_hw: tuple[int, int]) -> None:
+    if frame.frame_hw != frame_hw:
+        raise InputError(
+            f"frame {frame.index} is {frame.frame_hw[1]} x {frame.frame_hw[0]} px, "
+            f"the first one was {frame_hw[1]} x {frame_hw[0]}; all must be of one size"
+        )

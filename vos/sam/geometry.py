@@ -1,0 +1,148 @@
+"""Between frame pixels and model pixels: the only module that knows both.
+
+A frame is scaled so that its longest side is the model's input side S, and padded on the right
+and at the bottom. Coordinates scale without a half-pixel shift, as in segment_anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional as F
+
+from vos.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How frames of one size lie in the model's square input.
+
+    Attributes:
+        frame_hw: Height and width in frame pixels.
+        image_size: Side S of the model's input, model pixels.
+    """
+
+    frame_hw: tuple[int, int]
+    image_size: int
+
+    def __post_init__(self) -> None:
+        """Check the sizes.
+
+        Raises:
+            InputError: a side is not positive.
+        """
+        if min(*self.frame_hw, self.image_size) < 1:
+            raise InputError(f"sizes must be positive, got {self.frame_hw}, {self.image_size}")
+
+    @property
+    def resized_hw(self) -> tuple[int, int]:
+        """Height and width of the scaled frame without padding, model pixels."""
+        scale = self.image_size / max(self.frame_hw)
+        height, width = self.frame_hw
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def points_to_model(self, points_xy: torch.Tensor) -> torch.Tensor:
+        """Scale (..., 2) frame-pixel coordinates to model pixels."""
+        return points_xy * self._scale_xy(points_xy)
+
+    def points_to_frame(self, points_model_xy: torch.Tensor) -> torch.Tensor:
+        """Scale (..., 2) model-pixel coordinates to frame pixels."""
+        return points_model_xy / self._scale_xy(points_model_xy)
+
+    def boxes_to_model(self, boxes_xyxy: torch.Tensor) -> torch.Tensor:
+        """Scale (..., 4) frame-pixel boxes to model pixels."""
+        corners = boxes_xyxy.unflatten(-1, (2, 2))
+        return self.points_to_model(corners).flatten(-2)
+
+    def _scale_xy(self, like: torch.Tensor) -> torch.Tensor:
+        height, width = self.frame_hw
+        model_height, model_width = self.resized_hw
+        return like.new_tensor([model_width / width, model_height / height])
+
+
+def resize_for_model(picture: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.uint8]:
+    """Scale a picture to model pixels, antialiased bilinear.
+
+    Args:
+        picture: (H, W) or (H, W, 3) uint8 of the letterbox's frame size.
+        letterbox: The geometry.
+
+    Returns:
+        uint8 of ``letterbox.resized_hw``, not padded.
+    """
+    height, width = letterbox.resized_hw
+    if (height, width) == picture.shape[:2]:
+        return picture
+    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def masks_to_cells(
+    masks: NDArray[np.bool_],
+    letterbox: Letterbox,
+    cells_hw: tuple[int, int],
+    min_coverage: float,
+) -> NDArray[np.bool_]:
+    """Find the feature cells that belong to each mask.
+
+    The mask is resized like the picture and sampled bilinearly at the cells' centres. The padding
+    counts as exactly at the threshold, as it does in the published code, where the mask runs
+    through the picture's own normalisation and zero padding.
+
+    Args:
+        masks: (K, H, W) bool, none of them empty.
+        letterbox: The geometry.
+        cells_hw: (h, w) of the features.
+        min_coverage: A cell is foreground above this share, in [0, 1].
+
+    Returns:
+        (K, h, w) bool with at least one cell per mask: a mask too small for the threshold gets
+        the one cell that it covers most.
+    """
+    side = letterbox.image_size
+    height, width = letterbox.resized_hw
+    cells = np.empty((len(masks), *cells_hw), dtype=np.bool_)
+    for mask, own_cells in zip(masks, cells, strict=True):
+        resized = resize_for_model(mask.astype(np.uint8) * 255, letterbox)
+        padded = torch.zeros(1, 1, side, side)
+        padded[0, 0, :height, :width] = torch.from_numpy(resized / np.float32(255)) - min_coverage
+        sampled = F.interpolate(padded, size=cells_hw, mode="bilinear", align_corners=False)
+        own_cells[:] = sampled[0, 0].numpy() > 0
+        if not own_cells.any():
+            own_cells[_most_covered_cell(mask, letterbox, cells_hw)] = True
+    return cells
+
+
+def cells_to_frame(maps: torch.Tensor, letterbox: Letterbox) -> torch.Tensor:
+    """Enlarge (K, h, w) maps over the padded input to (K, H, W): x4, to S, crop, to the frame."""
+    enlarged = F.interpolate(maps[:, None], scale_factor=4, mode="bilinear", align_corners=False)
+    return low_res_to_frame(enlarged[:, 0], letterbox)
+
+
+def low_res_to_frame(logits: torch.Tensor, letterbox: Letterbox) -> torch.Tensor:
+    """Enlarge (K, h', w') decoder logits over the padded input to (K, H, W), bilinear."""
+    side = letterbox.image_size
+    height, width = letterbox.resized_hw
+    model = F.interpolate(logits[:, None], size=(side, side), mode="bilinear", align_corners=False)
+    cropped = model[..., :height, :width]
+    frame = F.interpolate(cropped, size=letterbox.frame_hw, mode="bilinear", align_corners=False)
+    return frame[:, 0]
+
+
+def _most_covered_cell(
+    mask: NDArray[np.bool_], letterbox: Letterbox, cells_hw: tuple[int, int]
+) -> tuple[int, int]:
+    """Give (row, column) of the cell that holds most of the mask's pixels."""
+    height, width = letterbox.frame_hw
+    model_height, model_width = letterbox.resized_hw
+    rows_px, columns_px = np.nonzero(mask)
+    rows = (rows_px + 0.5) * (model_height / height * cells_hw[0] / letterbox.image_size)
+    columns = (columns_px + 0.5) * (model_width / width * cells_hw[1] / letterbox.image_size)
+    counts = np.zeros(cells_hw, dtype=np.int64)
+    np.add.at(counts, (rows.astype(np.int64), columns.astype(np.int64)), 1)
+    row, column = np.unravel_index(int(counts.argmax()), cells_hw)
+    return int(row), int(column)

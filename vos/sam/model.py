@@ -1,0 +1,207 @@
+"""A SAM behind two calls: pictures to features, prompts to mask logits.
+
+Nothing is set first and used later: each call gets all it needs and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from vos.errors import DeviceError, InputError
+from vos.sam.geometry import Letterbox, resize_for_model
+
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+POSITIVE: Final = 1
+"""SAM's label of a point on the object; 0 is a point beside it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompts:
+    """What the decoder is asked, one row per object, in frame pixels.
+
+    Attributes:
+        points_xy: (K, P, 2) point coordinates.
+        point_labels: (K, P) 1 on the object, 0 beside it.
+        boxes_xyxy: (K, 4), or None for no box at all.
+        low_res_logits: (K, h', w') logits of an earlier call, or None.
+    """
+
+    points_xy: NDArray[np.int64]
+    point_labels: NDArray[np.int64]
+    boxes_xyxy: NDArray[np.int64] | None = None
+    low_res_logits: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the rows agree.
+
+        Raises:
+            InputError: the object axes or the coordinate axes have other lengths.
+        """
+        num_objects, num_points = self.point_labels.shape
+        if self.points_xy.shape != (num_objects, num_points, 2):
+            raise InputError(
+                f"points_xy must be {(num_objects, num_points, 2)}, got {self.points_xy.shape}"
+            )
+        if self.boxes_xyxy is not None and self.boxes_xyxy.shape != (num_objects, 4):
+            raise InputError(f"boxes_xyxy must be {(num_objects, 4)}, got {self.boxes_xyxy.shape}")
+        logits = self.low_res_logits
+        if logits is not None and (logits.ndim != 3 or logits.shape[0] != num_objects):
+            raise InputError(f"low_res_logits must be ({num_objects}, h', w'), got {logits.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """What the decoder answered, one row per object.
+
+    Attributes:
+        low_res_logits: (K, 3, h', w') float32, part, subpart and whole, over the padded input.
+        predicted_ious: (K, 3) float32, SAM's own estimate of each mask's quality.
+    """
+
+    low_res_logits: torch.Tensor
+    predicted_ious: torch.Tensor
+
+
+class SamModel:
+    """Any module with the attributes of segment_anything's ``Sam``, on one device.
+
+    Args:
+        module: Needs ``image_encoder`` (with ``img_size``), ``prompt_encoder``, ``mask_decoder``,
+            ``pixel_mean`` and ``pixel_std``. It is moved to the device and put into eval mode.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...
+        dtype: Arithmetic of the image encoder: ``float32``, ``bfloat16`` or ``float16``. The
+            decoder is small and always runs in float32.
+        name: What to call the model in results.
+        weights_sha256: Hash of its weights file, for results, where it is known.
+
+    Raises:
+        DeviceError: the device is absent.
+        InputError: the module lacks an attribute or the dtype is unknown.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        device: str | torch.device = "cpu",
+        dtype: str = "float32",
+        *,
+        name: str = "custom",
+        weights_sha256: str | None = None,
+    ) -> None:
+        needed = ("image_encoder", "prompt_encoder", "mask_decoder", "pixel_mean", "pixel_std")
+        absent = [attribute for attribute in needed if not hasattr(module, attribute)]
+        if absent:
+            raise InputError(f"the module is not a SAM, it lacks {', '.join(absent)}")
+        if dtype not in _DTYPES:
+            raise InputError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype}")
+        self.device = available_device(device)
+        self.dtype = dtype
+        self.name = name
+        self.weights_sha256 = weights_sha256
+        self._sam: Any = module.to(self.device).eval().requires_grad_(False)
+        self.image_size = int(self._sam.image_encoder.img_size)
+
+    def letterbox(self, frame_hw: tuple[int, int]) -> Letterbox:
+        """Say how frames of this size lie in the model's input."""
+        return Letterbox(frame_hw, self.image_size)
+
+    @torch.inference_mode()
+    def encode(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """Turn pictures into features.
+
+        Args:
+            pictures: B arrays (H, W, 3) uint8 RGB, all of one size.
+
+        Returns:
+            (B, C, h, w) float32 on the model's device, over the padded square input.
+        """
+        letterbox = self.letterbox(pictures[0].shape[:2])
+        resized = np.stack([resize_for_model(picture, letterbox) for picture in pictures])
+        # uint8 is a quarter of the traffic to a GPU, so normalisation happens over there.
+        batch = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float()
+        mean, std = self._sam.pixel_mean.view(3, 1, 1), self._sam.pixel_std.view(3, 1, 1)
+        height, width = letterbox.resized_hw
+        padding = (0, self.image_size - width, 0, self.image_size - height)
+        batch = F.pad((batch - mean) / std, padding)
+        with torch.autocast(
+            self.device.type, dtype=_DTYPES[self.dtype], enabled=self.dtype != "float32"
+        ):
+            features: torch.Tensor = self._sam.image_encoder(batch)
+        return features.float()
+
+    @torch.inference_mode()
+    def decode(self, features: torch.Tensor, prompts: Prompts, letterbox: Letterbox) -> Decoded:
+        """Turn one frame's features and K objects' prompts into K x 3 masks, in one batch.
+
+        Args:
+            features: (C, h, w) of the frame.
+            prompts: What to look for, in frame pixels.
+            letterbox: Where the frame lies in the model's input.
+
+        Returns:
+            The three masks of each object and their predicted IoUs.
+        """
+        points = torch.from_numpy(prompts.points_xy).double()
+        coordinates = letterbox.points_to_model(points).float().to(self.device)
+        labels = torch.from_numpy(prompts.point_labels).to(self.device)
+        boxes = None
+        if prompts.boxes_xyxy is not None:
+            boxes = letterbox.boxes_to_model(torch.from_numpy(prompts.boxes_xyxy).double())
+            boxes = boxes.float().to(self.device)
+        masks = None if prompts.low_res_logits is None else prompts.low_res_logits[:, None]
+        sparse, dense = self._sam.prompt_encoder(
+            points=(coordinates, labels), boxes=boxes, masks=masks
+        )
+        low_res_logits, predicted_ious = self._sam.mask_decoder(
+            image_embeddings=features[None],
+            image_pe=self._sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        return Decoded(low_res_logits.float(), predicted_ious.float())
+
+
+def available_device(device: str | torch.device) -> torch.device:
+    """Resolve a device's name and check that it is there.
+
+    Args:
+        device: A device of torch, or ``auto``: CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        DeviceError: torch does not know the name or does not see the device.
+    """
+    if str(device) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"unknown device {device!r}; legal are auto, cpu, cuda, cuda:N and mps"
+        ) from error
+    if resolved.type == "cuda":
+        num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (resolved.index or 0) >= num_devices:
+            raise DeviceError(
+                f"device {device} was asked for, but torch {torch.__version__} sees {num_devices} "
+                "CUDA devices; use --device cpu or install a CUDA build of torch"
+            )
+    elif resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device mps was asked for, but torch sees no Apple GPU; use cpu")
+    elif resolved.type not in ("cpu", "mps"):
+        raise DeviceError(f"device {device} is not supported; legal are auto, cpu, cuda and mps")
+    return resolved

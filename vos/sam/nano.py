@@ -1,0 +1,320 @@
+"""The embedded model: segment_anything's ``Sam`` with a convolutional image encoder.
+
+The encoder is an EfficientNet-Lite0 trunk (Tan and Le, arXiv 1905.11946, without squeeze and
+excitation, with ReLU6) and a neck that merges its four scales into SAM's 256 channels at stride 8,
+so that a 512 pixel input gives the 64 x 64 cells that SAM's decoder was made for. Prompt encoder
+and mask decoder are SAM's own. Batch norm is frozen: it never sees a batch's statistics, neither
+in training nor at run time.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vos.sam.segment_anything_modules import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+NANO_INPUT_PX: Final = 512
+"""Side of the model's square input."""
+
+STRIDE_PX: Final = 8
+"""Model pixels per feature cell."""
+
+_CHANNELS: Final = 256
+_NECK_CHANNELS: Final = 128
+_BATCH_NORM_EPS: Final = 1e-3
+_LAYER_NORM_EPS: Final = 1e-6
+
+# EfficientNet-Lite0: (expansion, kernel, stride, channels in, channels out, blocks) of each stage.
+_STAGES: Final = (
+    (1, 3, 1, 32, 16, 1),
+    (6, 3, 2, 16, 24, 2),
+    (6, 5, 2, 24, 40, 2),
+    (6, 3, 2, 40, 80, 3),
+    (6, 5, 1, 80, 112, 3),
+    (6, 5, 2, 112, 192, 4),
+    (6, 3, 1, 192, 320, 1),
+)
+# The last stage at each of the strides 4, 8, 16 and 32.
+_TAPPED_STAGES: Final = (1, 2, 4, 6)
+
+
+def build_nano() -> nn.Module:
+    """Build the embedded model with random weights.
+
+    Returns:
+        segment_anything's ``Sam``, in evaluation mode, with ``image_encoder`` a
+        :class:`NanoEncoder`. Input: (B, 3, 512, 512), RGB in 0..255 after ``pixel_mean`` and
+        ``pixel_std``, padded right and bottom with zeros.
+    """
+    num_cells = NANO_INPUT_PX // STRIDE_PX
+    sam = Sam(
+        image_encoder=NanoEncoder(),
+        prompt_encoder=PromptEncoder(
+            embed_dim=_CHANNELS,
+            image_embedding_size=(num_cells, num_cells),
+            input_image_size=(NANO_INPUT_PX, NANO_INPUT_PX),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(
+                depth=2, embedding_dim=_CHANNELS, mlp_dim=2048, num_heads=8
+            ),
+            transformer_dim=_CHANNELS,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        ),
+        pixel_mean=[127.0] * 3,
+        pixel_std=[128.0] * 3,
+    )
+    return sam.eval()
+
+
+def fuse_batch_norm(module: nn.Module) -> None:
+    """Fold every frozen batch norm below ``module`` into its convolution, in place.
+
+    The outputs stay the same up to rounding. The state dict loses the norms' entries and gains
+    the convolutions' biases, so weights are loaded before, never after.
+    """
+    for parent in module.modules():
+        for name, norm in list(parent.named_children()):
+            if isinstance(norm, FrozenBatchNorm):
+                conv = parent.get_submodule(name.replace("norm", "conv"))
+                weight, bias = norm.fold(conv.get_parameter("weight"))
+                conv.weight = nn.Parameter(weight.detach())
+                conv.bias = nn.Parameter(bias.detach())
+                setattr(parent, name, nn.Identity())
+
+
+class NanoEncoder(nn.Module):
+    """Image encoder: (B, 3, H, W) to (B, 256, H/8, W/8) for H and W that are multiples of 32.
+
+    ``img_size`` is the side of the square input that the prompt encoder is built for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.img_size = NANO_INPUT_PX
+        self.trunk = Trunk()
+        self.neck = Neck()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode normalised images."""
+        features: Tensor = self.neck(*self.trunk(images))
+        return features
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm that always uses its stored statistics: an affine map of each channel."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+
+    def fold(self, conv_weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Give weight and bias of the one convolution that does the work of both."""
+        gain = self.weight * torch.rsqrt(self.running_var + _BATCH_NORM_EPS)
+        return conv_weight * gain[:, None, None, None], self.bias - gain * self.running_mean
+
+
+def _conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """Convolve and normalise; padded so that a stride of 2 halves an even size exactly.
+
+    The padding is TensorFlow's "same", which the trunk was trained with: at stride 2 the odd
+    pixel goes right and bottom.
+    """
+    if isinstance(norm, FrozenBatchNorm):
+        # Folding anew each time is far cheaper than another pass over the activations.
+        weight, bias = norm.fold(conv.weight)
+    else:
+        weight, fused_bias = conv.weight, conv.bias
+        bias = fused_bias if fused_bias is not None else torch.zeros_like(weight[:, 0, 0, 0])
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    if stride == 1:
+        return F.conv2d(x, weight, bias, padding=kernel // 2, groups=conv.groups)
+    before = (kernel - stride) // 2
+    after = kernel - stride - before
+    x = F.pad(x, (before, after, before, after))
+    return F.conv2d(x, weight, bias, stride=stride, groups=conv.groups)
+
+
+class Stem(nn.Module):
+    """First convolution: RGB to 32 channels at stride 2."""
+
+    def __init__(self, num_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, num_out, 3, stride=2, bias=False)
+        self.norm = FrozenBatchNorm(num_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the resolution."""
+        return F.relu6(_conv_norm(x, self.conv, self.norm), inplace=True)
+
+
+class InvertedResidual(nn.Module):
+    """EfficientNet-Lite block: expand, convolve each channel, project."""
+
+    def __init__(
+        self, num_in: int, num_out: int, *, expansion: int, kernel: int, stride: int
+    ) -> None:
+        super().__init__()
+        num_hidden = num_in * expansion
+        self.expands = expansion > 1
+        if self.expands:
+            self.expand_conv = nn.Conv2d(num_in, num_hidden, 1, bias=False)
+            self.expand_norm = FrozenBatchNorm(num_hidden)
+        self.depthwise_conv = nn.Conv2d(
+            num_hidden, num_hidden, kernel, stride=stride, groups=num_hidden, bias=False
+        )
+        self.depthwise_norm = FrozenBatchNorm(num_hidden)
+        self.project_conv = nn.Conv2d(num_hidden, num_out, 1, bias=False)
+        self.project_norm = FrozenBatchNorm(num_out)
+        self.is_residual = stride == 1 and num_in == num_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        hidden = x
+        if self.expands:
+            hidden = _conv_norm(hidden, self.expand_conv, self.expand_norm)
+            hidden = F.relu6(hidden, inplace=True)
+        hidden = _conv_norm(hidden, self.depthwise_conv, self.depthwise_norm)
+        hidden = F.relu6(hidden, inplace=True)
+        hidden = _conv_norm(hidden, self.project_conv, self.project_norm)
+        return x + hidden if self.is_residual else hidden
+
+
+class Trunk(nn.Module):
+    """EfficientNet-Lite0 without its classifier; gives four maps, at strides 4, 8, 16 and 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Stem(_STAGES[0][3])
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    InvertedResidual(
+                        num_in if block == 0 else num_out,
+                        num_out,
+                        expansion=expansion,
+                        kernel=kernel,
+                        stride=stride if block == 0 else 1,
+                    )
+                    for block in range(num_blocks)
+                )
+            )
+            for expansion, kernel, stride, num_in, num_out, num_blocks in _STAGES
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Give the maps, finest first, with 24, 40, 112 and 320 channels."""
+        x = self.stem(images)
+        taps = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in _TAPPED_STAGES:
+                taps.append(x)
+        return taps
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each cell, as segment_anything's ``LayerNorm2d``.
+
+    Channels-last tensors, which the encoder runs on, reach the fused kernel without a copy.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, h, w)."""
+        cells = x.permute(0, 2, 3, 1)
+        normed = F.layer_norm(cells, self.weight.shape, self.weight, self.bias, _LAYER_NORM_EPS)
+        return normed.permute(0, 3, 1, 2)
+
+
+class Refine(nn.Module):
+    """Residual block of a 5 x 5 depthwise convolution and a two-layer perceptron per cell."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(num_channels)
+        self.depthwise = nn.Conv2d(
+            num_channels, num_channels, 5, padding=2, groups=num_channels, bias=False
+        )
+        self.expand = nn.Conv2d(num_channels, 2 * num_channels, 1)
+        self.project = nn.Conv2d(2 * num_channels, num_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        hidden = F.gelu(self.expand(self.depthwise(self.norm(x))))
+        return x + self.project(hidden)
+
+
+class Downsample(nn.Module):
+    """From stride 4 to stride 8."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            num_channels, num_channels, 3, stride=2, padding=1, groups=num_channels, bias=False
+        )
+        self.pointwise = nn.Conv2d(num_channels, num_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the resolution."""
+        return self.pointwise(self.depthwise(x))
+
+
+class Output(nn.Module):
+    """The last layers: to SAM's channels and their scale."""
+
+    def __init__(self, num_in: int, num_out: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(num_in, num_out, 1, bias=False)
+        self.norm1 = ChannelNorm(num_out)
+        self.depthwise = nn.Conv2d(num_out, num_out, 3, padding=1, groups=num_out, bias=False)
+        self.pointwise = nn.Conv2d(num_out, num_out, 1, bias=False)
+        self.norm2 = ChannelNorm(num_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the features that the decoder reads."""
+        return self.norm2(self.pointwise(self.depthwise(self.norm1(self.project(x)))))
+
+
+class Neck(nn.Module):
+    """Merges the trunk's four maps at stride 8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(_STAGES[stage][4], _NECK_CHANNELS, 1) for stage in _TAPPED_STAGES
+        )
+        self.refine16 = Refine(_NECK_CHANNELS)
+        self.downsample = Downsample(_NECK_CHANNELS)
+        self.refine8 = nn.Sequential(Refine(_NECK_CHANNELS), Refine(_NECK_CHANNELS))
+        self.output = Output(_NECK_CHANNELS, _CHANNELS)
+
+    def forward(self, c4: Tensor, c8: Tensor, c16: Tensor, c32: Tensor) -> Tensor:
+        """Give (B, 256, h, w) at stride 8; ``c<n>`` is the trunk's map at stride n."""
+        p4, p8, p16, p32 = (
+            lateral(c) for lateral, c in zip(self.lateral, (c4, c8, c16, c32), strict=True)
+        )
+        p16 = self.refine16(p16 + _enlarge_twice(p32))
+        p8 = self.refine8(p8 + _enlarge_twice(p16) + self.downsample(p4))
+        return self.output(p8)
+
+
+def _enlarge_twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

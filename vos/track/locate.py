@@ -1,0 +1,74 @@
+"""Where an object may be: cosine similarity with its target embedding (arXiv 2305.03048, 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from vos.sam.geometry import Letterbox, cells_to_frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Peaks:
+    """The most similar place of a frame, one row per object.
+
+    Attributes:
+        points_xy: (K, 2) int64 frame pixels.
+        similarities: (K,) float32 cosine similarity there, in [-1, 1].
+    """
+
+    points_xy: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+
+def target_embeddings(features: torch.Tensor, cells: NDArray[np.bool_]) -> torch.Tensor:
+    """Describe each object by its feature cells.
+
+    Args:
+        features: (C, h, w) of the reference frame.
+        cells: (K, h, w), at least one cell for each object.
+
+    Returns:
+        (K, C) of unit length: half the mean plus half the maximum over the object's cells.
+    """
+    rows = []
+    for own_cells in cells:
+        own = features[:, torch.from_numpy(own_cells).to(features.device)]
+        rows.append(own.mean(dim=1) / 2 + own.amax(dim=1) / 2)
+    return F.normalize(torch.stack(rows), dim=1)
+
+
+def similarity_maps(embeddings: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Compare each object's embedding with every cell.
+
+    Args:
+        embeddings: (K, C) of unit length.
+        features: (C, h, w) of a frame.
+
+    Returns:
+        (K, h, w) cosine similarity in [-1, 1].
+    """
+    return torch.einsum("kc,chw->khw", embeddings, F.normalize(features, dim=0))
+
+
+def similarity_peaks(
+    embeddings: torch.Tensor, features: torch.Tensor, letterbox: Letterbox
+) -> Peaks:
+    """Find each object's similarity maximum at frame resolution, its positive location prior.
+
+    Args:
+        embeddings: (K, C) of unit length.
+        features: (C, h, w) of a frame.
+        letterbox: Where the frame lies in the model's input.
+
+    Returns:
+        The maxima; of equal ones the first in reading order.
+    """
+    maps = cells_to_frame(similarity_maps(embeddings, features), letterbox)
+    similarities, positions = maps.flatten(1).max(dim=1)
+    rows, columns = np.divmod(positions.cpu().numpy(), letterbox.frame_hw[1])
+    return Peaks(np.stack([columns, rows], axis=1), similarities.cpu().numpy())
