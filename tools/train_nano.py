@@ -15,10 +15,10 @@ from pathlib import Path
 
 import click
 import torch
-
 from nano_training.pairs import read_pairs
 from nano_training.trainer import CHECKPOINT_NAME, Plan, State, save_weights, train
 from nano_training.views import Recipe
+
 from vos.errors import VosError
 
 PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.safetensors"

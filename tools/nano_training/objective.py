@@ -59,7 +59,9 @@ def compute_losses(
         batch: Views; partners share an object.
         generator: Source of the prompts' randomness, on the CPU.
     """
-    features = sam.image_encoder(batch.images).float()
+    with _reduced_precision(batch.images.device):
+        features = sam.image_encoder(batch.images)
+    features = features.float()
     size_px = batch.images.shape[-1]
     similarity, occupied = _similarities(features, batch.masks)
     parts, hit = _similarity_losses(head(similarity), similarity, occupied)
@@ -71,12 +73,12 @@ def compute_losses(
     weights = _draw_scale_weights(len(truth), generator).to(logits.device)
     combined = (logits * weights[:, :, None, None]).sum(dim=1)
     parts["mask1"] = _mask_loss(logits, truth)
-    parts["combined"] = _segmentation_loss(combined[:, None], truth).mean()
+    parts["combined"] = segmentation_loss(combined[:, None], truth).mean()
     parts["iou1"] = F.mse_loss(scores, ious)
 
     refined = prompts
     if prompts.boxes_xyxy is not None:
-        boxes = _tight_boxes(combined.detach() > 0, prompts.boxes_xyxy)
+        boxes = tight_boxes(combined.detach() > 0, prompts.boxes_xyxy)
         refined = Prompts(prompts.points_xy, boxes)
     logits2, scores2 = decode(sam, features, refined, combined.detach(), size_px)
     ious2 = _ious(logits2 > 0, truth[:, None])
@@ -112,16 +114,27 @@ def decode(
     sparse, dense = encoder(
         points=(prompts.points_xy, labels), boxes=prompts.boxes_xyxy, masks=masks
     )
+    positions = encoder.get_dense_pe()
     # SAM's decoder takes one image with many prompts. It begins by adding the dense prompts to
     # the image's features, so many images pass through it as dense prompts of an empty one.
-    logits, scores = sam.mask_decoder(
-        image_embeddings=torch.zeros_like(features[:1]),
-        image_pe=encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=features + dense,
-        multimask_output=True,
-    )
+    with _reduced_precision(features.device):
+        logits, scores = sam.mask_decoder(
+            image_embeddings=torch.zeros_like(features[:1], dtype=torch.bfloat16),
+            image_pe=positions.bfloat16(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=(features + dense).bfloat16(),
+            multimask_output=True,
+        )
     return logits.float(), scores.float()
+
+
+def _reduced_precision(device: torch.device) -> torch.autocast:
+    """Convolve and multiply in bfloat16.
+
+    Only encoder and decoder run in it: its 8 bits would round the prompts' coordinates to a
+    pixel and more, and tie the largest similarities.
+    """
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def _similarities(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,11 +216,11 @@ def _draw_scale_weights(num_views: int, generator: torch.Generator) -> Tensor:
 
 def _mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """SAM's loss of the best of three masks, and a little of all three."""
-    losses = _segmentation_loss(logits, truth)
+    losses = segmentation_loss(logits, truth)
     return losses.amin(dim=1).mean() + 0.15 * losses.mean()
 
 
-def _segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Give 20 x focal + dice of (B, M, h, w) logits against (B, h, w) masks, as (B, M)."""
     wanted = truth[:, None].float().expand_as(logits)
     cross = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -224,7 +237,7 @@ def _ious(masks: Tensor, truth: Tensor) -> Tensor:
     return overlap / (masks | truth).sum(dim=(2, 3)).clamp(min=1)
 
 
-def _tight_boxes(masks: Tensor, fallback: Tensor) -> Tensor:
+def tight_boxes(masks: Tensor, fallback: Tensor) -> Tensor:
     """Give (B, 4) boxes in model pixels around (B, h, w) masks; the fallback's where empty."""
     columns, rows = masks.any(dim=1), masks.any(dim=2)
     edges = []

@@ -42,7 +42,9 @@ class Pair:
         bgr = cv2.imdecode(np.frombuffer(self.image_file, np.uint8), cv2.IMREAD_COLOR)
         labels = cv2.imdecode(np.frombuffer(self.labels_file, np.uint8), cv2.IMREAD_UNCHANGED)
         if bgr is None or labels is None or labels.ndim != 2 or labels.shape != bgr.shape[:2]:
-            raise InputError(f"{self.group}/{self.name} is not an image with a label map of its size")
+            raise InputError(
+                f"{self.group}/{self.name} is not an image with a label map of its size"
+            )
         return np.ascontiguousarray(bgr[..., ::-1]), labels.astype(np.uint8, copy=False)
 
 

@@ -25,9 +25,7 @@ def draw_log(log: Path, png: Path) -> None:
     png.write_bytes(cv2.imencode(".png", np.vstack(lines))[1].tobytes())
 
 
-def _draw_curve(
-    name: str, xs: NDArray[np.float64], ys: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def _draw_curve(name: str, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.uint8]:
     height, width = PANEL_HW
     panel = np.full((height, width, 3), 255, np.uint8)
     low, high = (float(ys.min()), float(ys.max())) if len(ys) else (0.0, 1.0)

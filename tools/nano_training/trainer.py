@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
 from nano_training.objective import SimilarityHead, compute_losses
 from nano_training.plots import draw_log
-from nano_training.views import Batch, BatchStream, Recipe
+from nano_training.views import Batch, BatchStream, Recipe, use_one_thread
+from vos.errors import CheckpointError
 from vos.sam.nano import build_nano
 
 LOG = logging.getLogger("nano_training")
@@ -32,20 +33,21 @@ LOG_EVERY_STEPS = 25
 WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.02
 MAX_GRADIENT_NORM = 1.0
-AVERAGE_DECAY = 0.998
+AVERAGE_DECAY = 0.996
 FINAL_RATE_SHARE = 0.02
 
 LEARNING_RATES = {
-    "image_encoder.neck": 5e-4,
+    "image_encoder.neck": 4e-4,
     "image_encoder.trunk": 1.5e-4,
     "prompt_encoder": 1e-4,
     "mask_decoder": 1.5e-4,
 }
 FROZEN = (
-    # The first trunk stages see the largest maps and change least.
+    # The first stages see the largest maps, so they cost most, and change least.
     "image_encoder.trunk.stem",
     "image_encoder.trunk.stages.0.",
     "image_encoder.trunk.stages.1.",
+    "image_encoder.trunk.stages.2.",
 )
 
 
@@ -86,10 +88,17 @@ class State:
 
     @classmethod
     def start(cls, init: Path, device: torch.device) -> State:
-        """Begin from packed weights."""
+        """Begin from packed weights.
+
+        Raises:
+            CheckpointError: The file is no safetensors file or of another model.
+        """
         sam = build_nano().to(device=device, memory_format=torch.channels_last)
         weights, metadata = load_weights(init)
-        sam.load_state_dict(weights)
+        try:
+            sam.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"{init} does not fit the embedded model: {error}") from error
         head = SimilarityHead(
             float(metadata.get("similarity_scale", 10)), float(metadata.get("similarity_bias", 0.5))
         ).to(device)
@@ -137,18 +146,19 @@ def train(plan: Plan, recipe: Recipe) -> State:
     if checkpoint.exists():
         state.load(checkpoint)
         LOG.info("resumed at step %d, %.1f minutes", state.step, state.seconds / 60)
-    log = _Log(plan.out / LOG_NAME, state.step)
+    log = StepLog(plan.out / LOG_NAME, state.step)
     loader = torch.utils.data.DataLoader(
         BatchStream(recipe, state.step),
         batch_size=None,
         num_workers=plan.num_workers,
+        worker_init_fn=use_one_thread,
         prefetch_factor=4 if plan.num_workers else None,
     )
     last_save_seconds = state.seconds
     batches = iter(loader)
     while (progress := _progress(plan, state)) < 1:
         began = time.monotonic()
-        losses = _step(state, next(batches), progress, recipe.seed, plan.device)
+        losses = train_step(state, next(batches), progress, recipe.seed, plan.device)
         state.seconds += time.monotonic() - began
         log.add(losses)
         if state.step % LOG_EVERY_STEPS == 0:
@@ -163,9 +173,12 @@ def train(plan: Plan, recipe: Recipe) -> State:
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read safetensors as float32, with their metadata."""
-    with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        return weights, file.metadata() or {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            return weights, file.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no safetensors file: {error}") from error
 
 
 def save_weights(
@@ -181,9 +194,10 @@ def save_weights(
     _write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
-def _step(
+def train_step(
     state: State, batch: Batch, progress: float, seed: int, device: torch.device
 ) -> dict[str, float]:
+    """Train on one batch, at a share of the schedule, and give its losses."""
     # What a step draws depends on the seed and its number alone, so a resumed run repeats it.
     generator = torch.Generator().manual_seed(hash((seed, state.step)) % 2**63)
     _set_rates(state, progress)
@@ -192,8 +206,7 @@ def _step(
         batch.masks.to(device),
         batch.boxes_xyxy.to(device),
     )
-    with torch.autocast(device.type, torch.bfloat16):
-        losses = compute_losses(state.sam, state.head, batch, generator)
+    losses = compute_losses(state.sam, state.head, batch, generator)
     state.optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -260,7 +273,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     os.replace(partial, path)
 
 
-class _Log:
+class StepLog:
     """Means over the last steps, one row of the CSV each; rows after a resumed step are dropped."""
 
     def __init__(self, path: Path, step: int) -> None:

@@ -111,12 +111,16 @@ class BatchStream(torch.utils.data.IterableDataset[Batch]):
         self.start = start
 
     def __iter__(self) -> Iterator[Batch]:
-        cv2.setNumThreads(0)
-        torch.set_num_threads(1)
         index = self.start
         while True:
             yield draw_batch(self.recipe, index)
             index += 1
+
+
+def use_one_thread(_worker: int) -> None:
+    """Keep a loader process off the cores that train."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
 
 
 def _draw_two_views(recipe: Recipe, rng: Rng, size_px: int) -> list[_View]:
@@ -274,9 +278,7 @@ def _add_distractor(views: list[_View], pair: Pair, rng: Rng) -> list[_View]:
             results.append(view)
             continue
         texture = cv2.warpAffine(image, placing, (width, height), borderMode=cv2.BORDER_REFLECT)
-        results.append(
-            _View(np.where(pasted[..., None], texture, view.image), left, view.previous)
-        )
+        results.append(_View(np.where(pasted[..., None], texture, view.image), left, view.previous))
     return results
 
 

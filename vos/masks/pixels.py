@@ -110,6 +110,11 @@ def labels_from_colours(rgb: NDArray[np.uint8], *, is_lossy: bool) -> Labels:
     if values.is_label_map(is_lossy=is_lossy):
         return labels_from_ids(_ids_of_colours(values.colours, tolerance=0)[values.index])
     mains = values.main_colours()
+    if len(mains) < 2:
+        raise MaskError(
+            f"it has {len(values.colours)} colours, but no object large enough to tell its colour "
+            "from softened edges"
+        )
     ids = _ids_of_colours(mains, tolerance=_PALETTE_ERROR)
     return labels_from_ids(ids[values.nearest(mains)])
 

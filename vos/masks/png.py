@@ -65,7 +65,8 @@ def read_label_png(path: str | os.PathLike[str]) -> Labels:
                 raise MaskError(
                     f"{path} holds {image.mode} pixels; a label map has a palette or 8 bit grey"
                 )
-            return np.asarray(image).astype(np.uint8) // np.uint8(grey_spread(image))
+            spread = np.uint8(grey_spread(image))
+            return np.asarray(image).astype(np.uint8) // spread
     except FileNotFoundError as error:
         raise MaskError(f"there is no label map {path}") from error
     except MaskError:
@@ -75,7 +76,7 @@ def read_label_png(path: str | os.PathLike[str]) -> Labels:
 
 
 def grey_spread(image: Image.Image) -> int:
-    """Give the factor by which Pillow multiplies the grey values of an image not yet loaded."""
+    """Give the factor by which Pillow multiplies stored grey values; ask before it decodes."""
     tile = getattr(image, "tile", None)
     return _GREY_SPREAD.get(tile[0][3], 1) if tile else 1
 

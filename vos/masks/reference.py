@@ -19,8 +19,8 @@ from vos.records import Labels
 
 _log = logging.getLogger("vos")
 
-_FORMATS: Final = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
-_LOSSY_FORMATS: Final = ("JPEG", "MPO")
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_LOSSY_FORMATS: Final = ("JPEG", "MPO")  # MPO: a JPEG with further pictures
 
 
 def read_mask(path: str | os.PathLike[str]) -> Labels:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
+
+import torch
 
 from vos.errors import CheckpointError
 from vos.sam.architectures import build_module
@@ -12,6 +15,8 @@ from vos.sam.download import fetch, sha256_of
 from vos.sam.model import SamModel, available_device
 from vos.sam.nano import fuse_batch_norm
 from vos.sam.registry import find_model
+
+_logger = logging.getLogger("vos")
 
 
 def load_sam(
@@ -39,10 +44,24 @@ def load_sam(
     spec = find_model(name)
     resolved = available_device(device)
     if checkpoint is None:
-        path = fetch(spec)
-        sha256 = spec.sha256
+        path, sha256 = fetch(spec), spec.sha256
     else:
-        path = Path(checkpoint)
-        if not path.is_file():
-            raise CheckpointError(f"there is no weights file {path}")
-        sha256 = sha256_of(path)
+        path, sha256 = Path(checkpoint), _hash(Path(checkpoint))
+    module = build_module(spec.name)
+    load_weights(module, read_state_dict(path), origin=str(path))
+    if spec.name == "nano":
+        fuse_batch_norm(module)
+        _logger.info(
+            "nano is the small embedded model; --model mobile_sam (39 MB) or vit_h give better masks"
+        )
+    if dtype == "auto":
+        has_bfloat16 = resolved.type == "cuda" and torch.cuda.is_bf16_supported()
+        dtype = "bfloat16" if has_bfloat16 else "float32"
+    return SamModel(module, resolved, dtype, name=spec.name, weights_sha256=sha256)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the weights file {path}: {error}") from error

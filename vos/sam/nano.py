@@ -9,6 +9,7 @@ in training nor at run time.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 import torch
@@ -71,6 +72,9 @@ def build_nano() -> nn.Module:
         pixel_mean=[127.0] * 3,
         pixel_std=[128.0] * 3,
     )
+    # The same arithmetic in one pass over the decoder's largest map instead of six.
+    upscaling = sam.get_submodule("mask_decoder.output_upscaling")
+    upscaling.register_module("1", _ChannelNorm(_CHANNELS // 4))
     return sam.eval()
 
 
@@ -99,8 +103,8 @@ class NanoEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.img_size = NANO_INPUT_PX
-        self.trunk = Trunk()
-        self.neck = Neck()
+        self.trunk = _Trunk()
+        self.neck = _Neck()
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode normalised images."""
@@ -133,12 +137,11 @@ def _conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     The padding is TensorFlow's "same", which the trunk was trained with: at stride 2 the odd
     pixel goes right and bottom.
     """
+    weight: Tensor = conv.weight
+    bias: Tensor | None = conv.bias
     if isinstance(norm, FrozenBatchNorm):
         # Folding anew each time is far cheaper than another pass over the activations.
-        weight, bias = norm.fold(conv.weight)
-    else:
-        weight, fused_bias = conv.weight, conv.bias
-        bias = fused_bias if fused_bias is not None else torch.zeros_like(weight[:, 0, 0, 0])
+        weight, bias = norm.fold(weight)
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     if stride == 1:
         return F.conv2d(x, weight, bias, padding=kernel // 2, groups=conv.groups)
@@ -148,7 +151,7 @@ def _conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     return F.conv2d(x, weight, bias, stride=stride, groups=conv.groups)
 
 
-class Stem(nn.Module):
+class _Stem(nn.Module):
     """First convolution: RGB to 32 channels at stride 2."""
 
     def __init__(self, num_out: int) -> None:
@@ -157,16 +160,13 @@ class Stem(nn.Module):
         self.norm = FrozenBatchNorm(num_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halve the resolution."""
         return F.relu6(_conv_norm(x, self.conv, self.norm), inplace=True)
 
 
-class InvertedResidual(nn.Module):
+class _InvertedResidual(nn.Module):
     """EfficientNet-Lite block: expand, convolve each channel, project."""
 
-    def __init__(
-        self, num_in: int, num_out: int, *, expansion: int, kernel: int, stride: int
-    ) -> None:
+    def __init__(self, expansion: int, kernel: int, stride: int, num_in: int, num_out: int) -> None:
         super().__init__()
         num_hidden = num_in * expansion
         self.expands = expansion > 1
@@ -182,7 +182,6 @@ class InvertedResidual(nn.Module):
         self.is_residual = stride == 1 and num_in == num_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
         hidden = x
         if self.expands:
             hidden = _conv_norm(hidden, self.expand_conv, self.expand_norm)
@@ -193,40 +192,31 @@ class InvertedResidual(nn.Module):
         return x + hidden if self.is_residual else hidden
 
 
-class Trunk(nn.Module):
-    """EfficientNet-Lite0 without its classifier; gives four maps, at strides 4, 8, 16 and 32."""
+def _build_stage(
+    expansion: int, kernel: int, stride: int, num_in: int, num_out: int, num_blocks: int
+) -> nn.Sequential:
+    first = _InvertedResidual(expansion, kernel, stride, num_in, num_out)
+    others = (
+        _InvertedResidual(expansion, kernel, 1, num_out, num_out) for _ in range(num_blocks - 1)
+    )
+    return nn.Sequential(first, *others)
+
+
+class _Trunk(nn.Module):
+    """EfficientNet-Lite0 without its classifier; gives maps at strides 4, 8, 16, 32."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = Stem(_STAGES[0][3])
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    InvertedResidual(
-                        num_in if block == 0 else num_out,
-                        num_out,
-                        expansion=expansion,
-                        kernel=kernel,
-                        stride=stride if block == 0 else 1,
-                    )
-                    for block in range(num_blocks)
-                )
-            )
-            for expansion, kernel, stride, num_in, num_out, num_blocks in _STAGES
-        )
+        self.stem = _Stem(_STAGES[0][3])
+        self.stages = nn.ModuleList(_build_stage(*stage) for stage in _STAGES)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Give the maps, finest first, with 24, 40, 112 and 320 channels."""
         x = self.stem(images)
-        taps = []
-        for index, stage in enumerate(self.stages):
-            x = stage(x)
-            if index in _TAPPED_STAGES:
-                taps.append(x)
-        return taps
+        maps = [x := stage(x) for stage in self.stages]
+        return [maps[index] for index in _TAPPED_STAGES]
 
 
-class ChannelNorm(nn.Module):
+class _ChannelNorm(nn.Module):
     """Layer norm over the channels of each cell, as segment_anything's ``LayerNorm2d``.
 
     Channels-last tensors, which the encoder runs on, reach the fused kernel without a copy.
@@ -238,18 +228,17 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, h, w)."""
         cells = x.permute(0, 2, 3, 1)
         normed = F.layer_norm(cells, self.weight.shape, self.weight, self.bias, _LAYER_NORM_EPS)
         return normed.permute(0, 3, 1, 2)
 
 
-class Refine(nn.Module):
+class _Refine(nn.Module):
     """Residual block of a 5 x 5 depthwise convolution and a two-layer perceptron per cell."""
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.norm = ChannelNorm(num_channels)
+        self.norm = _ChannelNorm(num_channels)
         self.depthwise = nn.Conv2d(
             num_channels, num_channels, 5, padding=2, groups=num_channels, bias=False
         )
@@ -257,63 +246,53 @@ class Refine(nn.Module):
         self.project = nn.Conv2d(2 * num_channels, num_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
         hidden = F.gelu(self.expand(self.depthwise(self.norm(x))))
-        return x + self.project(hidden)
+        refined: Tensor = x + self.project(hidden)
+        return refined
 
 
-class Downsample(nn.Module):
-    """From stride 4 to stride 8."""
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(
+def _build_downsample(num_channels: int) -> nn.Sequential:
+    layers: dict[str, nn.Module] = {
+        "depthwise": nn.Conv2d(
             num_channels, num_channels, 3, stride=2, padding=1, groups=num_channels, bias=False
-        )
-        self.pointwise = nn.Conv2d(num_channels, num_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Halve the resolution."""
-        return self.pointwise(self.depthwise(x))
+        ),
+        "pointwise": nn.Conv2d(num_channels, num_channels, 1),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
-class Output(nn.Module):
-    """The last layers: to SAM's channels and their scale."""
-
-    def __init__(self, num_in: int, num_out: int) -> None:
-        super().__init__()
-        self.project = nn.Conv2d(num_in, num_out, 1, bias=False)
-        self.norm1 = ChannelNorm(num_out)
-        self.depthwise = nn.Conv2d(num_out, num_out, 3, padding=1, groups=num_out, bias=False)
-        self.pointwise = nn.Conv2d(num_out, num_out, 1, bias=False)
-        self.norm2 = ChannelNorm(num_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the features that the decoder reads."""
-        return self.norm2(self.pointwise(self.depthwise(self.norm1(self.project(x)))))
+def _build_output(num_in: int, num_out: int) -> nn.Sequential:
+    layers: dict[str, nn.Module] = {
+        "project": nn.Conv2d(num_in, num_out, 1, bias=False),
+        "norm1": _ChannelNorm(num_out),
+        "depthwise": nn.Conv2d(num_out, num_out, 3, padding=1, groups=num_out, bias=False),
+        "pointwise": nn.Conv2d(num_out, num_out, 1, bias=False),
+        "norm2": _ChannelNorm(num_out),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
-class Neck(nn.Module):
-    """Merges the trunk's four maps at stride 8."""
+class _Neck(nn.Module):
+    """Merges the trunk's maps; ``c<n>`` and ``p<n>`` are at stride n."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(
             nn.Conv2d(_STAGES[stage][4], _NECK_CHANNELS, 1) for stage in _TAPPED_STAGES
         )
-        self.refine16 = Refine(_NECK_CHANNELS)
-        self.downsample = Downsample(_NECK_CHANNELS)
-        self.refine8 = nn.Sequential(Refine(_NECK_CHANNELS), Refine(_NECK_CHANNELS))
-        self.output = Output(_NECK_CHANNELS, _CHANNELS)
+        self.refine16 = _Refine(_NECK_CHANNELS)
+        self.downsample = _build_downsample(_NECK_CHANNELS)
+        self.refine8 = nn.Sequential(_Refine(_NECK_CHANNELS), _Refine(_NECK_CHANNELS))
+        self.output = _build_output(_NECK_CHANNELS, _CHANNELS)
 
     def forward(self, c4: Tensor, c8: Tensor, c16: Tensor, c32: Tensor) -> Tensor:
-        """Give (B, 256, h, w) at stride 8; ``c<n>`` is the trunk's map at stride n."""
         p4, p8, p16, p32 = (
             lateral(c) for lateral, c in zip(self.lateral, (c4, c8, c16, c32), strict=True)
         )
         p16 = self.refine16(p16 + _enlarge_twice(p32))
         p8 = self.refine8(p8 + _enlarge_twice(p16) + self.downsample(p4))
-        return self.output(p8)
+        features: Tensor = self.output(p8)
+        return features
 
 
 def _enlarge_twice(x: Tensor) -> Tensor:

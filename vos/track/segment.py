@@ -61,30 +61,27 @@ def segment_frame(
             if len(rows)
         ],
     )
-    similarity_ratios = peaks.similarities / targets.peak_similarities
     accepted = accept(
-        priors.is_lost,
-        similarity_ratios,
-        candidates.predicted_ious / targets.predicted_ious,
-        config.absence,
+        priors.is_lost, peaks.similarities, candidates.predicted_ious, targets, config.absence
     )
-    scores = np.clip(candidates.predicted_ious, 0, 1) * np.clip(similarity_ratios, 0, 1)
     labels = merge(candidates.logits, accepted, targets.object_ids)
-    return frame_masks(labels, targets.object_ids, scores)
+    return frame_masks(labels, targets.object_ids, _scores(peaks, candidates, targets))
 
 
 def accept(
     is_lost: NDArray[np.bool_],
-    similarity_ratios: NDArray[np.float32],
-    iou_ratios: NDArray[np.float32],
+    similarities: NDArray[np.float32],
+    predicted_ious: NDArray[np.float32],
+    targets: Targets,
     absence: AbsenceConfig | None,
 ) -> NDArray[np.bool_]:
     """Decide which candidates may count as their object.
 
     Args:
         is_lost: (K,) whether the object was absent before.
-        similarity_ratios: (K,) similarity peak as a share of the reference's.
-        iou_ratios: (K,) predicted IoU as a share of the reference's.
+        similarities: (K,) similarity peaks of this frame.
+        predicted_ious: (K,) of the candidates.
+        targets: The objects; evidence is compared with theirs.
         absence: The thresholds; None accepts everything.
 
     Returns:
@@ -92,10 +89,14 @@ def accept(
     """
     if absence is None:
         return np.ones_like(is_lost)
-    good = (similarity_ratios >= absence.min_similarity_ratio) & (
-        iou_ratios >= absence.min_iou_ratio
+    similarity_ratios = np.where(
+        is_lost, absence.return_similarity_ratio, absence.lose_similarity_ratio
     )
-    return ~is_lost | good
+    iou_ratios = np.where(is_lost, absence.return_iou_ratio, absence.lose_iou_ratio)
+    is_similar = similarities >= similarity_ratios * targets.peak_similarities
+    is_plausible = predicted_ious >= iou_ratios * targets.predicted_ious
+    accepted: NDArray[np.bool_] = is_similar & is_plausible
+    return accepted
 
 
 def merge(logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[int, ...]) -> Labels:
@@ -217,6 +218,14 @@ def refine(
         predicted_ious = predicted_ious.index_put((rows,), best_ious)
         logits = low_res_to_frame(low_res, letterbox)
     return Candidates(logits, predicted_ious.cpu().numpy())
+
+
+def _scores(peaks: Peaks, candidates: Candidates, targets: Targets) -> NDArray[np.float32]:
+    reference = np.maximum(targets.peak_similarities, np.finfo(np.float32).tiny)
+    scores: NDArray[np.float32] = np.clip(candidates.predicted_ious, 0, 1) * np.clip(
+        peaks.similarities / reference, 0, 1
+    )
+    return scores
 
 
 def _join(

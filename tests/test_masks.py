@@ -1,0 +1,484 @@
+import io
+import logging
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from vos.errors import InputError, MaskError
+from vos.masks import (
+    DAVIS_PALETTE,
+    encode_label_png,
+    grow_box_xyxy,
+    mask_box_xyxy,
+    mask_from_array,
+    match_frame,
+    object_ids,
+    read_label_png,
+    read_mask,
+    write_label_png,
+)
+
+LABEL_MAPS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+def discs(hw: tuple[int, int] = (60, 80), num_objects: int = 2) -> np.ndarray:
+    """A label map of discs side by side."""
+    labels = np.zeros(hw, np.uint8)
+    for object_id in range(1, num_objects + 1):
+        centre = (hw[1] * object_id // (num_objects + 1), hw[0] // 2)
+        cv2.circle(labels, centre, hw[0] // 4, object_id, -1)
+    return labels
+
+
+def softened(image: np.ndarray) -> np.ndarray:
+    """The same picture at half size, antialiased."""
+    return np.asarray(
+        Image.fromarray(image).resize((image.shape[1] // 2, image.shape[0] // 2), Image.LANCZOS)
+    )
+
+
+def saved(tmp_path: Path, image: np.ndarray | Image.Image, name: str = "m.png", **options) -> Path:
+    path = tmp_path / name
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    image.save(path, **options)
+    return path
+
+
+def photo(hw: tuple[int, int] = (64, 64), num_channels: int = 3) -> np.ndarray:
+    """Smooth colours with noise."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (5, 5, num_channels)).astype(np.uint8)
+    smooth = cv2.resize(coarse, hw[::-1], interpolation=cv2.INTER_CUBIC).reshape(*hw, -1)
+    return np.clip(smooth + rng.normal(0, 3, smooth.shape), 0, 255).astype(np.uint8)
+
+
+# --- label PNGs
+
+
+def test_palette_begins_like_davis():
+    assert DAVIS_PALETTE.shape == (256, 3)
+    assert DAVIS_PALETTE[:9].tolist() == [
+        [0, 0, 0],
+        [128, 0, 0],
+        [0, 128, 0],
+        [128, 128, 0],
+        [0, 0, 128],
+        [128, 0, 128],
+        [0, 128, 128],
+        [128, 128, 128],
+        [64, 0, 0],
+    ]
+    assert DAVIS_PALETTE[255].tolist() == [224, 224, 192]
+    assert len(np.unique(DAVIS_PALETTE, axis=0)) == 256
+
+
+def test_palette_is_that_of_the_shared_annotations(shared):
+    path = next((shared / "moseg").glob("Annotations/**/*.png"))
+    with Image.open(path) as image:
+        used = np.array(image.getpalette("RGB")).reshape(-1, 3)[:8]
+    assert (used == DAVIS_PALETTE[:8]).all()
+
+
+@given(LABEL_MAPS)
+def test_label_png_keeps_every_index_and_the_palette(labels):
+    data = encode_label_png(labels)
+    assert data == encode_label_png(labels.copy())
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == "P"
+    assert (np.asarray(image) == labels).all()
+    assert (np.asarray(image.convert("RGB")) == DAVIS_PALETTE[labels]).all()
+
+
+def test_label_png_is_written_whole_and_leaves_nothing_else(tmp_path):
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    path = tmp_path / "00000.png"
+    path.write_text("old")
+    write_label_png(path, labels)
+    assert [p.name for p in tmp_path.iterdir()] == ["00000.png"]
+    assert (read_label_png(path) == labels).all()
+    first = path.read_bytes()
+    write_label_png(path, labels)
+    assert path.read_bytes() == first
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "00000.png").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_label_png(tmp_path / "00000.png", discs())
+    assert [p.name for p in tmp_path.iterdir()] == ["00000.png"]
+
+
+@pytest.mark.parametrize("labels", [discs().astype(int), np.zeros((2, 2, 1), np.uint8)])
+def test_label_png_rejects_other_arrays(labels):
+    with pytest.raises(InputError, match=r"\(H, W\) uint8"):
+        encode_label_png(labels)
+
+
+@pytest.mark.parametrize("num_bits", [1, 2, 4, 8])
+def test_label_png_gives_stored_values_at_every_depth(tmp_path, num_bits):
+    labels = np.arange(32, dtype=np.uint8).reshape(4, 8).repeat(4, 0).repeat(4, 1)
+    labels &= 2**num_bits - 1
+    grey = tmp_path / "grey.png"
+    grey.write_bytes(grey_png(labels, num_bits))
+    assert (read_label_png(grey) == labels).all()
+    assert (read_mask(grey) == labels).all()
+    palette = tmp_path / "palette.png"
+    image = Image.open(io.BytesIO(encode_label_png(labels)))
+    image.save(palette, bits=num_bits)
+    assert (read_label_png(palette) == labels).all()
+
+
+def grey_png(values: np.ndarray, num_bits: int) -> bytes:
+    """A grey PNG of a depth that Pillow reads but does not write."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        crc = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+
+    height, width = values.shape
+    bits = values[..., None] >> np.arange(num_bits)[::-1] & 1
+    rows = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
+    header = struct.pack(">IIBBBBB", width, height, num_bits, 0, 0, 0, 0)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_label_png_errors(tmp_path):
+    with pytest.raises(MaskError, match="no label map"):
+        read_label_png(tmp_path / "missing.png")
+    with pytest.raises(MaskError, match="RGB pixels"):
+        read_label_png(saved(tmp_path, photo(), "rgb.png"))
+    with pytest.raises(MaskError, match="cannot read"):
+        read_label_png(saved(tmp_path, discs(), "really.png", format="JPEG"))
+    whole = saved(tmp_path, photo(num_channels=1)[..., 0], "whole.png").read_bytes()
+    for name, data in {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(MaskError, match="cannot read"):
+            read_label_png(tmp_path / name)
+    (tmp_path / "flipped").write_bytes(whole[:60] + bytes([whole[60] ^ 255]) + whole[61:])
+    with pytest.raises(MaskError, match="cannot read"):
+        read_label_png(tmp_path / "flipped")
+
+
+# --- reference masks
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        discs(num_objects=1) * 255,
+        discs(num_objects=1),
+        discs(num_objects=1) > 0,
+        discs(num_objects=1).astype(np.uint16) * 65535,
+        np.dstack([discs(num_objects=1) * 255] * 3),
+        np.dstack([discs(num_objects=1) * 255] * 2),
+        np.dstack([np.full((60, 80, 3), 255, np.uint8), discs(num_objects=1) * 255]),
+    ],
+    ids=["0/255", "0/1", "1 bit", "16 bit", "RGB", "LA", "white RGBA"],
+)
+def test_one_object_in_any_pixel_type(tmp_path, caplog, image):
+    assert (read_mask(saved(tmp_path, image)) == discs(num_objects=1)).all()
+    assert not caplog.records
+
+
+def test_ids_are_kept(tmp_path, caplog):
+    labels = discs(num_objects=3)
+    labels[labels == 3] = 254
+    labels[5, 5] = 77  # even where an object is a single pixel
+    for image in (
+        labels,
+        labels.astype(np.uint16),
+        Image.open(io.BytesIO(encode_label_png(labels))),
+    ):
+        assert (read_mask(saved(tmp_path, image)) == labels).all()
+    for dtype in (np.uint8, np.int64, np.uint16):
+        np.save(tmp_path / "m.npy", labels.astype(dtype))
+        assert (read_mask(tmp_path / "m.npy") == labels).all()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("as_palette", [False, True])
+def test_void_becomes_background(tmp_path, caplog, as_palette):
+    labels = discs()
+    with_void = labels.copy()
+    with_void[:3] = 255
+    image = Image.open(io.BytesIO(encode_label_png(with_void))) if as_palette else with_void
+    assert (read_mask(saved(tmp_path, image)) == labels).all()
+    assert "240 void pixels" in caplog.text
+
+
+def test_davis_colours_keep_their_index(tmp_path):
+    labels = discs(num_objects=3)
+    labels[labels == 1] = 7  # (128, 128, 128) is grey
+    for extra in ({}, {"name": "m.bmp"}):
+        assert (read_mask(saved(tmp_path, DAVIS_PALETTE[labels], **extra)) == labels).all()
+    only_grey = np.where(labels == 7, labels, 0)
+    assert (read_mask(saved(tmp_path, DAVIS_PALETTE[only_grey])) == only_grey).all()
+
+
+def test_other_colours_take_free_ids_in_order(tmp_path):
+    colours = np.array([[0, 0, 0], [255, 255, 0], [0, 0, 255], [128, 0, 0]], np.uint8)
+    labels = read_mask(saved(tmp_path, colours[discs(num_objects=3)]))
+    # (128, 0, 0) is DAVIS' 1; blue comes before yellow.
+    assert (labels == np.array([0, 3, 2, 1])[discs(num_objects=3)]).all()
+
+
+def test_ids_in_three_equal_channels(tmp_path):
+    assert (read_mask(saved(tmp_path, np.dstack([discs()] * 3))) == discs()).all()
+
+
+def test_transparent_is_background(tmp_path, caplog):
+    labels = discs()
+    alpha = np.where(labels > 0, 255, 0).astype(np.uint8)
+    rgba = np.dstack([DAVIS_PALETTE[np.where(labels, labels, 9)], alpha])
+    assert (read_mask(saved(tmp_path, rgba)) == labels).all()
+    assert not caplog.records
+    rgba[:2, :, 3] = 100
+    assert (read_mask(saved(tmp_path, rgba)) == labels).all()
+    assert "160 half transparent pixels" in caplog.text
+
+
+def test_a_transparent_palette_index_is_background(tmp_path):
+    image = Image.open(io.BytesIO(encode_label_png(discs())))
+    labels = read_mask(saved(tmp_path, image, transparency=2))
+    assert object_ids(labels) == (1,)
+
+
+def test_a_palette_without_black_at_0_is_read_by_colour(tmp_path):
+    image = Image.fromarray(1 - discs(num_objects=1))  # 0 is the object
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    assert (read_mask(saved(tmp_path, image)) == discs(num_objects=1)).all()
+
+
+def test_a_palette_that_never_uses_black_gives_ids(tmp_path):
+    image = Image.fromarray(discs())
+    image.putpalette([9, 9, 9, 255, 0, 0, 0, 255, 0, 0, 0, 0])
+    assert (read_mask(saved(tmp_path, image)) == discs()).all()
+
+
+@pytest.mark.parametrize("name", ["m.jpg", "m.png", "m.webp"])
+def test_soft_edges_are_cut_at_half(tmp_path, caplog, name):
+    soft = softened(discs((240, 320), 1) * 255)
+    labels = read_mask(saved(tmp_path, soft, name))
+    wrong = labels != (soft >= 128)
+    assert wrong.sum() <= (0 if name == "m.png" else 20)
+    assert "soft edges" in caplog.text
+
+
+def test_soft_edges_in_16_bits(tmp_path):
+    soft = softened(discs((120, 160), 1) * 255)
+    labels = read_mask(saved(tmp_path, soft.astype(np.uint16) * 257 + (soft == 77)))
+    assert (labels == (soft >= 128)).all()
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.jpg"])
+def test_mixed_colours_go_to_the_nearest_object(tmp_path, caplog, name):
+    labels = discs((240, 320), 3)
+    image = softened(DAVIS_PALETTE[labels]) if name == "m.png" else DAVIS_PALETTE[labels]
+    want = labels[1::2, 1::2] if name == "m.png" else labels
+    got = read_mask(saved(tmp_path, image, name, **({"quality": 90} if name == "m.jpg" else {})))
+    assert object_ids(got) == (1, 2, 3)
+    assert (got != want).mean() < 0.02
+    assert "nearest of 4 main colours" in caplog.text
+
+
+def test_exif_orientation_turns_the_mask(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    labels = discs()
+    labels[:5, :5] = 3
+    path = saved(tmp_path, labels, exif=exif)
+    assert (read_mask(path) == np.rot90(labels, -1)).all()
+
+
+def test_shared_masks_are_read(shared):
+    for clip in ("dog", "juggle"):
+        labels = read_mask(shared / "clips" / f"{clip}_mask.png")
+        assert labels.shape == (720, 1280)
+        assert object_ids(labels) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "message"),
+    [
+        (np.zeros((9, 9), np.uint8), "m.png", "no object"),
+        (np.zeros((9, 9, 3), np.uint8), "m.png", "no object"),
+        (photo(), "m.png", "looks like a photo"),
+        (photo(), "m.jpg", "looks like a photo"),
+        (photo(num_channels=1)[..., 0], "m.png", "looks like a photo"),
+        (discs((20, 80), 20).astype(np.uint16) * 20, "m.png", r"within 0\.\.254, got 400"),
+        (np.zeros((9, 9), np.float32), "m.tiff", "floating-point"),
+        (np.where(discs((240, 320)) == 1, 30, 0).astype(np.uint8), "m.jpg", "no object"),
+    ],
+)
+def test_pictures_that_are_no_mask(tmp_path, image, name, message):
+    with pytest.raises(MaskError, match=message) as caught:
+        read_mask(saved(tmp_path, image, name))
+    assert name in str(caught.value)
+
+
+def test_a_wide_gradient_is_no_mask(tmp_path):
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    image = np.vstack([ramp, np.zeros((40, 256), np.uint8), np.full((40, 256), 255, np.uint8)])
+    with pytest.raises(MaskError, match="none of its 2 main colours"):
+        read_mask(saved(tmp_path, image))
+
+
+def test_a_colour_too_small_to_be_told_from_soft_edges(tmp_path):
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[10, 10:30] = np.arange(20, dtype=np.uint8)[:, None] + [200, 0, 0]
+    with pytest.raises(MaskError, match="no object large enough"):
+        read_mask(saved(tmp_path, image))
+
+
+def test_more_than_254_colours(tmp_path):
+    blocks = np.arange(256, dtype=np.uint8).repeat(4)[None].repeat(4, axis=0)
+    image = np.dstack([blocks, 255 - blocks, blocks // 2])
+    with pytest.raises(MaskError, match="256 colours; at most 254"):
+        read_mask(saved(tmp_path, image))
+    assert len(object_ids(read_mask(saved(tmp_path, image[:, :-8])))) == 254
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(MaskError, match=r"no mask .*missing"):
+        read_mask(tmp_path / "missing.png")
+    with pytest.raises(MaskError, match="cannot read the mask"):
+        read_mask(tmp_path)
+    whole = saved(tmp_path, photo()).read_bytes()
+    for name, data in {"cut.png": whole[:900], "empty.png": b"", "text.png": b"P6 1"}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(MaskError, match=f"cannot read the mask .*{name}"):
+            read_mask(tmp_path / name)
+
+
+def test_a_picture_declared_too_large_is_not_decoded(tmp_path):
+    data = bytearray(saved(tmp_path, np.zeros((1, 1), np.uint8)).read_bytes())
+    data[16:24] = struct.pack(">II", 60000, 60000)
+    data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+    (tmp_path / "m.png").write_bytes(data)
+    with pytest.raises(MaskError, match="decompression bomb"):
+        read_mask(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((3, 4, 4), np.uint8), np.ones((4, 4)), np.zeros((0, 4), np.uint8), np.zeros(4, int)],
+)
+def test_arrays_that_are_no_mask(tmp_path, array):
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(MaskError, match=r"m\.npy"):
+        read_mask(tmp_path / "m.npy")
+    with pytest.raises(MaskError, match="mask must be"):
+        mask_from_array(array)
+
+
+def test_broken_npy(tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "whole.npy", discs())
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-1])
+    (tmp_path / "text.npy").write_text("hello")
+    for name in ("objects.npy", "cut.npy", "text.npy"):
+        with pytest.raises(MaskError, match=f"cannot read the mask .*{name}"):
+            read_mask(tmp_path / name)
+
+
+# --- arrays
+
+
+def test_arrays_follow_the_same_rules(caplog):
+    labels = discs()
+    assert (mask_from_array(labels > 0) == (labels > 0)).all()
+    assert (mask_from_array((labels > 0) * 255) == (labels > 0)).all()
+    got = mask_from_array(labels)
+    assert (got == labels).all()
+    assert got.dtype == np.uint8
+    assert not np.shares_memory(got, labels)
+    assert (mask_from_array(np.where(labels == 2, 255, labels)) == (labels == 1)).all()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[-1, 1]]), "got -1"),
+        (np.array([[1, 256]]), "got 256"),
+        (np.zeros((2, 2), bool), "no object"),
+        ([[0, 1]], "numpy array, got list"),
+        (np.array([["a"]]), "integers, got <U1"),
+    ],
+)
+def test_illegal_arrays(array, message):
+    with pytest.raises(MaskError, match=message):
+        mask_from_array(array)
+
+
+def test_match_frame():
+    labels = discs()
+    assert match_frame(labels, (60, 80)) is labels
+    with pytest.raises(MaskError, match="80 x 60 pixels, the frame 40 x 30"):
+        match_frame(labels, (30, 40))
+    half = match_frame(labels, (30, 40), resize=True)
+    assert half.dtype == np.uint8
+    assert (match_frame(half.repeat(2, 0).repeat(2, 1), (30, 40), resize=True) == half).all()
+    labels[0, 0] = 9
+    with pytest.raises(MaskError, match="loses object 9"):
+        match_frame(labels, (20, 20), resize=True)
+
+
+def test_object_ids():
+    assert object_ids(np.array([[5, 0], [1, 5]], np.uint8)) == (1, 5)
+    with pytest.raises(MaskError, match="no object"):
+        object_ids(np.zeros((2, 2), np.uint8))
+
+
+# --- boxes
+
+
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))
+def test_a_box_holds_its_mask_and_no_smaller_one_does(mask):
+    box = mask_box_xyxy(mask)
+    if box is None:
+        assert not mask.any()
+        return
+    x0, y0, x1, y1 = box
+    assert box.dtype == np.int64
+    assert mask[y0 : y1 + 1, x0 : x1 + 1].sum() == mask.sum()
+    assert mask[y0].any()
+    assert mask[y1].any()
+    assert mask[:, x0].any()
+    assert mask[:, x1].any()
+
+
+@given(
+    frame=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    corners=st.lists(st.integers(0, 49), min_size=4, max_size=4),
+    margin=st.integers(0, 60),
+)
+def test_a_grown_box_holds_the_box_and_stays_in_the_frame(frame, corners, margin):
+    height, width = frame
+    xs = sorted(c % width for c in corners[:2])
+    ys = sorted(c % height for c in corners[2:])
+    box = np.array([xs[0], ys[0], xs[1], ys[1]])
+    grown = grow_box_xyxy(box, margin, frame)
+    assert (grown[:2] <= box[:2]).all()
+    assert (grown[2:] >= box[2:]).all()
+    assert (grown == box + np.array([-1, -1, 1, 1]) * margin)[
+        (grown > 0) & (grown < np.array([width, height, width, height]) - 1)
+    ].all()
+    assert grown.min() >= 0
+    assert (grown <= [width - 1, height - 1, width - 1, height - 1]).all()
+
+
+def test_growing_rows_of_boxes():
+    boxes = np.array([[5, 5, 6, 6], [0, 0, 9, 9]])
+    assert grow_box_xyxy(boxes, 2, (10, 10)).tolist() == [[3, 3, 8, 8], [0, 0, 9, 9]]

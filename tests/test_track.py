@@ -1,0 +1,159 @@
+"""The parts of tracking on their own: similarity, boxes, absence, competition, hints."""
+
+import numpy as np
+import pytest
+import torch
+from colour_sam import PALETTE, ColourSam
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vos
+from vos.config import AbsenceConfig
+from vos.errors import InputError, MaskError
+from vos.masks import mask_box_xyxy
+from vos.records import Frame, FrameMasks, Targets
+from vos.sam.encode import encode
+from vos.track.locate import similarity_maps, target_embeddings
+from vos.track.prior import box_centres, box_prior, fresh_priors, grow_boxes, no_prior
+from vos.track.reference import Hint, reference_from_hints
+from vos.track.segment import accept, merge, tight_boxes
+
+SIDES = st.integers(1, 40)
+
+
+@given(st.integers(0, 2**32 - 1), SIDES, SIDES, st.floats(0, 0.2))
+def test_tight_boxes_agree_with_the_plain_one(seed, height, width, share):
+    masks = np.random.default_rng(seed).random((3, height, width)) < share
+    for box, mask in zip(tight_boxes(torch.from_numpy(masks)), masks, strict=True):
+        expected = mask_box_xyxy(mask)
+        assert box.tolist() == ([0, 0, 0, 0] if expected is None else expected.tolist())
+
+
+@given(st.tuples(SIDES, SIDES), st.integers(0, 50), st.data())
+def test_grown_boxes_hold_the_box_and_stay_in_the_frame(frame_hw, margin_px, data):
+    height, width = frame_hw
+    x0, x1 = sorted(data.draw(st.tuples(*[st.integers(0, width - 1)] * 2)))
+    y0, y1 = sorted(data.draw(st.tuples(*[st.integers(0, height - 1)] * 2)))
+    ((gx0, gy0, gx1, gy1),) = grow_boxes(np.array([[x0, y0, x1, y1]]), margin_px, frame_hw)
+    assert (gx0, gy0) == (max(0, x0 - margin_px), max(0, y0 - margin_px))
+    assert (gx1, gy1) == (min(width, x1 + margin_px), min(height, y1 + margin_px))
+    ((cx, cy),) = box_centres(np.array([[gx0, gy0, gx1, gy1]]))
+    assert gx0 <= cx <= gx1
+    assert gy0 <= cy <= gy1
+
+
+def test_target_embedding_is_half_mean_half_maximum():
+    features = torch.arange(2 * 2 * 3, dtype=torch.float32).view(2, 2, 3)
+    cells = np.array([[[True, False, True], [False, False, False]]])
+    expected = torch.tensor([(1.0 + 2) / 2, (7.0 + 8) / 2])
+    torch.testing.assert_close(target_embeddings(features, cells)[0], expected / expected.norm())
+
+
+def test_similarity_is_a_cosine():
+    features = torch.tensor([[[3.0, 0.0]], [[0.0, -2.0]]])
+    maps = similarity_maps(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), features)
+    assert maps.tolist() == [[[1, 0]], [[0, -1]]]
+
+
+def test_merge_takes_the_strongest_and_leaves_the_rejected_out():
+    logits = torch.tensor([[[1.0, -1.0, 3.0, 2.0]], [[2.0, -2.0, 1.0, -1.0]]])
+    both = merge(logits, np.array([True, True]), (5, 9))
+    assert both.tolist() == [[9, 0, 5, 5]]
+    assert merge(logits, np.array([False, True]), (5, 9)).tolist() == [[9, 0, 9, 0]]
+    assert merge(logits, np.array([False, False]), (5, 9)).tolist() == [[0, 0, 0, 0]]
+
+
+def targets(peak: float = 0.8, predicted_iou: float = 0.9) -> Targets:
+    return Targets(
+        (1,),
+        torch.ones(1, 1),
+        torch.ones(1, 3) / 3,
+        np.array([peak], np.float32),
+        np.array([predicted_iou], np.float32),
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_lost", "similarity", "predicted_iou", "accepted"),
+    [
+        (False, 0.5, 0.3, True),  # weak evidence is enough to go on
+        (True, 0.5, 0.3, False),  # but not to come back
+        (True, 0.7, 0.8, True),
+        (True, 0.7, 0.5, False),
+        (True, 0.5, 0.9, False),
+        (False, 0.3, 0.9, False),
+        (False, 0.8, 0.1, False),
+    ],
+)
+def test_a_return_needs_more_than_a_continuation(is_lost, similarity, predicted_iou, accepted):
+    evidence = np.array([similarity], np.float32), np.array([predicted_iou], np.float32)
+    lost = np.array([is_lost])
+    assert accept(lost, *evidence, targets(), AbsenceConfig()).tolist() == [accepted]
+    assert accept(lost, *evidence, targets(), None).tolist() == [True]
+
+
+def test_priors_hand_on_boxes_of_present_objects_only():
+    masks = FrameMasks(
+        labels=np.zeros((4, 4), np.uint8),
+        object_ids=(1, 2),
+        scores=np.zeros(2, np.float32),
+        present=np.array([True, False]),
+        boxes_xyxy=np.array([[0, 1, 2, 3], [0, 0, 0, 0]]),
+        areas_px=np.array([4, 0]),
+    )
+    boxed = box_prior(fresh_priors(2), masks)
+    assert boxed.has_box.tolist() == [True, False]
+    assert boxed.is_lost.tolist() == [False, True]
+    assert boxed.boxes_xyxy[0].tolist() == [0, 1, 2, 3]
+    free = no_prior(fresh_priors(2), masks)
+    assert free.has_box.tolist() == [False, False]
+    assert free.is_lost.tolist() == [False, True]
+
+
+def test_targets_check_their_object_axis():
+    with pytest.raises(InputError, match="ascend"):
+        Targets((2, 1), torch.ones(2, 1), torch.ones(2, 3), np.ones(2), np.ones(2))
+    with pytest.raises(InputError, match="scale_weights has 1 rows for 2 objects"):
+        Targets((1, 2), torch.ones(2, 1), torch.ones(1, 3), np.ones(2), np.ones(2))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    rgb = np.zeros((100, 160, 3), dtype=np.uint8)
+    rgb[20:60, 20:60] = PALETTE[1]
+    rgb[40:90, 100:140] = PALETTE[2]
+    sam = vos.SamModel(ColourSam())
+    return next(encode([Frame(0, 0.0, "00000", rgb)], sam, 1)), sam
+
+
+def test_a_click_and_a_box_make_a_reference(scene):
+    encoded, sam = scene
+    hints = {3: Hint(points_xy=((40, 40),)), 7: Hint(box_xyxy=(98, 38, 142, 92))}
+    labels = reference_from_hints(encoded, hints, sam)
+    assert set(np.unique(labels)) == {0, 3, 7}
+    assert np.abs(mask_box_xyxy(labels == 3) - [20, 20, 59, 59]).max() <= 3
+    assert np.abs(mask_box_xyxy(labels == 7) - [100, 40, 139, 89]).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("hints", "message"),
+    [
+        ({}, "at least one"),
+        ({1: Hint()}, "neither a box nor a point"),
+        ({255: Hint(points_xy=((1, 1),))}, "255"),
+        ({1: Hint(points_xy=((160, 1),))}, "outside of the frame's 160 x 100"),
+        ({1: Hint(box_xyxy=(30, 10, 20, 50))}, "x0 < x1"),
+        ({1: Hint(box_xyxy=(0, 0, 161, 50))}, "160 x 100"),
+    ],
+)
+def test_hints_are_checked(scene, hints, message):
+    encoded, sam = scene
+    with pytest.raises(InputError, match=message):
+        reference_from_hints(encoded, hints, sam)
+
+
+def test_two_hints_at_one_object(scene):
+    encoded, sam = scene
+    same = {1: Hint(points_xy=((40, 40),)), 2: Hint(points_xy=((41, 41),))}
+    with pytest.raises(MaskError, match=r"no object at the hints of id \[2\]"):
+        reference_from_hints(encoded, same, sam)

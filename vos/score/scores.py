@@ -1,0 +1,241 @@
+"""What an evaluation gives: J and F per frame, their statistics, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos.score.labels import LabelRule
+
+MEASURES: Final = (
+    "J&F-Mean",
+    "J-Mean",
+    "J-Recall",
+    "J-Decay",
+    "F-Mean",
+    "F-Recall",
+    "F-Decay",
+)
+"""DAVIS' names of the figures, in DAVIS' order."""
+
+_RECALL_THRESHOLD: Final = 0.5
+_NUM_BINS: Final = 4
+_NUM_NAMES_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The figures of DAVIS for one object, or their means over several.
+
+    Attributes:
+        j_mean: Mean region similarity, [0, 1].
+        j_recall: Share of frames with J > 0.5.
+        j_decay: Mean J of the first quarter minus that of the last, [-1, 1].
+        f_mean: Mean contour accuracy, [0, 1].
+        f_recall: Share of frames with F > 0.5.
+        f_decay: Mean F of the first quarter minus that of the last, [-1, 1].
+    """
+
+    j_mean: float
+    j_recall: float
+    j_decay: float
+    f_mean: float
+    f_recall: float
+    f_decay: float
+
+    @property
+    def jf_mean(self) -> float:
+        """Mean of J-Mean and F-Mean."""
+        return (self.j_mean + self.f_mean) / 2
+
+    def measures(self) -> dict[str, float]:
+        """Give the figures by DAVIS' names, in the order of ``MEASURES``."""
+        figures = (
+            self.jf_mean,
+            self.j_mean,
+            self.j_recall,
+            self.j_decay,
+            self.f_mean,
+            self.f_recall,
+            self.f_decay,
+        )
+        return dict(zip(MEASURES, figures, strict=True))
+
+    @classmethod
+    def of_frames(cls, j: NDArray[np.float64], f: NDArray[np.float64]) -> Statistics:
+        """Summarise one object.
+
+        The quarters are those of the official code: cut at round(linspace(1, T, 5)), a frame on
+        a cut belonging to both sides. Its cuts are 8 bit numbers, so its Decay is meaningless
+        beyond 256 frames; this one is not.
+
+        Args:
+            j: (T,) float64, J of every scored frame, at least one.
+            f: (T,) float64, F of the same frames.
+        """
+        return cls(*_summary(j), *_summary(f))
+
+    @classmethod
+    def mean_of(cls, parts: Iterable[Statistics]) -> Statistics:
+        """Average each figure over objects, at least one."""
+        columns = zip(*map(astuple, parts), strict=True)
+        return cls(*(float(np.mean(column)) for column in columns))
+
+
+def _summary(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    # The tiny addend rounds halves up, where round alone would go to the even neighbour.
+    cuts = np.round(np.linspace(1, len(values), _NUM_BINS + 1) + 1e-10).astype(np.int64) - 1
+    first, last = values[: cuts[1] + 1], values[cuts[-2] :]
+    recall = np.mean(values > _RECALL_THRESHOLD)
+    return float(values.mean()), float(recall), float(first.mean() - last.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that keeps a frame or a whole sequence from being scored.
+
+    Attributes:
+        sequence: The sequence's name.
+        frame: The frame's name, or None for the sequence as a whole.
+        reason: What is wrong.
+    """
+
+    sequence: str
+    frame: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectScore:
+    """One object of one sequence.
+
+    Attributes:
+        object_id: The id in the label maps, from 1.
+        j: (T,) float64, J of every scored frame.
+        f: (T,) float64, F of the same frames.
+        statistics: Their summary.
+    """
+
+    object_id: int
+    j: NDArray[np.float64]
+    f: NDArray[np.float64]
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceScore:
+    """One sequence.
+
+    Attributes:
+        name: The sequence's name.
+        frame_names: Stems of the T scored frames, in order.
+        objects: The objects by ascending id.
+        statistics: Means over the objects.
+        rule: How the sequence's label maps were read.
+        unknown_ids: Predicted ids that the annotation lacks, each with its number of frames.
+    """
+
+    name: str
+    frame_names: tuple[str, ...]
+    objects: tuple[ObjectScore, ...]
+    statistics: Statistics
+    rule: LabelRule
+    unknown_ids: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was scored, and how.
+
+    Attributes:
+        annotations_dir: Folder of the annotated sequences.
+        results_dir: Folder of the predicted sequences.
+        images_dir: Folder of the sequences' pictures, or None where the layout has none.
+        year: 2016, 2017, or None where none was given. 2016 joins all objects into one.
+        split: Name of the list of sequences, or None.
+        skip_missing: Whether what cannot be scored was left out.
+        num_workers: Threads that scored.
+    """
+
+    annotations_dir: Path
+    results_dir: Path
+    images_dir: Path | None
+    year: int | None
+    split: str | None
+    skip_missing: bool
+    num_workers: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """The result of :func:`vos.evaluate`.
+
+    Attributes:
+        statistics: Global figures: means over all objects of all sequences.
+        sequences: The scored sequences, in the order of their list.
+        left_out: What could not be scored and was left out.
+        settings: What was scored, and how.
+        seconds: Wall-clock time.
+    """
+
+    statistics: Statistics
+    sequences: tuple[SequenceScore, ...]
+    left_out: tuple[Problem, ...]
+    settings: Settings
+    seconds: float
+
+    @property
+    def num_objects(self) -> int:
+        """Scored objects of all sequences."""
+        return sum(len(sequence.objects) for sequence in self.sequences)
+
+    @property
+    def num_frames(self) -> int:
+        """Scored frames of all sequences."""
+        return sum(len(sequence.frame_names) for sequence in self.sequences)
+
+    def objects(self) -> dict[str, ObjectScore]:
+        """Give all objects by DAVIS' names, ``<sequence>_<id>``."""
+        return {
+            f"{sequence.name}_{scored.object_id}": scored
+            for sequence in self.sequences
+            for scored in sequence.objects
+        }
+
+    def remarks(self) -> list[str]:
+        """Tell what a reader of the figures should know: one sentence each, often none."""
+        remarks = []
+        for sequence in self.sequences:
+            for object_id, num_frames in sequence.unknown_ids:
+                remarks.append(
+                    f"{sequence.name}: id {object_id} is predicted in {num_frames} frames but "
+                    "not annotated; counted as background"
+                )
+            if sequence.rule.absent_ids:
+                ids = ", ".join(map(str, sequence.rule.absent_ids))
+                remarks.append(
+                    f"{sequence.name}: the first annotation lacks id {ids}; scored all the same, "
+                    "as the protocol has it"
+                )
+        return remarks + [f"left out: {line}" for line in describe(self.left_out)]
+
+
+def describe(problems: Sequence[Problem]) -> list[str]:
+    """Put problems into lines: one per sequence and reason, with the frames' names."""
+    frames_by_cause: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        frames = frames_by_cause.setdefault((problem.sequence, problem.reason), [])
+        if problem.frame is not None:
+            frames.append(problem.frame)
+    lines = []
+    for (sequence, reason), frames in frames_by_cause.items():
+        names = ", ".join(frames[:_NUM_NAMES_SHOWN])
+        if len(frames) > _NUM_NAMES_SHOWN:
+            names += f" and {len(frames) - _NUM_NAMES_SHOWN} more"
+        lines.append(f"{sequence}{f', {names}' if names else ''}: {reason}")
+    return lines

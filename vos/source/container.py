@@ -1,0 +1,111 @@
+"""Opening videos, streams and cameras with FFmpeg."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from vos.errors import SourceError
+
+_LIVE_SCHEMES: Final = ("rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
+_NETWORK_PROTOCOLS: Final = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,srt,srtp,tcp,tls,udp"
+_TIMEOUT_SECONDS: Final = 15.0
+_CAMERA_PREFIX: Final = "/dev/video"
+_READ_SIZE: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenVideo:
+    """An open video.
+
+    Attributes:
+        address: Path or URL, as given.
+        container: FFmpeg's demuxer.
+        stream: The video stream to decode.
+        is_live: Whether frames come when they are taken: nothing can be read twice, and damage
+            passes.
+        is_seekable: Whether any part can be read again.
+    """
+
+    address: str
+    container: InputContainer
+    stream: VideoStream
+    is_live: bool
+    is_seekable: bool
+
+
+def is_url(address: str) -> bool:
+    """Tell URLs from paths."""
+    return "://" in address
+
+
+def is_camera(address: str) -> bool:
+    """Tell cameras from files."""
+    return address.startswith(_CAMERA_PREFIX)
+
+
+@contextmanager
+def open_video_container(address: str) -> Iterator[OpenVideo]:
+    """Open a video for decoding.
+
+    A local file is handed to FFmpeg as an open file, and with every protocol forbidden: a playlist
+    in disguise can open neither other files nor the network. A URL may use the network only.
+
+    Args:
+        address: Path of a file, a URL, or a camera such as ``/dev/video0``.
+
+    Raises:
+        SourceError: it cannot be opened or holds no video.
+    """
+    with ExitStack() as stack:
+        try:
+            container = _open_container(address, stack)
+        except (av.FFmpegError, OSError) as error:
+            raise SourceError(f"cannot open {address}: {reason(error)}") from error
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+            raise SourceError(f"{address} holds no video")
+        if stream.codec_context is None:
+            raise SourceError(f"{address}: FFmpeg has no decoder for its video")
+        # Frame threads would delay errors, and PyAV drops those that come up while draining.
+        stream.thread_type = "SLICE"
+        is_file = os.path.isfile(address)
+        is_live = is_camera(address) or urlsplit(address).scheme in _LIVE_SCHEMES
+        yield OpenVideo(address, container, stream, is_live=is_live, is_seekable=is_file)
+
+
+def reason(error: Exception) -> str:
+    """Say what FFmpeg or the system said, without the address."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _open_container(address: str, stack: ExitStack) -> InputContainer:
+    if is_camera(address):
+        return stack.enter_context(av.open(address, "r", format="v4l2"))
+    if is_url(address):
+        options = {"protocol_whitelist": _NETWORK_PROTOCOLS, "rtsp_transport": "tcp"}
+        return stack.enter_context(
+            av.open(address, "r", options=options, timeout=_TIMEOUT_SECONDS, metadata_errors="replace")
+        )
+    if not Path(address).exists():
+        raise SourceError(f"there is no video {address}")
+    file = stack.enter_context(open(address, "rb"))
+    return stack.enter_context(
+        av.open(
+            file,
+            "r",
+            options={"protocol_whitelist": "none"},
+            metadata_errors="replace",
+            buffer_size=_READ_SIZE,
+        )
+    )
