@@ -30,7 +30,7 @@ from PIL import Image
 
 import vos
 from vos.masks import write_label_png
-from vos.score import available_cores, evaluate
+from vos.score import evaluate
 
 FRAME_HW = (480, 854)
 OBJECTS_PER_SEQUENCE = (1, 2, 3, 4, 5, 1, 2, 3)

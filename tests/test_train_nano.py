@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import sys
 import tarfile
@@ -27,6 +28,15 @@ from vos.sam.nano import build_nano  # noqa: E402
 
 CPU = torch.device("cpu")
 SCENES = Recipe(pairs=None, seed=3, num_pairs=2, view_sizes_px=(64,))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Views this small gain nothing from threads."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 def make_files(num_frames=4):
@@ -62,7 +72,7 @@ def plan(tmp_path):
         out=tmp_path / "run",
         init=train_nano.PACKAGED_WEIGHTS,
         device=CPU,
-        num_steps=4,
+        num_steps=2,
         save_every_minutes=0,
         num_workers=0,
     )
@@ -188,18 +198,21 @@ def test_a_batch_decodes_as_its_views_one_by_one():
 
 def test_training_on_one_batch_lowers_its_loss():
     state = State.start(train_nano.PACKAGED_WEIGHTS, CPU)
-    state.step = trainer.WARM_UP_STEPS
     batch = draw_batch(SCENES, 0)
-    totals = [train_step(state, batch, 0.0, 0, CPU)["total"] for _ in range(8)]
-    assert min(totals[-3:]) < 0.9 * totals[0]
+    totals = []
+    for _ in range(5):
+        # The step number decides the prompts too, so it stays.
+        state.step = trainer.WARM_UP_STEPS
+        totals.append(train_step(state, batch, 0.0, 0, CPU)["total"])
+    assert totals[-1] < 0.75 * totals[0]
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(plan, tmp_path, monkeypatch):
     whole = train(plan, SCENES)
-    interrupted = Plan(**{**_fields(plan), "out": tmp_path / "killed"})
+    interrupted = dataclasses.replace(plan, out=tmp_path / "killed")
 
     def draw_until_killed(recipe, index):
-        if index == 2:
+        if index == 1:
             raise KeyboardInterrupt
         return draw_batch(recipe, index)
 
@@ -208,15 +221,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been(plan, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train(interrupted, SCENES)
     resumed = train(interrupted, SCENES)
-    assert resumed.step == whole.step == 4
-    assert resumed.num_pairs == whole.num_pairs == 8
+    assert resumed.step == whole.step == 2
+    assert resumed.num_pairs == whole.num_pairs == 4
     for name, value in whole.averaged_weights().items():
         assert torch.equal(value, resumed.averaged_weights()[name]), name
-    assert _read_steps(interrupted.out / trainer.LOG_NAME) == [4]
-
-
-def _fields(plan):
-    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+    assert _read_steps(interrupted.out / trainer.LOG_NAME) == [1, 2]
 
 
 def _read_steps(log):
@@ -224,7 +233,7 @@ def _read_steps(log):
         return [int(row["step"]) for row in csv.DictReader(file)]
 
 
-def test_log_rows_after_the_checkpoint_are_dropped(tmp_path, monkeypatch):
+def test_log_rows_after_the_checkpoint_are_dropped(tmp_path):
     log = tmp_path / trainer.LOG_NAME
     log.write_text("step,total\n25,3\n50,2\n75,1\n")
     trainer.StepLog(log, step=50)

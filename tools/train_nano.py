@@ -1,11 +1,13 @@
 """Train the embedded model, on images with label maps or on generated shapes alone.
 
-    python tools/train_nano.py --minutes 2 --out /tmp/nano
+    pip install -e .
+    python tools/train_nano.py --minutes 2
     python tools/train_nano.py --data shard_0.tar --data folder --minutes 70 --out runs/a
     python tools/train_nano.py --out runs/a --pack vos/sam/nano.safetensors
 
 Data are tar files or folders of ``<group>/<name>.jpg`` with a label map ``<group>/<name>.png``
-beside it. A run that was killed goes on from its last checkpoint when it is started again.
+beside it, never sequences that the model is judged on. A run that was killed goes on from its
+last checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
@@ -26,7 +28,13 @@ PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.s
 
 @click.command()
 @click.option("--data", type=Path, multiple=True, help="Tar or folder of pairs; repeatable.")
-@click.option("--out", type=Path, required=True, help="Folder of the run; resumed if it has begun.")
+@click.option(
+    "--out",
+    type=Path,
+    default=Path("runs/nano"),
+    show_default=True,
+    help="Folder of the run; resumed if it has begun.",
+)
 @click.option("--init", type=Path, default=PACKAGED_WEIGHTS, help="Weights to start from.")
 @click.option("--minutes", type=click.FloatRange(min=0), default=60.0, show_default=True)
 @click.option("--steps", type=click.IntRange(min=0), help="Train so many steps, not --minutes.")

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -164,10 +164,9 @@ def train(plan: Plan, recipe: Recipe) -> State:
         if state.step % LOG_EVERY_STEPS == 0:
             log.write(state)
         if state.seconds - last_save_seconds >= 60 * plan.save_every_minutes:
-            _save(plan, state)
+            _save(plan, state, log)
             last_save_seconds = state.seconds
-    log.write(state)
-    _save(plan, state)
+    _save(plan, state, log)
     return state
 
 
@@ -191,7 +190,8 @@ def save_weights(
         "similarity_scale": repr(head.scale.item()),
         "similarity_bias": repr(head.bias.item()),
     }
-    _write_whole(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    content = save(tensors, metadata)
+    _write_whole(path, lambda partial: partial.write_bytes(content))
 
 
 def train_step(
@@ -199,7 +199,7 @@ def train_step(
 ) -> dict[str, float]:
     """Train on one batch, at a share of the schedule, and give its losses."""
     # What a step draws depends on the seed and its number alone, so a resumed run repeats it.
-    generator = torch.Generator().manual_seed(hash((seed, state.step)) % 2**63)
+    generator = torch.Generator().manual_seed((seed << 32) + state.step)
     _set_rates(state, progress)
     batch = Batch(
         batch.images.to(device, memory_format=torch.channels_last),
@@ -259,11 +259,13 @@ def _trained(sam: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in sam.named_parameters() if p.requires_grad}
 
 
-def _save(plan: Plan, state: State) -> None:
+def _save(plan: Plan, state: State, log: StepLog) -> None:
+    log.write(state)
     weights = plan.out / f"step_{state.step:06d}.safetensors"
     save_weights(weights, state.averaged_weights(), state.head, torch.float16)
     state.save(plan.out / CHECKPOINT_NAME)
-    draw_log(plan.out / LOG_NAME, plan.out / "log.png")
+    if log.path.exists():
+        draw_log(log.path, plan.out / "log.png")
     LOG.info("%s after %.1f minutes, %d pairs", weights, state.seconds / 60, state.num_pairs)
 
 
@@ -274,10 +276,10 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 class StepLog:
-    """Means over the last steps, one row of the CSV each; rows after a resumed step are dropped."""
+    """Means over the last steps, a CSV row each; rows after a resumed step are dropped."""
 
     def __init__(self, path: Path, step: int) -> None:
-        self._path = path
+        self.path = path
         self._sums: dict[str, float] = defaultdict(float)
         self._num_steps = 0
         if path.exists():
@@ -302,8 +304,8 @@ class StepLog:
             "pairs": state.num_pairs,
             **{name: round(mean, 5) for name, mean in means.items()},
         }
-        is_new = not self._path.exists()
-        with self._path.open("a", newline="") as file:
+        is_new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, row)
             if is_new:
                 writer.writeheader()

@@ -62,6 +62,14 @@ def eval_main(args: Sequence[str] | None = None) -> NoReturn:
     _run(_load("eval"), args, "vos-eval")
 
 
+class _Plain(logging.Formatter):
+    """Messages as they are; only warnings say what they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        return message if record.levelno < logging.WARNING else f"warning: {message}"
+
+
 def _load(name: str) -> click.Command:
     module, _, attribute = _COMMANDS[name][0].partition(":")
     command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -71,8 +79,9 @@ def _load(name: str) -> click.Command:
 def _run(command: click.Command, args: Sequence[str] | None, prog_name: str) -> NoReturn:
     """Run a command to its exit code: 0 done, 1 bad input, 2 a wrong option, 130 interrupted."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_Plain())
     logger = logging.getLogger("vos")
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         command.main(args, prog_name=prog_name, standalone_mode=False)

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -109,7 +108,7 @@ def match_frame(labels: Labels, frame_hw: tuple[int, int], *, resize: bool = Fal
             "they must agree unless the mask may be resized"
         )
     size = frame_width, frame_height
-    scaled = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
+    scaled = np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     lost = set(np.unique(labels).tolist()) - set(np.unique(scaled).tolist()) - {0}
     if lost:
         raise MaskError(

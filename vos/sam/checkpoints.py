@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -53,9 +54,13 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     content: Any
     try:
         if path.suffix == ".safetensors" or head.endswith(b"{"):
-            content = load_file(path)
+            # Cloned, because these tensors are views of the file that follow its changes.
+            content = {name: tensor.clone() for name, tensor in load_file(path).items()}
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                # What torch warns of here, it then refuses.
+                warnings.simplefilter("ignore")
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is damaged or no weights file, or holds objects that are not plain tensors "
@@ -109,7 +114,7 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, origin:
             asked = f"the model asked for is {wanted}" if wanted else "the model is another"
             raise CheckpointError(f"{origin} holds {found} weights, {asked}")
         differences = [
-            f"{len(names)} {what} ({names[0]}{', ...' if len(names) > 1 else ''})"
+            f"{what}: {len(names)} ({names[0]}{', ...' if len(names) > 1 else ''})"
             for names, what in (
                 (missing, "missing"),
                 (unknown, "unknown"),
@@ -117,7 +122,7 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, origin:
             )
             if names
         ]
-        raise CheckpointError(f"{origin} does not fit the model: weights {'; '.join(differences)}")
+        raise CheckpointError(f"{origin} does not fit the model; weights {'; '.join(differences)}")
     weights = {name: tensor.to(expected[name].dtype) for name, tensor in state_dict.items()}
     broken = [name for name, tensor in weights.items() if not _is_finite(tensor)]
     if broken:

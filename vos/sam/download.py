@@ -117,26 +117,29 @@ def fetch(spec: ModelSpec, *, progress: bool = True) -> Path:
 
 
 def _has_hash(path: Path, sha256: str) -> bool:
-    note = _note_beside(path)
-    with contextlib.suppress(OSError, ValueError):
-        if json.loads(note.read_text()) == _fingerprint(path, sha256):
-            return True
     fingerprint = _fingerprint(path, sha256)
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(_note_beside(path).read_text()) == fingerprint:
+            return True
     if sha256_of(path) != sha256:
         return False
-    # In a cache that is read-only the file is hashed at every start.
-    with contextlib.suppress(OSError):
-        note.write_text(json.dumps(fingerprint))
+    _write_note(path, fingerprint)
     return True
+
+
+def _fingerprint(path: Path, sha256: str) -> dict[str, int | str]:
+    stat = path.stat()
+    return {"num_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
 
 
 def _note_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.checked")
 
 
-def _fingerprint(path: Path, sha256: str) -> dict[str, int | str]:
-    stat = path.stat()
-    return {"num_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
+def _write_note(path: Path, fingerprint: dict[str, int | str]) -> None:
+    # Where the cache is read-only, the file is simply hashed at every start.
+    with contextlib.suppress(OSError):
+        _note_beside(path).write_text(json.dumps(fingerprint))
 
 
 @contextlib.contextmanager
@@ -165,7 +168,7 @@ def _download(spec: ModelSpec, url: str, target: Path, progress: bool) -> None:
         partial.unlink()
         raise _failure(spec, f"what was sent has the SHA-256 {sha256}")
     partial.replace(target)
-    _note_beside(target).write_text(json.dumps(_fingerprint(target, sha256)))
+    _write_note(target, _fingerprint(target, sha256))
 
 
 def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple[str, bool]:
@@ -181,8 +184,8 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
         with response:
             if response.status != _PARTIAL_CONTENT:
                 num_kept = 0
-            num_total = None if response.length is None else num_kept + response.length
-            if spec.num_bytes is not None and num_total not in (None, spec.num_bytes):
+            num_total = spec.num_bytes if response.length is None else num_kept + response.length
+            if spec.num_bytes not in (None, num_total):
                 raise _failure(spec, f"it has {num_total} bytes there, not {spec.num_bytes}")
             if num_kept == 0:
                 file.seek(0)
@@ -190,7 +193,7 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
                 hasher = hashlib.sha256()
             with tqdm(
                 desc=spec.file_name,
-                total=num_total or spec.num_bytes,
+                total=num_total,
                 initial=num_kept,
                 unit="B",
                 unit_scale=True,
@@ -233,7 +236,11 @@ def _request(url: str, num_kept: int) -> http.client.HTTPResponse:
 def _chunks(response: http.client.HTTPResponse, spec: ModelSpec) -> Iterator[bytes]:
     while True:
         with _network_errors_explained(spec):
-            chunk = response.read(_CHUNK_BYTES)
+            try:
+                chunk = response.read(_CHUNK_BYTES)
+            except http.client.IncompleteRead as error:
+                # Which Pythons raise this and which return what they got differs.
+                chunk = error.partial
         if not chunk:
             return
         yield chunk

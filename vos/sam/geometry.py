@@ -133,6 +133,27 @@ def low_res_to_frame(logits: torch.Tensor, letterbox: Letterbox) -> torch.Tensor
     return frame[:, 0]
 
 
+def frame_to_cells(
+    maps: torch.Tensor, letterbox: Letterbox, cells_hw: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample (K, H, W) maps bilinearly at the feature cells' centres.
+
+    Returns:
+        (K, h, w) samples, and (h, w) bool: the cells whose centre lies on the picture rather than
+        on the padding. Cells of the padding repeat the picture's border.
+    """
+    axes, inside = [], []
+    for num_cells, model_px in zip(cells_hw, letterbox.resized_hw, strict=True):
+        centres = torch.arange(num_cells, device=maps.device, dtype=maps.dtype) + 0.5
+        shares = centres * (letterbox.image_size / num_cells / model_px)
+        axes.append(2 * shares - 1)
+        inside.append(shares < 1)
+    rows, columns = torch.meshgrid(*axes, indexing="ij")
+    grid = torch.stack([columns, rows], dim=-1)[None]
+    sampled = F.grid_sample(maps[None], grid, padding_mode="border", align_corners=False)
+    return sampled[0], inside[0][:, None] & inside[1]
+
+
 def _most_covered_cell(
     mask: NDArray[np.bool_], letterbox: Letterbox, cells_hw: tuple[int, int]
 ) -> tuple[int, int]:

@@ -6,8 +6,9 @@ Nothing is set first and used later: each call gets all it needs and leaves noth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from vos.errors import DeviceError, InputError
 from vos.sam.geometry import Letterbox, resize_for_model
+from vos.sam.guidance import Guidance, guided
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -66,8 +68,9 @@ class Decoded:
     """What the decoder answered, one row per object.
 
     Attributes:
-        low_res_logits: (K, 3, h', w') float32, part, subpart and whole, over the padded input.
-        predicted_ious: (K, 3) float32, SAM's own estimate of each mask's quality.
+        low_res_logits: (K, M, h', w') float32 over the padded input; M is 3 for part, subpart and
+            whole, or 1.
+        predicted_ious: (K, M) float32, SAM's own estimate of each mask's quality.
     """
 
     low_res_logits: torch.Tensor
@@ -142,16 +145,26 @@ class SamModel:
         return features.float()
 
     @torch.inference_mode()
-    def decode(self, features: torch.Tensor, prompts: Prompts, letterbox: Letterbox) -> Decoded:
-        """Turn one frame's features and K objects' prompts into K x 3 masks, in one batch.
+    def decode(
+        self,
+        features: torch.Tensor,
+        prompts: Prompts,
+        letterbox: Letterbox,
+        *,
+        num_masks: Literal[1, 3] = 3,
+        guidance: Guidance | None = None,
+    ) -> Decoded:
+        """Turn one frame's features and K objects' prompts into masks, in one batch.
 
         Args:
             features: (C, h, w) of the frame.
             prompts: What to look for, in frame pixels.
             letterbox: Where the frame lies in the model's input.
+            num_masks: 3 for part, subpart and whole; 1 for SAM's single answer to clear prompts.
+            guidance: PerSAM's guidance of this call; rows as in ``prompts``.
 
         Returns:
-            The three masks of each object and their predicted IoUs.
+            The masks of each object and their predicted IoUs.
         """
         points = torch.from_numpy(prompts.points_xy).double()
         coordinates = letterbox.points_to_model(points).float().to(self.device)
@@ -164,13 +177,15 @@ class SamModel:
         sparse, dense = self._sam.prompt_encoder(
             points=(coordinates, labels), boxes=boxes, masks=masks
         )
-        low_res_logits, predicted_ious = self._sam.mask_decoder(
-            image_embeddings=features[None],
-            image_pe=self._sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
-        )
+        decoder = self._sam.mask_decoder
+        with nullcontext() if guidance is None else guided(decoder.transformer, guidance):
+            low_res_logits, predicted_ious = decoder(
+                image_embeddings=features[None],
+                image_pe=self._sam.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=num_masks == 3,
+            )
         return Decoded(low_res_logits.float(), predicted_ious.float())
 
 

@@ -10,21 +10,14 @@ from typing import Final
 
 from vos.errors import MaskError, ScoreError
 from vos.masks import read_label_png
+from vos.score.frames import FramePair
 from vos.score.labels import LabelRule, rule_of
 from vos.score.layout import AnnotationSet, find_sequences, mask_files
 from vos.score.png import check_label_png
 from vos.score.scores import Problem, describe
 
 _NUM_LINES_SHOWN: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FramePair:
-    """The two label maps of one frame."""
-
-    name: str
-    annotation: Path
-    prediction: Path
+_NUM_READERS: Final = 8  # threads; reading mostly waits for the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +50,12 @@ class Plan:
     unscorable: tuple[Problem, ...] = ()
 
 
-def check(
-    annotations: AnnotationSet,
-    results_dir: Path,
-    threads: ThreadPoolExecutor,
-    *,
-    join_objects: bool,
-) -> Plan:
+def check(annotations: AnnotationSet, results_dir: Path, *, join_objects: bool) -> Plan:
     """Look at every file that scoring needs, decoding only the first annotations.
 
     Args:
         annotations: The sequences to score.
         results_dir: Holds ``<sequence>/<frame>.png``.
-        threads: Read the files.
         join_objects: Score all objects as one.
 
     Raises:
@@ -81,7 +67,8 @@ def check(
     def check_one(name: str) -> Plan:
         return _check_sequence(name, annotations.annotations_dir, results_dir, join_objects)
 
-    parts = list(threads.map(check_one, annotations.sequences))
+    with ThreadPoolExecutor(_NUM_READERS) as threads:
+        parts = list(threads.map(check_one, annotations.sequences))
     strangers: tuple[Problem, ...] = ()
     if not annotations.is_selection:
         names = set(find_sequences(results_dir)).difference(annotations.sequences)
@@ -126,14 +113,15 @@ def _check_sequence(
         return Plan(unscorable=(Problem(name, None, "has no object in its first annotation"),))
     if not predicted_dir.is_dir():
         return Plan(faults=(Problem(name, None, f"has no results ({len(scored)} frames)"),))
-    pairs, faults = [], []
+    pairs: list[FramePair] = []
+    faults: list[Problem] = []
     for annotation in scored:
         pair = FramePair(annotation.stem, annotation, predicted_dir / annotation.name)
-        reason = _fault_of(pair)
-        if reason is None:
+        fault = _fault_of(pair)
+        if fault is None:
             pairs.append(pair)
         else:
-            faults.append(Problem(name, pair.name, reason))
+            faults.append(Problem(name, pair.name, fault))
     sequences = (SequencePlan(name, rule, tuple(pairs)),) if pairs else ()
     return Plan(sequences, tuple(faults))
 

@@ -124,11 +124,10 @@ def num_within(points: Mask, others: Mask, radius_px: int) -> int:
         others: (H, W) bool.
         radius_px: Euclidean distance between pixel centres, inclusive.
     """
-    height, width = points.shape
+    width = points.shape[1]
     # A margin of the radius keeps all rectangles inside; the table adds a row and a column.
-    padded = cv2.copyMakeBorder(
-        others.view(np.uint8), *[radius_px] * 4, borderType=cv2.BORDER_CONSTANT, value=0
-    )
+    margin = (radius_px,) * 4
+    padded = cv2.copyMakeBorder(others.view(np.uint8), *margin, cv2.BORDER_CONSTANT, value=0)
     table = cv2.integral(padded).ravel()
     stride = width + 2 * radius_px + 1
     flat = np.flatnonzero(points)
@@ -142,7 +141,7 @@ def num_within(points: Mask, others: Mask, radius_px: int) -> int:
         at = at[num_left == num_right]
         if not at.size:
             break
-    return flat.size - at.size
+    return int(flat.size - at.size)
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""Whether a label map's file is whole, told without decoding it."""
+"""Label maps' files for scoring: told whole or not without decoding, and read fast."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from vos.errors import MaskError
 from vos.masks import read_label_png
+from vos.records import Labels
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _HEADER: Final = struct.Struct(">IIBBBBB")
@@ -29,6 +32,43 @@ def check_label_png(path: Path) -> tuple[int, int]:
         MaskError: the file cannot be read, is no PNG, is damaged or cut short, or holds colours
             instead of indices.
     """
+    (width, height, bit_depth, colour_type, *_), _ = _parse(path)
+    if bit_depth > 8 or colour_type not in _INDEX_COLOUR_TYPES:
+        read_label_png(path)  # says what is wrong with it
+    return height, width
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a label map, as :func:`vos.masks.read_label_png` does but faster for most files.
+
+    Label maps are mostly stored without prediction from neighbouring pixels, as the PNG
+    specification advises for palettes. Inflating such a file is all there is to reading it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (H, W) uint8, not writeable.
+
+    Raises:
+        MaskError: the file cannot be read, is damaged, or holds colours instead of indices.
+    """
+    (width, height, bit_depth, colour_type, *_, interlace), packed = _parse(path)
+    if bit_depth == 8 and colour_type in _INDEX_COLOUR_TYPES and not interlace:
+        try:
+            # One byte before each row names the row's prediction filter; 0 is none.
+            content = zlib.decompress(packed, bufsize=height * (width + 1))
+        except zlib.error as error:
+            raise MaskError(f"is damaged ({error})") from error
+        if len(content) == height * (width + 1):
+            rows = np.frombuffer(content, np.uint8).reshape(height, width + 1)
+            if not rows[:, 0].any():
+                return rows[:, 1:]
+    return read_label_png(path)
+
+
+def _parse(path: Path) -> tuple[tuple[int, ...], bytes]:
+    """Give a PNG's header fields and its packed picture, checksums checked."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -39,12 +79,10 @@ def check_label_png(path: Path) -> tuple[int, int]:
     kind, header = chunks[0]
     if kind != b"IHDR" or len(header) != _HEADER.size:
         raise MaskError("is damaged: it does not begin with a header")
-    if all(kind != b"IDAT" for kind, _ in chunks):
+    packed = b"".join(body for kind, body in chunks if kind == b"IDAT")
+    if not packed:
         raise MaskError("is damaged: it has no picture")
-    width, height, bit_depth, colour_type, *_ = _HEADER.unpack(header)
-    if bit_depth > 8 or colour_type not in _INDEX_COLOUR_TYPES:
-        read_label_png(path)  # says what is wrong with it
-    return height, width
+    return _HEADER.unpack(header), packed
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:

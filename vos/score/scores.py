@@ -159,7 +159,7 @@ class Settings:
         year: 2016, 2017, or None where none was given. 2016 joins all objects into one.
         split: Name of the list of sequences, or None.
         skip_missing: Whether what cannot be scored was left out.
-        num_workers: Threads that scored.
+        num_workers: Most processes that may have worked.
     """
 
     annotations_dir: Path

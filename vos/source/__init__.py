@@ -1,5 +1,7 @@
-"""Where frames come from: videos, folders of images, arrays."""
+"""Where frames come from: videos, streams, cameras, folders of images, arrays."""
 
 from vos.source.arrays import frames_from_arrays
+from vos.source.open import Decoder, open_source
+from vos.source.source import Source
 
-__all__ = ["frames_from_arrays"]
+__all__ = ["Decoder", "Source", "frames_from_arrays", "open_source"]

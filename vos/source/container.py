@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +34,8 @@ class OpenVideo:
         is_live: Whether frames come when they are taken: nothing can be read twice, and damage
             passes.
         is_seekable: Whether any part can be read again.
+        has_pts: Whether it says when frames are shown. AVI only says when they are decoded; one
+            frame leaves the decoder whenever another enters it.
     """
 
     address: str
@@ -42,6 +43,12 @@ class OpenVideo:
     stream: VideoStream
     is_live: bool
     is_seekable: bool
+    has_pts: bool
+
+    @property
+    def start_seconds(self) -> float:
+        """Pts of the first frame, or 0 where it is not declared."""
+        return float((self.stream.start_time or 0) * (self.stream.time_base or 0))
 
 
 def is_url(address: str) -> bool:
@@ -67,9 +74,17 @@ def open_video_container(address: str) -> Iterator[OpenVideo]:
     Raises:
         SourceError: it cannot be opened or holds no video.
     """
+    path = Path(address)
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{address} is an empty file")
     with ExitStack() as stack:
         try:
             container = _open_container(address, stack)
+        except av.InvalidDataError as error:
+            message = (
+                f"cannot open {address}: it is not a video, or its beginning or index is missing"
+            )
+            raise SourceError(f"{message} ({reason(error)})") from error
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"cannot open {address}: {reason(error)}") from error
         stream = container.streams.best("video")
@@ -79,9 +94,14 @@ def open_video_container(address: str) -> Iterator[OpenVideo]:
             raise SourceError(f"{address}: FFmpeg has no decoder for its video")
         # Frame threads would delay errors, and PyAV drops those that come up while draining.
         stream.thread_type = "SLICE"
-        is_file = os.path.isfile(address)
-        is_live = is_camera(address) or urlsplit(address).scheme in _LIVE_SCHEMES
-        yield OpenVideo(address, container, stream, is_live=is_live, is_seekable=is_file)
+        yield OpenVideo(
+            address,
+            container,
+            stream,
+            is_live=is_camera(address) or urlsplit(address).scheme in _LIVE_SCHEMES,
+            is_seekable=path.is_file(),
+            has_pts=container.format.name != "avi",
+        )
 
 
 def reason(error: Exception) -> str:
@@ -93,16 +113,18 @@ def _open_container(address: str, stack: ExitStack) -> InputContainer:
     if is_camera(address):
         return stack.enter_context(av.open(address, "r", format="v4l2"))
     if is_url(address):
-        options = {"protocol_whitelist": _NETWORK_PROTOCOLS, "rtsp_transport": "tcp"}
         return stack.enter_context(
-            av.open(address, "r", options=options, timeout=_TIMEOUT_SECONDS, metadata_errors="replace")
+            av.open(
+                address,
+                "r",
+                options={"protocol_whitelist": _NETWORK_PROTOCOLS, "rtsp_transport": "tcp"},
+                metadata_errors="replace",
+                timeout=_TIMEOUT_SECONDS,
+            )
         )
-    if not Path(address).exists():
-        raise SourceError(f"there is no video {address}")
-    file = stack.enter_context(open(address, "rb"))
     return stack.enter_context(
         av.open(
-            file,
+            stack.enter_context(Path(address).open("rb")),
             "r",
             options={"protocol_whitelist": "none"},
             metadata_errors="replace",

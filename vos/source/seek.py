@@ -1,20 +1,33 @@
-"""Finding the start of the wanted part without decoding what comes before it."""
+"""Finding the start of the wanted part without decoding all that comes before it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import dropwhile
-from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 import av
 from av.video.frame import VideoFrame
 
+from vos.errors import SourceError
 from vos.source.container import OpenVideo
 from vos.source.selection import Selection
 
-_REORDER_DEPTH: Final = 64  # packets; more than any codec's distance of decoding from showing
+# One packet of these is one shown frame; elsewhere packets may hold hidden frames or none.
+_ONE_FRAME_PER_PACKET: Final = (
+    *("av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "prores", "vp9"),
+    "libdav1d",
+)
+_MIN_FRAMES: Final = 250  # before the start; decoding fewer takes no time worth saving
+_MIN_SECONDS: Final = 10.0
+_REORDER_DEPTH: Final = 64  # packets; more than any codec reorders
+
+
+SEEK_LEADS_SECONDS: Final = (0.0, 3.0)
+"""How far before the keyframe to aim, in turn: where there is no index, seeking may land late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +47,50 @@ class SeekPoint:
     first_index: int
 
 
-def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
-    """Count packets up to the first wanted frame.
+def is_worth_seeking(video: OpenVideo, selection: Selection) -> bool:
+    """Tell whether much comes before the wanted part and can be skipped."""
+    start = selection.start
+    if start is None or not video.is_seekable or not video.has_pts:
+        return False
+    if isinstance(start, int):
+        return start >= _MIN_FRAMES
+    return start - video.start_seconds >= _MIN_SECONDS
 
-    The container is left somewhere in the middle. Memory is bounded.
+
+def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
+    """Find the first wanted frame by counting packets.
+
+    Leaves the container somewhere in the middle.
 
     Returns:
-        None where counting packets is not certain to be counting frames, where there is nothing
-        to skip, or no wanted frame.
+        None where there is nothing to skip, or where it is not certain that counting packets is
+        counting frames.
+
+    Raises:
+        SourceError: every packet comes before the wanted part.
     """
     time_base = video.stream.time_base
-    if time_base is None:
+    codec = video.stream.codec_context.name
+    if codec not in _ONE_FRAME_PER_PACKET or time_base is None:
         return None
     waiting: list[tuple[int, bool]] = []
     last_pts = None
+    keyframe = None
     index = 0
-    keyframe: tuple[int, int] | None = None
     for packet in video.container.demux(video.stream):
         is_end = packet.size == 0
         if not is_end:
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 return None
+            if last_pts is None:
+                if not packet.is_keyframe:
+                    return None
+                # A frame shown before the first one decoded may never come out of the decoder.
+                last_pts = packet.pts - 1
             heappush(waiting, (packet.pts, packet.is_keyframe))
         while waiting and (is_end or len(waiting) > _REORDER_DEPTH):
             pts, is_keyframe = heappop(waiting)
-            if last_pts is not None and pts <= last_pts:
+            if last_pts is None or pts <= last_pts:
                 return None
             last_pts = pts
             if is_keyframe:
@@ -68,8 +100,42 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
                     return None
                 return SeekPoint(*keyframe, first_pts=pts, first_index=index)
             index += 1
+    if last_pts is None:
+        return None
+    raise SourceError(
+        f"{video.address} ends before start={selection.start!r}: its last frame is {index - 1} at "
+        f"{float(last_pts * time_base):.3f} s"
+    )
+
+
+def seek_before(video: OpenVideo, point: SeekPoint, lead_seconds: float) -> None:
+    """Set the container to a keyframe before the wanted part, if it can be set at all."""
+    lead = round(lead_seconds / (video.stream.time_base or 1))
+    with suppress(av.FFmpegError):
+        video.container.seek(point.keyframe_pts - lead, stream=video.stream)
+
+
+def skip_to(frames: Iterator[VideoFrame], point: SeekPoint) -> Iterator[VideoFrame] | None:
+    """Drop the frames before the first wanted one.
+
+    Args:
+        frames: Decoded from somewhere at or before the keyframe on.
+        point: What to look for.
+
+    Returns:
+        The frames from the first wanted one on; None where not every frame between the keyframe
+        and it was met in its place.
+    """
+    num_after = -1
+    try:
+        for frame in frames:
+            if frame.pts == point.keyframe_pts or num_after >= 0:
+                num_after += 1
+            if frame.pts is None or frame.pts > point.first_pts:
+                return None
+            if frame.pts == point.first_pts:
+                is_exact = point.keyframe_index + num_after == point.first_index
+                return chain([frame], frames) if is_exact else None
+    except SourceError:
+        pass
     return None
-
-
-def frames_from(video: OpenVideo, point: SeekPoint) -> Iterator[VideoFrame] | None:
-    ...

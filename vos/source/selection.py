@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -75,7 +75,6 @@ class Selection:
             frame_rate_hz: Its average frame rate.
             start_seconds: Pts of its first frame.
         """
-
         bounds = [0.0, math.inf if num_frames is None else float(num_frames)]
         for place, bound in enumerate((self.start, self.end)):
             if isinstance(bound, float) and frame_rate_hz is None:
@@ -105,7 +104,9 @@ class Picture:
     name: str | None = None
 
 
-def deliver(pictures: Iterator[Picture], selection: Selection, source: str) -> Iterator[Frame]:
+def deliver(
+    pictures: Iterator[Picture], selection: Selection, source: str
+) -> Generator[Frame, None, None]:
     """Load the wanted pictures.
 
     Args:

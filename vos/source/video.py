@@ -3,22 +3,215 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import math
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
-from vos.source.seek import find_seek_point
-from vos.source.selection import Picture, Selection
+from vos.source.container import OpenVideo, is_url, open_video_container, reason
+from vos.source.seek import (
+    SEEK_LEADS_SECONDS,
+    find_seek_point,
+    is_worth_seeking,
+    seek_before,
+    skip_to,
+)
+from vos.source.selection import Picture, Selection, deliver
+from vos.source.source import Source
 
 _log = logging.getLogger("vos")
+
+_DEFAULT_RATE_HZ: Final = Fraction(25)  # of sources that know neither pts nor rate
+_MAX_GAP_SECONDS: Final = 1.0  # a longer jump back is another recording, not a rounding error
+_MAX_MISSING_SECONDS: Final = 0.5
+_MAX_STEPS: Final = 1.5  # frame periods; between frames further apart one is missing
+_DECLARING_FORMATS: Final = ("flv", "matroska")  # they end without an error when cut short
+
+
+def open_video(address: str, selection: Selection) -> Source:
+    """Open a video.
+
+    Times are the stream's own: the first frame need not be at 0. Rotation and mirroring that the
+    file asks for are applied; non-square pixels are kept as they are stored.
+
+    Args:
+        address: Path of a file, a URL, or a camera such as ``/dev/video0``.
+        selection: The wanted frames.
+
+    Raises:
+        SourceError: the video cannot be opened or has no wanted frame.
+    """
+    with ExitStack() as stack:
+        video = stack.enter_context(open_video_container(address))
+        stream = video.stream
+        rate_hz = stream.average_rate or stream.guessed_rate or None
+        num_frames = stream.frames or None
+        if num_frames is None and rate_hz and video.container.duration and not video.is_live:
+            num_frames = round(video.container.duration / av.time_base * rate_hz)
+        pictures = stack.enter_context(closing(_pictures(video, selection)))
+        return Source(
+            stack.enter_context(closing(deliver(pictures, selection, address))),
+            name=_name(address),
+            frame_rate_hz=rate_hz / selection.every if rate_hz else None,
+            num_frames=selection.count(num_frames, rate_hz, video.start_seconds),
+            resources=stack.pop_all(),
+        )
+
+
+def _pictures(video: OpenVideo, selection: Selection) -> Generator[Picture, None, None]:
+    """Decode from the first frame on, or from the keyframe before a far start."""
+    if not is_worth_seeking(video, selection):
+        yield from _timed(video, _good_frames(video), first_index=0)
+        return
+    point = find_seek_point(video, selection)
+    if point is not None:
+        for lead_seconds in SEEK_LEADS_SECONDS:
+            seek_before(video, point, lead_seconds)
+            frames = skip_to(_good_frames(video), point)
+            if frames is not None:
+                yield from _timed(video, frames, first_index=point.first_index)
+                return
+    with open_video_container(video.address) as video_again:
+        yield from _timed(video_again, _good_frames(video_again), first_index=0)
+
+
+def _good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
+    """Decode until the end or the first damage.
+
+    Raises:
+        SourceError: there is no good frame.
+        DamagedSourceError: damage came after good frames.
+    """
+    num_good = 0
+    last_pts = None
+    damage = None
+    try:
+        for frame in _decoded(video):
+            if isinstance(frame, str):
+                damage = frame
+                break
+            num_good += 1
+            last_pts = frame.pts
+            yield frame
+    except (av.FFmpegError, OSError) as error:
+        damage = reason(error)
+    if damage is not None:
+        for frame in _still_in_decoder(video, last_pts):
+            num_good += 1
+            yield frame
+    if not num_good:
+        raise SourceError(f"{video.address}: no frame can be decoded ({damage or 'it has none'})")
+    if damage is not None:
+        raise DamagedSourceError(f"{video.address} breaks off after {num_good} frames: {damage}")
+
+
+def _decoded(video: OpenVideo) -> Iterator[VideoFrame | str]:
+    """Decode all packets, up to damage, which is told by a string.
+
+    Damage before the first keyframe is skipped, as players do: recordings and streams may begin
+    between keyframes. In live streams it is skipped anywhere.
+
+    Raises:
+        av.FFmpegError: reading fails.
+        OSError: reading the file fails.
+    """
+    has_keyframe = has_frame = is_noted = False
+    end_seconds = 0.0
+    # Packets of all streams, because the last one tells whether the end is missing.
+    for packet in video.container.demux():
+        timestamp = packet.dts if packet.pts is None else packet.pts
+        if timestamp is not None:
+            end = (timestamp + (packet.duration or 0)) * packet.time_base
+            end_seconds = max(end_seconds, float(end))
+        if packet.stream_index != video.stream.index:
+            continue
+        damage = None
+        try:
+            frames = cast(list[VideoFrame], packet.decode())
+            has_keyframe = has_keyframe or packet.is_keyframe
+        except av.FFmpegError as error:
+            frames, damage, is_fatal = [], reason(error), has_keyframe
+        for frame in frames:
+            if frame.is_corrupt:
+                damage, is_fatal = "a picture is damaged", has_frame
+                break
+            has_frame = True
+            yield frame
+        if damage is not None and is_fatal and not video.is_live:
+            yield damage
+            return
+        if damage is not None and not is_noted:
+            is_noted = True
+            _log.warning("%s: frames that cannot be decoded are skipped: %s", video.address, damage)
+    if video.container.format.name.startswith(_DECLARING_FORMATS) and not video.is_live:
+        declared_seconds = (video.container.duration or 0) / av.time_base
+        if end_seconds < declared_seconds - _MAX_MISSING_SECONDS:
+            yield f"it ends at {end_seconds:.1f} s of {declared_seconds:.1f} s"
+
+
+def _still_in_decoder(video: OpenVideo, last_pts: int | None) -> Iterator[VideoFrame]:
+    """Get the frames held back for reordering that follow the last one without a gap."""
+    with suppress(av.FFmpegError):
+        for frame in video.stream.codec_context.decode(None):
+            if frame.is_corrupt or frame.pts is None:
+                return
+            step = 0 if last_pts is None else frame.pts - last_pts
+            if step * (video.stream.time_base or 0) > _MAX_STEPS * _period_seconds(video):
+                return
+            last_pts = frame.pts
+            yield frame
+
+
+def _period_seconds(video: OpenVideo) -> float:
+    rate_hz = video.stream.average_rate or video.stream.guessed_rate or _DEFAULT_RATE_HZ
+    return float(1 / rate_hz)
+
+
+def _timed(video: OpenVideo, frames: Iterator[VideoFrame], first_index: int) -> Iterator[Picture]:
+    """Give every frame a time later than the one before."""
+    stream = video.stream
+    period_seconds = _period_seconds(video)
+    shift_seconds = 0.0
+    last_seconds = -math.inf
+    for index, frame in enumerate(frames, first_index):
+        timestamp = frame.pts if video.has_pts else frame.dts
+        if timestamp is None or stream.time_base is None:
+            seconds = max(last_seconds + period_seconds, 0.0)
+        else:
+            seconds = float(timestamp * stream.time_base) + shift_seconds
+        gap_seconds = last_seconds - seconds
+        if gap_seconds > _MAX_GAP_SECONDS:
+            shift_seconds += gap_seconds + period_seconds
+            seconds += gap_seconds + period_seconds
+        last_seconds = max(seconds, last_seconds + period_seconds / 1000)
+        yield Picture(index, last_seconds, partial(_to_rgb, frame))
+
+
+def _to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+    """Convert to RGB and turn as the display matrix asks, to multiples of 90 degrees."""
+    rgb = cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
+    side_data: Any = frame.side_data
+    matrix = side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        # Row vectors: (x, y) is shown at (a x + c y, b x + d y) and an offset.
+        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]
+        if abs(b) > abs(a):
+            rgb = rgb.transpose(1, 0, 2)
+            a, d = c, b
+        rgb = np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    return rgb
+
+
+def _name(address: str) -> str:
+    url = urlsplit(address) if is_url(address) else None
+    return Path(url.path if url else address).stem or (url.hostname if url else None) or "video"

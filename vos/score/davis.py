@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vos.errors import InputError, MaskError, ScoreError
-from vos.masks import read_label_png
-from vos.score.check import FramePair, SequencePlan, check, fault_error
-from vos.score.labels import LabelRule, annotated_objects, predicted_objects
+from vos.errors import InputError, ScoreError
+from vos.score.check import SequencePlan, check, fault_error
+from vos.score.frames import ScoredFrames, score_frames
 from vos.score.layout import YEAR_OF_ONE_OBJECT, find_annotations
-from vos.score.measures import score_labels
+from vos.score.parallel import available_cores, call_all
 from vos.score.scores import (
     Evaluation,
     ObjectScore,
@@ -30,7 +27,8 @@ from vos.score.scores import (
     describe,
 )
 
-_FRAMES_PER_TASK: Final = 16
+_FRAMES_PER_CALL: Final = 16
+_FRAMES_PER_PROCESS: Final = 200  # fewer are scored sooner than another process has started
 
 
 def evaluate(
@@ -84,7 +82,7 @@ def evaluate(
         sequences: Score these instead.
         skip_missing: Leave out what is missing or broken and score the rest. The result lists
             it; its figures compare with no others.
-        num_workers: Threads; all cores of this process if None.
+        num_workers: Most processes to work in, this one included; one per core if None.
 
     Returns:
         J and F of every frame and object, their statistics, and what was left out.
@@ -100,11 +98,10 @@ def evaluate(
         raise InputError(f"num_workers must be 1 or more, got {num_workers}")
     gt_dir, results_dir = Path(gt_dir).absolute(), Path(results_dir).absolute()
     annotations = find_annotations(gt_dir, year, split, sequences)
-    with ThreadPoolExecutor(num_workers) as threads:
-        plan = check(annotations, results_dir, threads, join_objects=year == YEAR_OF_ONE_OBJECT)
-        if plan.faults and not skip_missing:
-            raise fault_error(plan.faults)
-        scored, late_faults = _score(plan.sequences, threads)
+    plan = check(annotations, results_dir, join_objects=year == YEAR_OF_ONE_OBJECT)
+    if plan.faults and not skip_missing:
+        raise fault_error(plan.faults)
+    scored, late_faults = _score(plan.sequences, num_workers)
     if late_faults and not skip_missing:
         raise fault_error(late_faults)
     left_out = (*plan.faults, *late_faults, *plan.unscorable)
@@ -127,97 +124,49 @@ def evaluate(
     )
 
 
-def available_cores() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
-    """Some frames of a sequence, scored.
-
-    Attributes:
-        names: The T frames that could be read.
-        j: (T, num_objects) float64.
-        f: (T, num_objects) float64.
-        unknown_ids: Predicted ids that are not annotated, with their number of frames.
-        faults: Frames that could not be read, with the reason.
-    """
-
-    names: list[str]
-    j: NDArray[np.float64]
-    f: NDArray[np.float64]
-    unknown_ids: Counter[int]
-    faults: list[tuple[str, str]]
-
-
 def _score(
-    sequences: Sequence[SequencePlan], threads: ThreadPoolExecutor
+    sequences: Sequence[SequencePlan], num_workers: int
 ) -> tuple[list[SequenceScore], list[Problem]]:
-    """Score everything; give the sequences and the frames that could not be read after all."""
-    futures = [
-        [
-            threads.submit(
-                _score_pairs, sequence.pairs[start : start + _FRAMES_PER_TASK], sequence.rule
-            )
-            for start in range(0, len(sequence.pairs), _FRAMES_PER_TASK)
-        ]
-        for sequence in sequences
+    """Score everything; give the sequences, and the frames that could not be read after all."""
+    chunks = [
+        (row, (sequence.pairs[start : start + _FRAMES_PER_CALL], sequence.rule))
+        for row, sequence in enumerate(sequences)
+        for start in range(0, len(sequence.pairs), _FRAMES_PER_CALL)
     ]
-    scored, faults = [], []
-    try:
-        for sequence, futures_of_sequence in zip(sequences, futures, strict=True):
-            pieces = [future.result() for future in futures_of_sequence]
-            faults += [
-                Problem(sequence.name, name, reason)
-                for piece in pieces
-                for name, reason in piece.faults
-            ]
-            if any(piece.names for piece in pieces):
-                scored.append(_join(sequence, pieces))
-    except BaseException:
-        # An error or Ctrl-C: do not begin the pieces that still wait.
-        threads.shutdown(wait=False, cancel_futures=True)
-        raise
-    return scored, faults
+    num_frames = sum(len(sequence.pairs) for sequence in sequences)
+    num_useful = math.ceil(num_frames / _FRAMES_PER_PROCESS)
+    results = call_all(score_frames, [call for _, call in chunks], min(num_workers, num_useful))
+    parts: list[list[ScoredFrames]] = [[] for _ in sequences]
+    for (row, _), result in zip(chunks, results, strict=True):
+        parts[row].append(result)
+    faults = [
+        Problem(sequence.name, name, reason)
+        for sequence, parts_of_sequence in zip(sequences, parts, strict=True)
+        for part in parts_of_sequence
+        for name, reason in part.faults
+    ]
+    joined = [
+        _join(sequence, parts_of_sequence)
+        for sequence, parts_of_sequence in zip(sequences, parts, strict=True)
+        if any(part.names for part in parts_of_sequence)
+    ]
+    return joined, faults
 
 
-def _join(sequence: SequencePlan, pieces: Sequence[_Piece]) -> SequenceScore:
-    """Put a sequence's pieces together."""
-    j = np.concatenate([piece.j for piece in pieces])
-    f = np.concatenate([piece.f for piece in pieces])
+def _join(sequence: SequencePlan, parts: Sequence[ScoredFrames]) -> SequenceScore:
+    """Put a sequence's parts together."""
+    j = np.concatenate([part.j for part in parts])
+    f = np.concatenate([part.f for part in parts])
     objects = tuple(
         ObjectScore(row + 1, j[:, row], f[:, row], Statistics.of_frames(j[:, row], f[:, row]))
         for row in range(sequence.rule.num_objects)
     )
-    unknown_ids = sum((piece.unknown_ids for piece in pieces), Counter[int]())
+    unknown_ids = sum((part.unknown_ids for part in parts), Counter[int]())
     return SequenceScore(
         sequence.name,
-        tuple(name for piece in pieces for name in piece.names),
+        tuple(name for part in parts for name in part.names),
         objects,
         Statistics.mean_of(one.statistics for one in objects),
         sequence.rule,
         tuple(sorted(unknown_ids.items())),
     )
-
-
-def _score_pairs(pairs: Sequence[FramePair], rule: LabelRule) -> _Piece:
-    """Read and score some frames; what a worker does."""
-    names, faults, unknown_ids = [], [], Counter[int]()
-    j, f = [], []
-    for pair in pairs:
-        try:
-            annotation = annotated_objects(read_label_png(pair.annotation), rule)
-            prediction, unknown = predicted_objects(read_label_png(pair.prediction), rule)
-        except MaskError as error:
-            faults.append((pair.name, str(error)))
-            continue
-        frame_j, frame_f = score_labels(annotation, prediction, rule.num_objects)
-        names.append(pair.name)
-        j.append(frame_j)
-        f.append(frame_f)
-        unknown_ids.update(unknown)
-    shape = (len(names), rule.num_objects)
-    return _Piece(names, np.reshape(j, shape), np.reshape(f, shape), unknown_ids, faults)

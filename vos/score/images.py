@@ -1,0 +1,238 @@
+"""IoU and boundary IoU of masks for sets of images, such as PerSeg."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vos.errors import InputError, MaskError, ScoreError
+from vos.masks.png import BROKEN_IMAGE
+from vos.score.check import fault_error
+from vos.score.frames import FramePair
+from vos.score.layout import find_annotations, mask_files
+from vos.score.measures import Mask
+from vos.score.parallel import available_cores, call_all
+from vos.score.scores import Problem, describe
+
+_BOUNDARY_SHARE: Final = 0.02  # of the image's diagonal
+_IMAGES_PER_PROCESS: Final = 50  # fewer are scored sooner than another process has started
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Pixels in which masks meet.
+
+    Attributes:
+        intersection_px: Pixels of both masks.
+        union_px: Pixels of one or both.
+        boundary_intersection_px: The same of the masks' boundary regions.
+        boundary_union_px: The same of the masks' boundary regions.
+    """
+
+    intersection_px: int
+    union_px: int
+    boundary_intersection_px: int
+    boundary_union_px: int
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union, [0, 1]; 1 where both masks are empty."""
+        return self.intersection_px / self.union_px if self.union_px else 1.0
+
+    @property
+    def boundary_iou(self) -> float:
+        """Boundary IoU, [0, 1]; 1 where both masks are empty."""
+        if not self.boundary_union_px:
+            return 1.0
+        return self.boundary_intersection_px / self.boundary_union_px
+
+    def __add__(self, other: Overlap) -> Overlap:
+        return Overlap(
+            self.intersection_px + other.intersection_px,
+            self.union_px + other.union_px,
+            self.boundary_intersection_px + other.boundary_intersection_px,
+            self.boundary_union_px + other.boundary_union_px,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageClassScore:
+    """One class.
+
+    Attributes:
+        name: The class' name.
+        image_names: Stems of its N scored images, in order.
+        images: The N images' overlaps.
+        total: Their sum: the class' IoU and boundary IoU are those of all its pixels.
+    """
+
+    name: str
+    image_names: tuple[str, ...]
+    images: tuple[Overlap, ...]
+    total: Overlap
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEvaluation:
+    """The result of :func:`vos.evaluate_images`.
+
+    Attributes:
+        mean_iou: mIoU, the mean over classes of the class' IoU, [0, 1].
+        mean_boundary_iou: The same of boundary IoU.
+        classes: The scored classes by name.
+        left_out: What could not be scored and was left out.
+        seconds: Wall-clock time.
+    """
+
+    mean_iou: float
+    mean_boundary_iou: float
+    classes: tuple[ImageClassScore, ...]
+    left_out: tuple[Problem, ...]
+    seconds: float
+
+
+def evaluate_images(
+    gt_dir: str | os.PathLike[str],
+    results_dir: str | os.PathLike[str],
+    *,
+    reference_name: str | None = None,
+    classes: Sequence[str] | None = None,
+    skip_missing: bool = False,
+    num_workers: int | None = None,
+) -> ImageEvaluation:
+    """Score the masks of a set of images with one object each.
+
+    IoU is taken over all pixels of a class and then averaged over classes, as published results
+    on PerSeg are (arXiv 2305.03048, section 4.1). Boundary IoU (arXiv 2103.16562) is the same of
+    the masks' boundary regions: their pixels that are at most 0.02 x diagonal from a pixel
+    outside; the image's edge counts as outside. Every pixel that is not black is object, in
+    palette, grey and colour files alike.
+
+    Args:
+        gt_dir: Holds ``<class>/<image>.png``, itself or in a folder ``Annotations``.
+        results_dir: Holds masks with the same names.
+        reference_name: Stem of the images that served as reference, such as ``"00"``; they are
+            not scored.
+        classes: Classes to score; all that are annotated if None.
+        skip_missing: Leave out what is missing or broken and score the rest. The result lists
+            it; its figures compare with no others.
+        num_workers: Most processes to work in, this one included; one per core if None.
+
+    Returns:
+        IoU and boundary IoU overall, per class and per image.
+
+    Raises:
+        InputError: an illegal number of workers, or no name in ``classes``.
+        ScoreError: a folder does not exist; images or classes are missing, broken or of another
+            size; or nothing is left to score.
+    """
+    started = time.perf_counter()
+    num_workers = available_cores() if num_workers is None else num_workers
+    if num_workers < 1:
+        raise InputError(f"num_workers must be 1 or more, got {num_workers}")
+    results_dir = Path(results_dir).absolute()
+    annotations = find_annotations(Path(gt_dir).absolute(), None, None, classes)
+    if not results_dir.is_dir():
+        raise ScoreError(f"there is no folder of results {results_dir}")
+    problems = []
+    pairs: list[tuple[str, FramePair]] = []
+    for name in annotations.sequences:
+        folder = annotations.annotations_dir / name
+        files = mask_files(folder) if folder.is_dir() else []
+        files = [path for path in files if path.stem != reference_name]
+        if not files:
+            problems.append(Problem(name, None, "is not annotated"))
+        pairs += [
+            (name, FramePair(path.stem, path, results_dir / name / path.name)) for path in files
+        ]
+    num_useful = math.ceil(len(pairs) / _IMAGES_PER_PROCESS)
+    found = call_all(_compare, [(pair,) for _, pair in pairs], min(num_workers, num_useful))
+    overlaps: dict[str, dict[str, Overlap]] = {}
+    for (name, pair), result in zip(pairs, found, strict=True):
+        if isinstance(result, Overlap):
+            overlaps.setdefault(name, {})[pair.name] = result
+        else:
+            problems.append(Problem(name, pair.name, result))
+    if problems and not skip_missing:
+        raise fault_error(problems)
+    if not overlaps:
+        raise ScoreError("\n  ".join(["there is nothing to score:", *describe(problems)]))
+    scored = tuple(
+        ImageClassScore(
+            name,
+            tuple(images),
+            tuple(images.values()),
+            sum(images.values(), start=Overlap(0, 0, 0, 0)),
+        )
+        for name, images in overlaps.items()
+    )
+    return ImageEvaluation(
+        float(np.mean([one.total.iou for one in scored])),
+        float(np.mean([one.total.boundary_iou for one in scored])),
+        scored,
+        tuple(problems),
+        time.perf_counter() - started,
+    )
+
+
+def boundary_region(mask: Mask) -> Mask:
+    """Give the part of a mask near its boundary (arXiv 2103.16562, section 4).
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) bool: the mask's pixels whose (2d + 1) x (2d + 1) pixels around are not all of the
+        mask, d = 0.02 x diagonal, rounded, at least 1; pixels outside the image are not.
+    """
+    distance_px = max(1, round(_BOUNDARY_SHARE * math.hypot(*mask.shape)))
+    square = np.ones((2 * distance_px + 1,) * 2, np.uint8)
+    # As long as no border value is given, cv2 counts the outside as mask.
+    inner = cv2.erode(mask.view(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return mask & ~inner.view(np.bool_)
+
+
+def _compare(pair: FramePair) -> Overlap | str:
+    """Compare two files; what a worker does. A string says why it cannot be done."""
+    if not pair.prediction.exists():
+        return "no result"
+    part = "annotation"
+    try:
+        annotated = _read_foreground(pair.annotation)
+        part = "result"
+        predicted = _read_foreground(pair.prediction)
+    except MaskError as error:
+        return f"{part} {error}"
+    if annotated.shape != predicted.shape:
+        (height, width), (predicted_height, predicted_width) = annotated.shape, predicted.shape
+        return (
+            f"result is {predicted_width} x {predicted_height} pixels, the annotation "
+            f"{width} x {height}"
+        )
+    annotated_edge, predicted_edge = boundary_region(annotated), boundary_region(predicted)
+    return Overlap(
+        int(np.count_nonzero(annotated & predicted)),
+        int(np.count_nonzero(annotated | predicted)),
+        int(np.count_nonzero(annotated_edge & predicted_edge)),
+        int(np.count_nonzero(annotated_edge | predicted_edge)),
+    )
+
+
+def _read_foreground(path: Path) -> Mask:
+    """Tell the pixels that are not black."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            colours: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+    except BROKEN_IMAGE as error:
+        raise MaskError(f"cannot be read ({error})") from error
+    return np.any(colours, axis=2)

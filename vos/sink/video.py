@@ -1,0 +1,172 @@
+"""H.264 videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from vos.errors import InputError, OutputError
+from vos.records import Frame
+from vos.sink.passing import discard, unfinished_name
+
+_TIME_BASE: Final = Fraction(1, 90_000)
+_DEFAULT_RATE_HZ: Final = Fraction(25)
+_FORMATS: Final = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
+_BT709: Final = 1  # of FFmpeg's colour enumerations, all three of them
+_LIMITED_RANGE: Final = 1
+# A fixed number of threads, because x264's result depends on it.
+_X264_OPTIONS: Final = {"preset": "veryfast", "threads": "4"}
+
+
+class VideoFile:
+    """An H.264 video in the making; as a context manager it is complete in the end.
+
+    Frames may have any size, one for all; odd sides are padded to even by repeating their last
+    row or column. Time starts at 0 and keeps the distances between the frames' times. The file
+    takes its name when it is complete, also if the body of the ``with`` raises: what was added is
+    playable. Without a frame there is no file. The same frames give the same bytes.
+    """
+
+    def __init__(self, path: Path, frame_rate_hz: Fraction | None, *, crf: int) -> None:
+        """Check the settings; nothing is written before the first frame.
+
+        Args:
+            path: The file, ending in .mp4, .mkv or .mov; replaced if it exists.
+            frame_rate_hz: Nominal frame rate; the last frame is shown for one period.
+            crf: x264's constant rate factor, 0 (best) to 51.
+
+        Raises:
+            InputError: another ending, a rate that is not positive, or a factor out of range.
+        """
+        if path.suffix.lower() not in _FORMATS:
+            raise InputError(f"a video must end in {', '.join(_FORMATS)}, got {path.name!r}")
+        if frame_rate_hz is not None and frame_rate_hz <= 0:
+            raise InputError(f"frame_rate_hz must be positive, got {frame_rate_hz}")
+        if not 0 <= crf <= 51:
+            raise InputError(f"crf must be within 0..51, got {crf}")
+        self._path = path
+        self._rate_hz = frame_rate_hz or _DEFAULT_RATE_HZ
+        self._crf = crf
+        self._open: tuple[OutputContainer, VideoStream, Path] | None = None
+        self._start_seconds = 0.0
+        self._last_pts = -1
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._finish()
+
+    def add(self, rgb: NDArray[np.uint8], pts_seconds: float) -> None:
+        """Append a frame.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            pts_seconds: Moved to just after the last frame's time where it is not later.
+
+        Raises:
+            InputError: the size is not that of the first frame.
+            OutputError: the disk or the encoder refuses; no file is left.
+        """
+        rgb = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
+        height, width = rgb.shape[:2]
+        if self._open is None:
+            self._start_seconds = pts_seconds
+            self._open = self._start(height, width)
+        container, stream, _ = self._open
+        if (stream.height, stream.width) != (height, width):
+            raise InputError(
+                f"a video's frames must be of one size: it is {stream.width} x {stream.height}, "
+                f"got {width} x {height}"
+            )
+        pts = round((pts_seconds - self._start_seconds) / _TIME_BASE)
+        self._last_pts = max(pts, self._last_pts + 1)
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+        picture.pts = self._last_pts
+        picture.time_base = _TIME_BASE
+        picture.duration = round(1 / (self._rate_hz * _TIME_BASE))
+        try:
+            container.mux(stream.encode(picture))
+        except (av.FFmpegError, OSError) as error:
+            self._give_up()
+            raise self._refusal(error) from error
+
+    def _start(self, height: int, width: int) -> tuple[OutputContainer, VideoStream, Path]:
+        unfinished = unfinished_name(self._path)
+        container_format = _FORMATS[self._path.suffix.lower()]
+        try:
+            container = av.open(str(unfinished), "w", format=container_format)
+        except (av.FFmpegError, OSError) as error:
+            raise self._refusal(error) from error
+        options = {**_X264_OPTIONS, "crf": str(self._crf)}
+        stream = container.add_stream("libx264", rate=self._rate_hz, options=options)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        codec = stream.codec_context
+        codec.time_base = _TIME_BASE
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+        codec.color_range = _LIMITED_RANGE
+        return container, stream, unfinished
+
+    def _finish(self) -> None:
+        if self._open is None:
+            return
+        container, stream, unfinished = self._open
+        try:
+            container.mux(stream.encode(None))
+            container.close()
+            unfinished.replace(self._path)
+        except (av.FFmpegError, OSError) as error:
+            self._give_up()
+            raise self._refusal(error) from error
+
+    def _give_up(self) -> None:
+        if self._open is None:
+            return
+        container, _, unfinished = self._open
+        self._open = None
+        with suppress(av.FFmpegError, OSError):
+            container.close()
+        discard(unfinished)
+
+    def _refusal(self, error: Exception) -> OutputError:
+        return OutputError(
+            f"cannot write {self._path}: {getattr(error, 'strerror', None) or error}"
+        )
+
+
+def write_video(
+    path: Path, frames: Iterable[Frame], frame_rate_hz: Fraction | None, *, crf: int = 18
+) -> None:
+    """Write frames as a video.
+
+    Args:
+        path: The file, ending in .mp4, .mkv or .mov; replaced if it exists.
+        frames: Frames of one size.
+        frame_rate_hz: Nominal frame rate; the times are those of the frames.
+        crf: x264's constant rate factor: 0 is the best that 4:2:0 allows, 18 looks the same as
+            the original, 23 is x264's default.
+
+    Raises:
+        InputError: a setting is illegal, or the frames differ in size.
+        OutputError: the disk or the encoder refuses.
+    """
+    with VideoFile(path, frame_rate_hz, crf=crf) as video:
+        for frame in frames:
+            video.add(frame.rgb, frame.pts_seconds)

@@ -1,0 +1,97 @@
+"""Frames that lie in a folder as images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from vos.errors import DamagedSourceError, InputError, SourceError
+from vos.masks.png import BROKEN_IMAGE
+from vos.source.selection import Picture, Selection, deliver
+from vos.source.source import Source
+
+IMAGE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+_FORMATS: Final = ("BMP", "JPEG", "PNG", "WEBP")
+
+
+def open_images(
+    path: Path, selection: Selection, *, frame_rate_hz: Fraction = Fraction(24)
+) -> Source:
+    """Open a folder of images, or one image.
+
+    Images are decoded by Pillow and turned as their EXIF orientation asks; transparency is
+    dropped. Digits in names count as numbers: ``f2.png`` comes before ``f10.png``.
+
+    Args:
+        path: A folder with JPEG, PNG, BMP or WebP files, or one such file.
+        selection: The wanted frames.
+        frame_rate_hz: Image i is shown at ``i / frame_rate_hz`` seconds.
+
+    Raises:
+        InputError: ``frame_rate_hz`` is not positive.
+        SourceError: there is no wanted image, or two have the same stem.
+    """
+    if frame_rate_hz <= 0:
+        raise InputError(f"frame_rate_hz must be positive, got {frame_rate_hz}")
+    files = _image_files(path) if path.is_dir() else [path]
+    with ExitStack() as stack:
+        pictures = stack.enter_context(closing(_pictures(files, frame_rate_hz)))
+        return Source(
+            stack.enter_context(closing(deliver(pictures, selection, str(path)))),
+            name=path.resolve().name if path.is_dir() else path.stem,
+            frame_rate_hz=frame_rate_hz / selection.every,
+            num_frames=selection.count(len(files), frame_rate_hz),
+            resources=stack.pop_all(),
+        )
+
+
+def _image_files(folder: Path) -> list[Path]:
+    try:
+        files = [
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        ]
+    except OSError as error:
+        raise SourceError(f"cannot list {folder}: {error.strerror}") from error
+    if not files:
+        raise SourceError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    files.sort(key=lambda file: _natural_key(file.name))
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        other = by_stem.setdefault(file.stem, file)
+        if other is not file:
+            raise SourceError(f"{folder}: {other.name} and {file.name} would both be {file.stem}")
+    return files
+
+
+def _natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort digits as numbers, the rest as text, and what is equal then by the whole name."""
+    parts = re.findall(r"(\d+)|(\D+)", name.lower())
+    return [(int(digits or -1), text) for digits, text in parts], name
+
+
+def _pictures(files: list[Path], frame_rate_hz: Fraction) -> Generator[Picture, None, None]:
+    for index, file in enumerate(files):
+        yield Picture(index, float(index / frame_rate_hz), partial(_load, file), file.stem)
+
+
+def _load(file: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):
+                # 16 bits of grey: Pillow would clip them at 255.
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return np.array(upright.convert("RGB"))
+    except BROKEN_IMAGE as error:
+        raise DamagedSourceError(f"cannot read {file}: {error}") from error
