@@ -126,24 +126,22 @@ def test_earlier_results_are_not_replaced_unless_asked(clip, tmp_path, capsys):
 
 
 def test_a_truncated_video_keeps_its_good_frames(clip, tmp_path, capsys):
-    cut = tmp_path / "cut.ts"
-    frames = list(vos.frames_from_arrays((draw(t % 12)[0] for t in range(24)), fps=10))
-    write_video(tmp_path / "whole.ts", iter(frames), Fraction(10))
-    content = (tmp_path / "whole.ts").read_bytes()
-    damaged = bytearray(content)
-    middle = len(damaged) // 2
-    damaged[middle : middle + 2000] = bytes(2000)
-    cut.write_bytes(damaged[: len(damaged) * 3 // 4])
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    frames = vos.frames_from_arrays((draw(t % 12)[0] for t in range(40)), fps=10)
+    write_video(whole, frames, Fraction(10))
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     code = shell(
-        run_main, cut, "--ref-mask", clip / "mask.png", "--out", tmp_path / "out",
-        "--fit-steps", 10,
-    )  # fmt: skip
+        run_main, cut, "--ref-mask", clip / "mask.png", "--out", tmp_path / "out", "--fit-steps", 9
+    )
+    captured = capsys.readouterr()
+    assert code == 1
+    assert "good frames" in captured.err
     kept = list((tmp_path / "out" / "cut").iterdir())
-    assert kept
-    if code:
-        assert "good frames" in capsys.readouterr().err
+    assert 0 < len(kept) < 40
     summary = json.loads((tmp_path / "out" / "cut.json").read_text())
     assert summary["num_frames"] == len(kept)
+    with av.open(str(tmp_path / "out" / "cut.mp4")) as overlay:
+        assert sum(1 for _ in overlay.decode(video=0)) == len(kept)
 
 
 def write_mistakes(folder: Path) -> None:

@@ -65,7 +65,9 @@ def test_objects_do_not_influence_each_other():
     logits, masks = case(7)
     config = FitConfig(num_steps=50)
     together = fit_scale_weights(logits, masks, config)
-    alone = torch.cat([fit_scale_weights(logits[i : i + 1], masks[i : i + 1], config) for i in (0, 1)])
+    alone = torch.cat(
+        [fit_scale_weights(logits[i : i + 1], masks[i : i + 1], config) for i in (0, 1)]
+    )
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
 
 

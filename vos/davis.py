@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from vos.masks import match_frame, read_mask
 from vos.outputs import Outputs, Pair, describe_run, write_results
 from vos.pipeline import segment_video
 from vos.sam.model import SamModel
-from vos.score import find_annotations, mask_files
+from vos.score.layout import find_annotations, mask_files
 from vos.source import open_source
 
 
@@ -95,7 +95,7 @@ def is_finished(sequence: DavisSequence, outputs: Outputs, header: dict[str, obj
 
 def segment_sequence(
     sequence: DavisSequence, outputs: Outputs, sam: SamModel, config: RunConfig
-) -> Iterator[Pair]:
+) -> Generator[Pair, None, None]:
     """Segment one sequence and write its results; a half-finished earlier run is replaced.
 
     Yields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import chain
@@ -80,7 +80,7 @@ class Outputs:
 
 def write_results(
     pairs: Iterable[Pair], outputs: Outputs, info: SourceInfo, header: dict[str, object]
-) -> Iterator[Pair]:
+) -> Generator[Pair, None, None]:
     """Write everything that was asked for while the frames pass by.
 
     Nothing is touched before the first frame is there, so that a bad reference or model leaves no

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from vos.config import RunConfig
@@ -22,7 +22,7 @@ def segment_video(
     reference: Labels,
     sam: SamModel,
     config: RunConfig | None = None,
-) -> Iterator[tuple[Frame, FrameMasks]]:
+) -> Generator[tuple[Frame, FrameMasks], None, None]:
     """Segment the objects of one reference mask in every frame.
 
     Args:

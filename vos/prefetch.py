@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -25,7 +25,7 @@ class _End:
     error: BaseException | None
 
 
-def read_ahead(items: Iterable[T], num_items: int) -> Iterator[T]:
+def read_ahead(items: Iterable[T], num_items: int) -> Generator[T, None, None]:
     """Pass items on in order, while a thread fetches the next ones.
 
     The thread starts with the first item asked for and is joined before the generator ends,
@@ -48,7 +48,7 @@ def read_ahead(items: Iterable[T], num_items: int) -> Iterator[T]:
     return _read_in_thread(items, num_items) if num_items else _read_directly(items)
 
 
-def _read_directly(items: Iterable[T]) -> Iterator[T]:
+def _read_directly(items: Iterable[T]) -> Generator[T, None, None]:
     upstream = iter(items)
     try:
         yield from upstream
@@ -56,7 +56,7 @@ def _read_directly(items: Iterable[T]) -> Iterator[T]:
         _close(upstream)
 
 
-def _read_in_thread(items: Iterable[T], num_items: int) -> Iterator[T]:
+def _read_in_thread(items: Iterable[T], num_items: int) -> Generator[T, None, None]:
     upstream = iter(items)
     mailbox: SimpleQueue[_Item[T] | _End] = SimpleQueue()
     free_places = threading.Semaphore(num_items)

@@ -13,11 +13,22 @@ from vos.errors import ScoreError, VosError
 
 @click.command("davis", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("root", type=click.Path(path_type=Path))
-@click.option("--year", type=click.Choice(["2016", "2017"]), default="2017", show_default=True,
-              help="Rules and image set; 2016 joins all objects of a sequence into one.")
+@click.option(
+    "--year",
+    type=click.Choice(["2016", "2017"]),
+    default="2017",
+    show_default=True,
+    help="Rules and image set; 2016 joins all objects of a sequence into one.",
+)
 @click.option("--split", help="Image set, such as val.  [default: all that is annotated]")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), metavar="FOLDER",
-              show_default=True, help="Folder of the results.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    metavar="FOLDER",
+    show_default=True,
+    help="Folder of the results.",
+)
 @click.option("--overlay", is_flag=True, help="Write overlay videos too.")
 @click.option("--overwrite", is_flag=True, help="Run again what is finished already.")
 @inference_options

@@ -73,7 +73,7 @@ _INFERENCE_OPTIONS = (
 )
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[int | float]):
     """A frame's number (``250``) or a time (``2.5s``, ``1:30``, ``1:02:03.5``)."""
 
     name = "frame|time"

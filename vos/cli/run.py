@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HINT = re.compile(r"(?:(?P<id>\d+):)?(?P<numbers>-?\d+(?:,-?\d+)+)")
 
 
-class _Coordinates(click.ParamType):
+class _Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
     """``[ID:]X,Y[,...]`` in frame pixels, with a fixed number of values."""
 
     def __init__(self, form: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from vos.errors import InputError
 from vos.records import Encoded, Frame
@@ -12,7 +12,7 @@ _CPU_BATCH_SIZE = 1
 _GPU_BATCH_SIZE = 8
 
 
-def encode(frames: Iterable[Frame], sam: SamModel, batch_size: int | None) -> Iterator[Encoded]:
+def encode(frames: Iterable[Frame], sam: SamModel, batch_size: int | None) -> Generator[Encoded, None, None]:
     """Encode frames in their order.
 
     When ``frames`` fails, what came before the failure is encoded and delivered first, so that a

@@ -55,7 +55,7 @@ class Letterbox:
 
     def boxes_to_model(self, boxes_xyxy: torch.Tensor) -> torch.Tensor:
         """Scale (..., 4) frame-pixel boxes to model pixels."""
-        corners = boxes_xyxy.unflatten(-1, (2, 2))
+        corners = boxes_xyxy.reshape(*boxes_xyxy.shape[:-1], 2, 2)
         return self.points_to_model(corners).flatten(-2)
 
     def _scale_xy(self, like: torch.Tensor) -> torch.Tensor:

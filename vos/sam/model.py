@@ -113,8 +113,9 @@ class SamModel:
         self.dtype = dtype
         self.name = name
         self.weights_sha256 = weights_sha256
-        self._sam: Any = module.to(self.device).eval().requires_grad_(False)
-        self.image_size = int(self._sam.image_encoder.img_size)
+        sam: Any = module.to(self.device).eval().requires_grad_(False)
+        self._sam = sam
+        self.image_size = int(sam.image_encoder.img_size)
 
     def letterbox(self, frame_hw: tuple[int, int]) -> Letterbox:
         """Say how frames of this size lie in the model's input."""

@@ -86,10 +86,21 @@ def fault_error(faults: Sequence[Problem]) -> ScoreError:
     if len(lines) > _NUM_LINES_SHOWN:
         num_hidden = len(lines) - _NUM_LINES_SHOWN
         lines = [*lines[:_NUM_LINES_SHOWN], f"and {num_hidden} more such lines"]
-    num_sequences = len({fault.sequence for fault in faults})
+    count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
     return ScoreError(
-        f"{len(faults)} problems in {num_sequences} sequences, so nothing was scored (skipping "
-        "what is missing would score the rest):\n" + "\n".join(f"  {line}" for line in lines)
+        f"{count}, so nothing was scored; --skip-missing (skip_missing=True) scores the rest:\n"
+        + "\n".join(f"  {line}" for line in lines)
+    )
+
+
+def size_fault(annotated_hw: tuple[int, ...], predicted_hw: tuple[int, ...]) -> str | None:
+    """Say that two label maps are not of one size, if so."""
+    if annotated_hw == predicted_hw:
+        return None
+    (height, width), (predicted_height, predicted_width) = annotated_hw, predicted_hw
+    return (
+        f"result is {predicted_width} x {predicted_height} pixels, the annotation "
+        f"{width} x {height}"
     )
 
 
@@ -135,11 +146,5 @@ def _fault_of(pair: FramePair) -> str | None:
         part = "result"
         predicted_hw = check_label_png(pair.prediction)
     except MaskError as error:
-        return f"{part} {error}"
-    if annotated_hw != predicted_hw:
-        (height, width), (predicted_height, predicted_width) = annotated_hw, predicted_hw
-        return (
-            f"result is {predicted_width} x {predicted_height} pixels, the annotation "
-            f"{width} x {height}"
-        )
-    return None
+        return f"{part}: {error}"
+    return size_fault(annotated_hw, predicted_hw)

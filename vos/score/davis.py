@@ -6,17 +6,19 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from vos.errors import InputError, ScoreError
+from vos.errors import ScoreError
 from vos.score.check import SequencePlan, check, fault_error
-from vos.score.frames import ScoredFrames, score_frames
+from vos.score.frames import FramePair, ScoredFrames, score_frames
+from vos.score.labels import LabelRule
 from vos.score.layout import YEAR_OF_ONE_OBJECT, find_annotations
-from vos.score.parallel import available_cores, call_all
+from vos.score.parallel import call_all, checked_workers
 from vos.score.scores import (
     Evaluation,
     ObjectScore,
@@ -93,9 +95,7 @@ def evaluate(
             broken or of another size; or nothing is left to score.
     """
     started = time.perf_counter()
-    num_workers = available_cores() if num_workers is None else num_workers
-    if num_workers < 1:
-        raise InputError(f"num_workers must be 1 or more, got {num_workers}")
+    num_workers = checked_workers(num_workers)
     gt_dir, results_dir = Path(gt_dir).absolute(), Path(results_dir).absolute()
     annotations = find_annotations(gt_dir, year, split, sequences)
     plan = check(annotations, results_dir, join_objects=year == YEAR_OF_ONE_OBJECT)
@@ -128,29 +128,27 @@ def _score(
     sequences: Sequence[SequencePlan], num_workers: int
 ) -> tuple[list[SequenceScore], list[Problem]]:
     """Score everything; give the sequences, and the frames that could not be read after all."""
-    chunks = [
-        (row, (sequence.pairs[start : start + _FRAMES_PER_CALL], sequence.rule))
-        for row, sequence in enumerate(sequences)
-        for start in range(0, len(sequence.pairs), _FRAMES_PER_CALL)
-    ]
+    chunks = [list(_chunks(sequence)) for sequence in sequences]
     num_frames = sum(len(sequence.pairs) for sequence in sequences)
     num_useful = math.ceil(num_frames / _FRAMES_PER_PROCESS)
-    results = call_all(score_frames, [call for _, call in chunks], min(num_workers, num_useful))
-    parts: list[list[ScoredFrames]] = [[] for _ in sequences]
-    for (row, _), result in zip(chunks, results, strict=True):
-        parts[row].append(result)
-    faults = [
-        Problem(sequence.name, name, reason)
-        for sequence, parts_of_sequence in zip(sequences, parts, strict=True)
-        for part in parts_of_sequence
-        for name, reason in part.faults
-    ]
-    joined = [
-        _join(sequence, parts_of_sequence)
-        for sequence, parts_of_sequence in zip(sequences, parts, strict=True)
-        if any(part.names for part in parts_of_sequence)
-    ]
-    return joined, faults
+    results = iter(
+        call_all(score_frames, list(chain.from_iterable(chunks)), min(num_workers, num_useful))
+    )
+    scored: list[SequenceScore] = []
+    faults: list[Problem] = []
+    for sequence, chunks_of_sequence in zip(sequences, chunks, strict=True):
+        parts = list(islice(results, len(chunks_of_sequence)))
+        faults += [
+            Problem(sequence.name, name, reason) for part in parts for name, reason in part.faults
+        ]
+        if any(part.names for part in parts):
+            scored.append(_join(sequence, parts))
+    return scored, faults
+
+
+def _chunks(sequence: SequencePlan) -> Iterator[tuple[Sequence[FramePair], LabelRule]]:
+    for start in range(0, len(sequence.pairs), _FRAMES_PER_CALL):
+        yield sequence.pairs[start : start + _FRAMES_PER_CALL], sequence.rule
 
 
 def _join(sequence: SequencePlan, parts: Sequence[ScoredFrames]) -> SequenceScore:

@@ -56,11 +56,13 @@ def score_frames(pairs: Sequence[FramePair], rule: LabelRule) -> ScoredFrames:
     scores: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     unknown_ids: Counter[int] = Counter()
     for pair in pairs:
+        part = "annotation"
         try:
             annotation = annotated_objects(read_labels(pair.annotation), rule)
+            part = "result"
             prediction, unknown = predicted_objects(read_labels(pair.prediction), rule)
         except MaskError as error:
-            faults.append((pair.name, str(error)))
+            faults.append((pair.name, f"{part}: {error}"))
             continue
         names.append(pair.name)
         scores.append(score_labels(annotation, prediction, rule.num_objects))

@@ -7,21 +7,21 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from vos.errors import InputError, MaskError, ScoreError
+from vos.errors import MaskError, ScoreError
 from vos.masks.png import BROKEN_IMAGE
-from vos.score.check import fault_error
+from vos.score.check import fault_error, size_fault
 from vos.score.frames import FramePair
 from vos.score.layout import find_annotations, mask_files
 from vos.score.measures import Mask
-from vos.score.parallel import available_cores, call_all
+from vos.score.parallel import call_all, checked_workers
 from vos.score.scores import Problem, describe
 
 _BOUNDARY_SHARE: Final = 0.02  # of the image's diagonal
@@ -137,49 +137,41 @@ def evaluate_images(
             size; or nothing is left to score.
     """
     started = time.perf_counter()
-    num_workers = available_cores() if num_workers is None else num_workers
-    if num_workers < 1:
-        raise InputError(f"num_workers must be 1 or more, got {num_workers}")
+    num_workers = checked_workers(num_workers)
     results_dir = Path(results_dir).absolute()
     annotations = find_annotations(Path(gt_dir).absolute(), None, None, classes)
     if not results_dir.is_dir():
         raise ScoreError(f"there is no folder of results {results_dir}")
-    problems = []
-    pairs: list[tuple[str, FramePair]] = []
-    for name in annotations.sequences:
-        folder = annotations.annotations_dir / name
-        files = mask_files(folder) if folder.is_dir() else []
-        files = [path for path in files if path.stem != reference_name]
-        if not files:
+    pairs = {
+        name: _pairs(annotations.annotations_dir / name, results_dir / name, reference_name)
+        for name in annotations.sequences
+    }
+    calls = [(pair,) for pairs_of_class in pairs.values() for pair in pairs_of_class]
+    num_useful = math.ceil(len(calls) / _IMAGES_PER_PROCESS)
+    results = iter(call_all(_compare, calls, min(num_workers, num_useful)))
+    scored: list[ImageClassScore] = []
+    problems: list[Problem] = []
+    for name, pairs_of_class in pairs.items():
+        images: dict[str, Overlap] = {}
+        for pair, result in zip(pairs_of_class, islice(results, len(pairs_of_class)), strict=True):
+            if isinstance(result, Overlap):
+                images[pair.name] = result
+            else:
+                problems.append(Problem(name, pair.name, result))
+        if not pairs_of_class:
             problems.append(Problem(name, None, "is not annotated"))
-        pairs += [
-            (name, FramePair(path.stem, path, results_dir / name / path.name)) for path in files
-        ]
-    num_useful = math.ceil(len(pairs) / _IMAGES_PER_PROCESS)
-    found = call_all(_compare, [(pair,) for _, pair in pairs], min(num_workers, num_useful))
-    overlaps: dict[str, dict[str, Overlap]] = {}
-    for (name, pair), result in zip(pairs, found, strict=True):
-        if isinstance(result, Overlap):
-            overlaps.setdefault(name, {})[pair.name] = result
-        else:
-            problems.append(Problem(name, pair.name, result))
+        if images:
+            overlaps = tuple(images.values())
+            total = sum(overlaps, start=Overlap(0, 0, 0, 0))
+            scored.append(ImageClassScore(name, tuple(images), overlaps, total))
     if problems and not skip_missing:
         raise fault_error(problems)
-    if not overlaps:
+    if not scored:
         raise ScoreError("\n  ".join(["there is nothing to score:", *describe(problems)]))
-    scored = tuple(
-        ImageClassScore(
-            name,
-            tuple(images),
-            tuple(images.values()),
-            sum(images.values(), start=Overlap(0, 0, 0, 0)),
-        )
-        for name, images in overlaps.items()
-    )
     return ImageEvaluation(
         float(np.mean([one.total.iou for one in scored])),
         float(np.mean([one.total.boundary_iou for one in scored])),
-        scored,
+        tuple(scored),
         tuple(problems),
         time.perf_counter() - started,
     )
@@ -202,6 +194,17 @@ def boundary_region(mask: Mask) -> Mask:
     return mask & ~inner.view(np.bool_)
 
 
+def _pairs(
+    annotated_dir: Path, predicted_dir: Path, reference_name: str | None
+) -> tuple[FramePair, ...]:
+    files = mask_files(annotated_dir) if annotated_dir.is_dir() else []
+    return tuple(
+        FramePair(path.stem, path, predicted_dir / path.name)
+        for path in files
+        if path.stem != reference_name
+    )
+
+
 def _compare(pair: FramePair) -> Overlap | str:
     """Compare two files; what a worker does. A string says why it cannot be done."""
     if not pair.prediction.exists():
@@ -212,13 +215,9 @@ def _compare(pair: FramePair) -> Overlap | str:
         part = "result"
         predicted = _read_foreground(pair.prediction)
     except MaskError as error:
-        return f"{part} {error}"
-    if annotated.shape != predicted.shape:
-        (height, width), (predicted_height, predicted_width) = annotated.shape, predicted.shape
-        return (
-            f"result is {predicted_width} x {predicted_height} pixels, the annotation "
-            f"{width} x {height}"
-        )
+        return f"{part}: {error}"
+    if fault := size_fault(annotated.shape, predicted.shape):
+        return fault
     annotated_edge, predicted_edge = boundary_region(annotated), boundary_region(predicted)
     return Overlap(
         int(np.count_nonzero(annotated & predicted)),
@@ -232,7 +231,7 @@ def _read_foreground(path: Path) -> Mask:
     """Tell the pixels that are not black."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            colours: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+            colours = np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
         raise MaskError(f"cannot be read ({error})") from error
-    return np.any(colours, axis=2)
+    return np.asarray(colours.any(axis=2))

@@ -31,7 +31,7 @@ summary { cursor: pointer; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; font-weight: 400; }
-th.name { text-align: left; padding-left: 0; }
+th.name { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
 thead th { border-bottom: 2px solid var(--ink); }
 thead button { font: inherit; font-weight: 600; border: 0; padding: 0; background: none;
   color: inherit; cursor: pointer; }
@@ -47,13 +47,14 @@ figcaption { font-variant-numeric: tabular-nums; font-size: 14px; }
 figcaption span { margin-left: 12px; font-weight: 600; }
 figcaption .j { color: var(--j); } figcaption .f { color: var(--f); }
 .plot { width: 100%; height: auto; display: block; }
-.plot text { font-size: 11px; fill: var(--soft); }
+.plot text { font-size: 12px; fill: var(--soft); }
 .plot polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 .plot polyline.j { stroke: var(--j); } .plot polyline.f { stroke: var(--f); }
 .plot circle.j { fill: var(--j); } .plot circle.f { fill: var(--f); }
-.grid { stroke: var(--line); } .mark { stroke: #c3c9d2; stroke-dasharray: 2 3; }
+.grid { stroke: var(--line); } .mark { stroke: #a6aeb9; stroke-dasharray: 2 3; }
 .frames { display: grid; grid-template-columns: max-content repeat(3, minmax(0, 400px));
   gap: 6px 8px; font-size: 13px; font-variant-numeric: tabular-nums; }
+.frames.masks { grid-template-columns: max-content repeat(2, minmax(0, 400px)); }
 .frames > span { color: var(--soft); }
 .frames > div span { display: block; color: var(--soft); white-space: nowrap; }
 .frames > div { padding-right: 8px; }
@@ -62,6 +63,7 @@ figcaption .j { color: var(--j); } figcaption .f { color: var(--f); }
 @media (max-width: 720px) {
   main { padding: 18px 14px 40px; }
   .frames { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 4px; }
+  .frames.masks { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .frames > span:first-child { display: none; }
   .frames > div { grid-column: 1 / -1; padding-top: 8px; }
   .frames > div span { display: inline-block; margin-left: 12px; }

@@ -20,18 +20,26 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from vos.errors import ScoreError
+from vos.errors import InputError, ScoreError
 
 T = TypeVar("T")
 
 _SERVE: Final = "from vos.score.parallel import serve; serve()"
 
 
-def available_cores() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def checked_workers(num_workers: int | None) -> int:
+    """Give the number of processes to work in: one per core this process may use, if None.
+
+    Raises:
+        InputError: the number is below 1.
+    """
+    if num_workers is None:
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+    if num_workers < 1:
+        raise InputError(f"num_workers must be 1 or more, got {num_workers}")
+    return num_workers
 
 
 def call_all(

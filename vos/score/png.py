@@ -59,7 +59,7 @@ def read_labels(path: Path) -> Labels:
             # One byte before each row names the row's prediction filter; 0 is none.
             content = zlib.decompress(packed, bufsize=height * (width + 1))
         except zlib.error as error:
-            raise MaskError(f"is damaged ({error})") from error
+            raise MaskError(f"damaged, {error}") from error
         if len(content) == height * (width + 1):
             rows = np.frombuffer(content, np.uint8).reshape(height, width + 1)
             if not rows[:, 0].any():
@@ -74,14 +74,14 @@ def _parse(path: Path) -> tuple[tuple[int, ...], bytes]:
     except OSError as error:
         raise MaskError(f"cannot be read ({error.strerror})") from error
     if not content.startswith(_SIGNATURE):
-        raise MaskError("is no PNG file" if content else "is an empty file")
+        raise MaskError("no PNG file" if content else "an empty file")
     chunks = list(_chunks(content))
     kind, header = chunks[0]
     if kind != b"IHDR" or len(header) != _HEADER.size:
-        raise MaskError("is damaged: it does not begin with a header")
+        raise MaskError("damaged, it does not begin with a header")
     packed = b"".join(body for kind, body in chunks if kind == b"IDAT")
     if not packed:
-        raise MaskError("is damaged: it has no picture")
+        raise MaskError("damaged, it has no picture")
     return _HEADER.unpack(header), packed
 
 
@@ -95,9 +95,9 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
             length, kind = struct.unpack_from(">I4s", view, at)
             end = start + length
         if not start <= end <= len(view) - 4:
-            raise MaskError("is cut short")
+            raise MaskError("cut short")
         (checksum,) = struct.unpack_from(">I", view, end)
         if zlib.crc32(view[at + 4 : end]) != checksum:
-            raise MaskError("is damaged: a checksum fails")
+            raise MaskError("damaged, a checksum fails")
         yield kind, view[start:end]
         at = end + 4

@@ -81,7 +81,7 @@ def _summary(evaluation: Evaluation) -> Iterator[str]:
         "Results": settings.results_dir,
         "Images": settings.images_dir or "none found",
         "Year": settings.year or "not given",
-        "Split": settings.split or "none: all or chosen sequences",
+        "Split": settings.split or "not given",
         "Objects": "joined into one" if settings.year == 2016 else "scored one by one",
         "Missing results": "left out" if settings.skip_missing else "not tolerated",
         "Scored": (
@@ -132,16 +132,20 @@ def _section(evaluation: Evaluation, sequence: SequenceScore, number: int) -> It
     if not worst:
         yield "<p>Every frame is perfect.</p></section>"
         return
-    yield "<h3>Worst frames (dotted in the plots)</h3>"
-    yield '<div class="frames"><span>frame</span><span>image</span><span>annotation</span>'
-    yield "<span>prediction, annotation outlined</span>"
+    yield "<h3>Worst frames (dotted in the plots; white: the annotation's outline)</h3>"
+    has_images = evaluation.settings.images_dir is not None
+    yield f'<div class="frames{"" if has_images else " masks"}"><span>frame</span>'
+    panels = (*(["image"] if has_images else []), "annotation", "prediction")
+    yield from (f"<span>{panel}</span>" for panel in panels)
     for rank, position in enumerate(worst):
         pictures = pictures_of(evaluation.settings, sequence, sequence.frame_names[position])
-        yield from _frame(sequence, position, pictures, f"s{number}f{rank}")
+        yield from _frame(sequence, position, pictures, f"s{number}f{rank}", has_images)
     yield "</div></section>"
 
 
-def _frame(sequence: SequenceScore, position: int, pictures: Pictures, name: str) -> Iterator[str]:
+def _frame(
+    sequence: SequenceScore, position: int, pictures: Pictures, name: str, has_images: bool
+) -> Iterator[str]:
     yield f"<div><b>{escape(sequence.frame_names[position])}</b>"
     for scored in sequence.objects:
         j, f = scored.j[position], scored.f[position]
@@ -150,13 +154,13 @@ def _frame(sequence: SequenceScore, position: int, pictures: Pictures, name: str
     box = f'viewBox="0 0 {pictures.width_px} {pictures.height_px}"'
     size = f'width="{pictures.width_px}" height="{pictures.height_px}"'
     below = ""
-    if pictures.image is None:
-        yield f'<svg {box}><text x="50%" y="50%">no image</text></svg>'
-    else:
+    if pictures.image is not None:
         # The image is in the file once; the other two panels show it by reference.
         yield f'<svg {box} role="img" aria-label="image"><image id="{name}" {size} '
         yield f'href="{pictures.image}"/></svg>'
         below = f'<use href="#{name}"/>'
+    elif has_images:
+        yield f'<svg {box}><text x="50%" y="50%">no image</text></svg>'
     for label, overlay in (
         ("annotation", pictures.annotation),
         ("prediction", pictures.prediction),

@@ -27,6 +27,8 @@ _BT709: Final = 1  # of FFmpeg's colour enumerations, all three of them
 _LIMITED_RANGE: Final = 1
 # A fixed number of threads, because x264's result depends on it.
 _X264_OPTIONS: Final = {"preset": "veryfast", "threads": "4"}
+# Without it the file holds the time of its making.
+_CONTAINER_OPTIONS: Final = {"fflags": "+bitexact"}
 
 
 class VideoFile:
@@ -112,7 +114,9 @@ class VideoFile:
         unfinished = unfinished_name(self._path)
         container_format = _FORMATS[self._path.suffix.lower()]
         try:
-            container = av.open(str(unfinished), "w", format=container_format)
+            container = av.open(
+                str(unfinished), "w", format=container_format, options=_CONTAINER_OPTIONS
+            )
         except (av.FFmpegError, OSError) as error:
             raise self._refusal(error) from error
         options = {**_X264_OPTIONS, "crf": str(self._crf)}

@@ -55,7 +55,7 @@ def personalize(
     num_objects = len(object_ids)
     at_frame_size = low_res_to_frame(decoded.low_res_logits.flatten(0, 1), letterbox)
     weights = fit_scale_weights(
-        at_frame_size.unflatten(0, (num_objects, 3)),
+        at_frame_size.view(num_objects, 3, *letterbox.frame_hw),
         torch.from_numpy(masks).to(sam.device),
         config.fit,
     )

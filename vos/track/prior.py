@@ -53,7 +53,8 @@ def grow_boxes(
     """
     height, width = frame_hw
     grown = boxes_xyxy + np.array([-margin_px, -margin_px, margin_px, margin_px])
-    return np.clip(grown, 0, [width, height, width, height])
+    clipped: NDArray[np.int64] = np.clip(grown, 0, [width, height, width, height])
+    return clipped
 
 
 def box_centres(boxes_xyxy: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,100 @@
+"""Segment and score a DAVIS-layout set; append one row to benchmarks/results.csv.
+
+    python benchmarks/davis.py ../shared/davis --year 2016 --split val --published
+
+Speed stands beside accuracy and memory. Frames per second are of the whole pipeline, from files to
+files, without the overlay and without loading the model; the peak is the whole process'.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import platform
+import resource
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+import vos
+from vos.davis import find_davis_sequences, segment_sequence
+from vos.outputs import Outputs
+
+RESULTS = Path(__file__).with_name("results.csv")
+
+
+@click.command()
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--year", type=int, default=2017)
+@click.option("--split")
+@click.option("--model", default="nano")
+@click.option("--checkpoint", type=click.Path(path_type=Path))
+@click.option("--device", default="auto")
+@click.option("--dtype", default="auto")
+@click.option("--prior", default="box")
+@click.option("--published", is_flag=True)
+@click.option("--note", default="", help="A word on what this row is for.")
+def main(
+    root: Path,
+    year: int,
+    split: str | None,
+    model: str,
+    checkpoint: Path | None,
+    device: str,
+    dtype: str,
+    prior: str,
+    published: bool,
+    note: str,
+) -> None:
+    """Print J and F of every sequence and append the overall row."""
+    sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
+    config = vos.RunConfig.published() if published else vos.RunConfig(prior=prior)
+    sequences = find_davis_sequences(root, year=year, split=split)
+    seconds, num_frames = 0.0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for sequence in sequences:
+            outputs = Outputs(folder=Path(folder), name=sequence.name, overlay_alpha=None)
+            started = time.perf_counter()
+            num_frames += sum(1 for _ in segment_sequence(sequence, outputs, sam, config))
+            seconds += time.perf_counter() - started
+        names = [sequence.name for sequence in sequences]
+        scores = vos.evaluate(root, folder, year=year, sequences=names)
+    for sequence in scores.sequences:
+        figures = sequence.statistics.measures()
+        print(f"{sequence.name:16} J {figures['J-Mean']:.3f}  F {figures['F-Mean']:.3f}")
+    figures = scores.statistics.measures()
+    row = {
+        "date": datetime.date.today().isoformat(),
+        "data": root.name,
+        "year": year,
+        "model": model,
+        "weights": (sam.weights_sha256 or "")[:12],
+        "device": str(sam.device),
+        "dtype": sam.dtype,
+        "settings": "published" if published else f"prior={prior}",
+        "J&F": round(figures["J&F-Mean"], 4),
+        "J": round(figures["J-Mean"], 4),
+        "F": round(figures["F-Mean"], 4),
+        "frames": num_frames,
+        "frames_per_second": round(num_frames / seconds, 3),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "vos": vos.__version__,
+        "torch": metadata.version("torch"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "note": note,
+    }
+    print(row)
+    is_new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()

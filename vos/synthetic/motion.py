@@ -1,0 +1,61 @@
+"""Where shapes are, as functions of time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+EVENT_SECONDS: Final = 4.0
+"""Period of crossing, of leaving and of the occluder."""
+
+Motion = Callable[[float], tuple[float, float]]
+"""Of the time in seconds: centre (x, y) in frame pixels."""
+
+
+def wander(
+    rng: np.random.Generator, start: tuple[float, float], radius_px: float, hw: tuple[int, int]
+) -> Motion:
+    """Swing in x and y around a centre such that the shape never touches the frame's border."""
+    waves = []
+    for place, side in zip(start, hw[::-1], strict=True):
+        lowest, highest = radius_px + 1, side - radius_px - 2
+        amplitude = rng.uniform(0.2, 0.4) * (highest - lowest)
+        centre = place + rng.uniform(-1, 1) * amplitude
+        centre = min(max(centre, lowest + amplitude), highest - amplitude)
+        phase = math.asin(min(max((place - centre) / amplitude, -1), 1))
+        waves.append((centre, amplitude, phase, rng.uniform(0.1, 0.2) * 2 * math.pi))
+
+    def motion(seconds: float) -> tuple[float, float]:
+        x, y = (
+            centre + amplitude * math.sin(phase + speed * seconds)
+            for centre, amplitude, phase, speed in waves
+        )
+        return x, y
+
+    return motion
+
+
+def swap(start: tuple[float, float], end: tuple[float, float]) -> Motion:
+    """Go to and fro between two places."""
+
+    def motion(seconds: float) -> tuple[float, float]:
+        share = (1 - math.cos(2 * math.pi * seconds / EVENT_SECONDS)) / 2
+        return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
+
+    return motion
+
+
+def leave(stay: Motion, radius_px: float, width: int) -> Motion:
+    """Go out of the frame through the nearer side, and come back."""
+    start_x, _ = stay(0)
+    margin_px = 2 * radius_px
+    distance = width + margin_px - start_x if start_x > width / 2 else -margin_px - start_x
+
+    def motion(seconds: float) -> tuple[float, float]:
+        share = math.sin(math.pi * seconds / EVENT_SECONDS) ** 2
+        return start_x + share * distance, stay(seconds)[1]
+
+    return motion
