@@ -59,6 +59,12 @@ class Outputs:
         """The summary of the run."""
         return self.folder / f"{self.name}.json"
 
+    @property
+    def is_of_earlier_run(self) -> bool:
+        """Whether what is there was written by vos, to its end or not."""
+        unfinished = self.summary_path.with_name(f".{self.summary_path.name}.part")
+        return self.summary_path.exists() or unfinished.exists()
+
     def check_free(self) -> None:
         """Make sure that nothing is replaced that the user did not give away.
 

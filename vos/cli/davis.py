@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -57,23 +58,28 @@ def davis_command(
     from vos.davis import find_davis_sequences, is_finished, segment_sequence
     from vos.outputs import Outputs, describe_run
     from vos.sam.load import load_sam
-    from vos.score import evaluate, format_table
+    from vos.score import evaluate
+    from vos.score.export import table
 
     config = run_config(prior, fit_steps, published, batch_size)
     sequences = find_davis_sequences(root, year=int(year), split=split)
     sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     failures: dict[str, VosError] = {}
     for number, sequence in enumerate(sequences, start=1):
-        # What is there of an unfinished sequence is replaced: only whole sequences resume.
-        outputs = Outputs(
-            folder=out, name=sequence.name, overlay_alpha=0.5 if overlay else None, overwrite=True
-        )
         click.echo(f"[{number}/{len(sequences)}] {sequence.name}: {sequence.num_frames} frames")
-        header = describe_run(str(sequence.images_dir), sam, config)
-        if not overwrite and is_finished(sequence, outputs, header):
-            click.echo(f"done before: {outputs.masks_folder}")
-            continue
+        outputs = Outputs(
+            folder=out,
+            name=sequence.name,
+            overlay_alpha=0.5 if overlay else None,
+            overwrite=overwrite,
+        )
         try:
+            header = describe_run(str(sequence.images_dir), sam, config)
+            if not overwrite and is_finished(sequence, outputs, header):
+                click.echo(f"done before: {outputs.masks_folder}")
+                continue
+            if outputs.is_of_earlier_run:
+                outputs = replace(outputs, overwrite=True)
             pairs = segment_sequence(sequence, outputs, sam, config)
             print_progress(pairs, sequence.num_frames, outputs, quiet=quiet)
         except VosError as error:
@@ -81,7 +87,7 @@ def davis_command(
             click.echo(f"failed: {error}", err=True)
     done = [sequence.name for sequence in sequences if sequence.name not in failures]
     if done:
-        click.echo(format_table(evaluate(root, out, year=int(year), sequences=done)))
+        click.echo(table(evaluate(root, out, year=int(year), sequences=done)))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise ScoreError(

@@ -113,7 +113,7 @@ def write_label_png(path: str | os.PathLike[str], labels: Labels) -> None:
     """
     path = Path(path)
     content = encode_label_png(labels)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished = path.with_name(f".{path.name}.part")
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)

@@ -28,7 +28,9 @@ _LIMITED_RANGE: Final = 1
 # A fixed number of threads, because x264's result depends on it.
 _X264_OPTIONS: Final = {"preset": "veryfast", "threads": "4"}
 # Without it the file holds the time of its making.
-_CONTAINER_OPTIONS: Final = {"fflags": "+bitexact"}
+_BIT_EXACT: Final = {"fflags": "+bitexact"}
+# The index first, so that the video can be played while it is being loaded.
+_INDEX_FIRST: Final = {"movflags": "+faststart"}
 
 
 class VideoFile:
@@ -113,13 +115,12 @@ class VideoFile:
     def _start(self, height: int, width: int) -> tuple[OutputContainer, VideoStream, Path]:
         unfinished = unfinished_name(self._path)
         container_format = _FORMATS[self._path.suffix.lower()]
+        options = _BIT_EXACT | (_INDEX_FIRST if container_format != "matroska" else {})
         try:
-            container = av.open(
-                str(unfinished), "w", format=container_format, options=_CONTAINER_OPTIONS
-            )
+            container = av.open(str(unfinished), "w", format=container_format, options=options)
         except (av.FFmpegError, OSError) as error:
             raise self._refusal(error) from error
-        options = {**_X264_OPTIONS, "crf": str(self._crf)}
+        options = _X264_OPTIONS | {"crf": str(self._crf)}
         stream = container.add_stream("libx264", rate=self._rate_hz, options=options)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         codec = stream.codec_context
@@ -136,6 +137,7 @@ class VideoFile:
             container.mux(stream.encode(None))
             container.close()
             unfinished.replace(self._path)
+            self._open = None
         except (av.FFmpegError, OSError) as error:
             self._give_up()
             raise self._refusal(error) from error

@@ -57,6 +57,8 @@ class ClipConfig:
             raise InputError(f"num_objects must be 1 to {MAX_OBJECT_ID}, got {self.num_objects}")
         if self.num_distractors < 0:
             raise InputError(f"num_distractors must be 0 or more, got {self.num_distractors}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, got {self.seed}")
         if self.frame_rate_hz <= 0:
             raise InputError(f"frame_rate_hz must be positive, got {self.frame_rate_hz}")
         if self.noise_levels < 0:

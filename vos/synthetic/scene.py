@@ -25,6 +25,7 @@ _MAX_RADIUS_SHARE: Final = 0.2  # a shape's radius, of the frame's shorter side
 _SCALE_SWING: Final = 0.15
 _SHADOW_SHIFT: Final = 0.12  # of the radius, down and to the right
 _SHADOW_DEPTH: Final = 0.35
+_TEXTURE_SHARPNESS: Final = 0.07  # about one pixel from one colour to the other
 
 
 def make_clip(config: ClipConfig) -> Iterator[tuple[Frame, Labels]]:
@@ -158,21 +159,20 @@ def _paint(actor: _Actor, seconds: float, picture: Array, labels: Labels) -> Non
     part = slice(y0, math.ceil(centre_y + reach_px)), slice(x0, math.ceil(centre_x + reach_px))
     if min(part[0].stop, part[1].stop) <= 0 or picture[part].size == 0:
         return
-    ys, xs = np.indices(labels[part].shape, dtype=np.float32)
-    right, down = (xs + x0 - centre_x) / radius_px, (ys + y0 - centre_y) / radius_px
+    places: Array = np.indices(labels[part].shape, dtype=np.float32)
+    right = (places[1] + (x0 - centre_x)) / radius_px
+    down = (places[0] + (y0 - centre_y)) / radius_px
     angle = actor.angle + 2 * math.pi * actor.turns_per_second * seconds
     cos, sin = math.cos(angle), math.sin(angle)
+    x, y = cos * right + sin * down, cos * down - sin * right
 
-    def distance(right: Array, down: Array) -> Array:
-        return actor.look.distance(cos * right + sin * down, cos * down - sin * right)
-
-    shadow = distance(right - _SHADOW_SHIFT, down - _SHADOW_SHIFT) / _SHADOW_SHIFT
+    shift_x, shift_y = _SHADOW_SHIFT * (cos + sin), _SHADOW_SHIFT * (cos - sin)
+    shadow = actor.look.distance(x - shift_x, y - shift_y) / _SHADOW_SHIFT
     picture[part] *= 1 - _SHADOW_DEPTH * (0.5 - shadow / 2).clip(0, 1)[..., None]
 
-    x, y = cos * right + sin * down, cos * down - sin * right
     away = actor.look.distance(x, y)
-    waves = sum(np.sin(wave[0] * x + wave[1] * y) for wave in actor.look.waves)
-    share = (0.5 + waves * radius_px / 14).clip(0, 1)[..., None]
+    waves = np.sin(np.stack([x, y], axis=-1) @ actor.look.waves.T).sum(axis=-1)
+    share = (0.5 + _TEXTURE_SHARPNESS * radius_px * waves).clip(0, 1)[..., None]
     colour = actor.look.colours[0] * (1 - share) + actor.look.colours[1] * share
     light = 1 - 0.14 * (right + down) - 0.3 * (1 + away / 0.2).clip(0, 1) ** 2
     coverage = (0.5 - away * radius_px).clip(0, 1)[..., None]

@@ -1,0 +1,115 @@
+"""Whole data sets: run, resume, keep going, score."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vos.cli import main
+from vos.davis import find_davis_sequences
+from vos.errors import InputError, ScoreError
+from vos.masks import read_label_png, write_label_png
+
+NUM_FRAMES = 4
+
+
+def add_sequence(root: Path, name: str, colour: tuple[int, int, int], num_objects: int = 1) -> None:
+    images, masks = root / "JPEGImages/480p" / name, root / "Annotations/480p" / name
+    images.mkdir(parents=True)
+    masks.mkdir(parents=True)
+    for t in range(NUM_FRAMES):
+        rgb = np.full((72, 128, 3), 90, np.uint8)
+        labels = np.zeros((72, 128), np.uint8)
+        for k in range(num_objects):
+            x = 10 + 4 * t + 60 * k
+            labels[20:52, x : x + 36] = k + 1
+            rgb[20:52, x : x + 36] = colour if k == 0 else (240, 240, 60)
+        Image.fromarray(rgb).save(images / f"{t:05d}.jpg", quality=95)
+        write_label_png(masks / f"{t:05d}.png", labels)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    root = tmp_path / "set"
+    add_sequence(root, "red", (230, 50, 40))
+    add_sequence(root, "two", (50, 90, 240), num_objects=2)
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("red\ntwo\n")
+    return root
+
+
+def davis(root: Path, out: Path, *options: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["davis", str(root), "--out", str(out), "--fit-steps", "20", *options])
+    return end.value.code
+
+
+def test_a_set_is_run_and_scored(root, tmp_path, capsys):
+    assert davis(root, tmp_path / "out", "--split", "val") == 0
+    printed = capsys.readouterr().out
+    row = next(line for line in printed.splitlines() if line.startswith("global"))
+    assert float(row.split()[1]) > 0.7
+    for name in ("red", "two"):
+        masks = sorted((tmp_path / "out" / name).iterdir())
+        assert [path.name for path in masks] == [f"{t:05d}.png" for t in range(NUM_FRAMES)]
+    assert set(np.unique(read_label_png(masks[-1]))) == {0, 1, 2}
+
+
+def test_year_2016_joins_objects(root, tmp_path):
+    assert davis(root, tmp_path / "out", "--year", "2016") == 0
+    assert set(np.unique(read_label_png(tmp_path / "out/two/00003.png"))) <= {0, 1}
+
+
+def test_finished_sequences_are_kept_and_broken_off_ones_run_again(root, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert davis(root, out) == 0
+    kept = (out / "red/00001.png").stat().st_mtime_ns
+    summary = json.loads((out / "two.json").read_text())
+    (out / "two.json").write_text(json.dumps({**summary, "num_frames": 2}))
+    (out / "two/00003.png").unlink()
+    capsys.readouterr()
+    assert davis(root, out) == 0
+    assert "done before" in capsys.readouterr().out
+    assert (out / "red/00001.png").stat().st_mtime_ns == kept
+    assert (out / "two/00003.png").exists()
+
+
+def test_other_settings_are_not_mixed_in(root, tmp_path, capsys):
+    assert davis(root, tmp_path / "out") == 0
+    assert davis(root, tmp_path / "out", "--prior", "none") == 1
+    assert "another settings" in capsys.readouterr().err
+    assert davis(root, tmp_path / "out", "--prior", "none", "--overwrite") == 0
+
+
+def test_foreign_results_are_not_replaced(root, tmp_path, capsys):
+    foreign = tmp_path / "out/red/00000.png"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"mine")
+    assert davis(root, tmp_path / "out") == 1
+    assert foreign.read_bytes() == b"mine"
+    assert "1 of 2 sequences failed" in capsys.readouterr().err
+
+
+def test_a_failing_sequence_does_not_stop_the_others(root, tmp_path, capsys):
+    (root / "JPEGImages/480p/red/00002.jpg").write_bytes(b"broken")
+    assert davis(root, tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert "1 of 2 sequences failed" in captured.err
+    assert "00002.jpg" in captured.err
+    assert any(line.startswith("two") for line in captured.out.splitlines())
+    assert (tmp_path / "out/two/00003.png").exists()
+
+
+def test_bad_layouts_are_refused_before_anything_runs(root, tmp_path):
+    with pytest.raises(ScoreError, match="there is no folder"):
+        find_davis_sequences(tmp_path / "absent")
+    with pytest.raises(ScoreError, match="split"):
+        find_davis_sequences(root, split="train")
+    with pytest.raises(InputError, match="year"):
+        find_davis_sequences(root, year=2018)
+    shutil.rmtree(root / "JPEGImages/480p/two")
+    with pytest.raises(ScoreError, match="sequence two"):
+        find_davis_sequences(root)
