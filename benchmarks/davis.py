@@ -8,16 +8,12 @@ files, without the overlay and without loading the model; the peak is the whole 
 
 from __future__ import annotations
 
-import csv
-import datetime
-import platform
-import resource
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
 import click
+from rows import append_row, environment, peak_mib
 
 import vos
 from vos.davis import find_davis_sequences, segment_sequence
@@ -67,7 +63,7 @@ def main(
         print(f"{sequence.name:16} J {figures['J-Mean']:.3f}  F {figures['F-Mean']:.3f}")
     figures = scores.statistics.measures()
     row = {
-        "date": datetime.date.today().isoformat(),
+        **environment(),
         "data": root.name,
         "year": year,
         "model": model,
@@ -80,20 +76,10 @@ def main(
         "F": round(figures["F-Mean"], 4),
         "frames": num_frames,
         "frames_per_second": round(num_frames / seconds, 3),
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "vos": vos.__version__,
-        "torch": metadata.version("torch"),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
+        "peak_mib": peak_mib(),
         "note": note,
     }
-    print(row)
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_row(RESULTS, row)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """How fast vos scores masks, beside a plain transcription of the DAVIS protocol.
 
 Draws 8 sequences at 480p with 1 to 5 moving objects and jittered predictions, scores them both
-ways in turn, checks that every figure is equal to the last bit, and appends one row to
-``evaluation.csv`` beside this file.
+ways in turn, checks that every J and F is equal to the last bit, and appends one row to
+``evaluation.csv`` beside this file:
 
-    python benchmarks/evaluation.py [--rounds 7] [--workers N]
+    python benchmarks/evaluation.py [--rounds N] [--workers N]
+
+The first round of each is a warm-up and not counted. Peak memory is that of a fresh process that
+scores once, its helpers included.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ from __future__ import annotations
 import csv
 import datetime
 import math
+import os
 import platform
-import re
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -30,7 +36,6 @@ from PIL import Image
 
 import vos
 from vos.masks import write_label_png
-from vos.score import evaluate
 
 FRAME_HW = (480, 854)
 OBJECTS_PER_SEQUENCE = (1, 2, 3, 4, 5, 1, 2, 3)
@@ -166,3 +171,113 @@ def plain_edge(mask: np.ndarray) -> np.ndarray:
     edge[:, -1] = mask[:, -1] ^ below[:, -1]
     edge[-1, -1] = False
     return edge
+
+
+# ------------------------------------------------------------------------------ measuring
+
+
+def vos_scores(
+    annotations_dir: Path, results_dir: Path, num_workers: int | None
+) -> dict[str, np.ndarray]:
+    evaluation = vos.evaluate(annotations_dir, results_dir, num_workers=num_workers)
+    return {
+        name: np.stack([scored.j, scored.f], axis=1)
+        for name, scored in evaluation.objects().items()
+    }
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def peak_memory_mb(way: str, folder: Path, num_workers: int | None) -> float:
+    """Score once in a fresh process and give its peak, and that of each helper."""
+    arguments = [sys.executable, __file__, "--once", way, "--folder", str(folder)]
+    if num_workers is not None:
+        arguments += ["--workers", str(num_workers)]
+    return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+
+
+def print_own_peak(num_helpers: int) -> None:
+    status = Path("/proc/self/status").read_text()
+    own_kb = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
+    helper_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print((own_kb + num_helpers * helper_kb) / 1024)
+
+
+def append_row(row: dict[str, object]) -> None:
+    is_new = not TABLE.exists()
+    with TABLE.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option("--workers", "num_workers", type=click.IntRange(min=1))
+@click.option("--once", type=click.Choice(["plain", "vos"]), hidden=True)
+@click.option("--folder", type=click.Path(path_type=Path), hidden=True)
+def main(rounds: int, num_workers: int | None, once: str | None, folder: Path | None) -> None:
+    """Measure the evaluation and append one row to benchmarks/evaluation.csv."""
+    num_cores = len(os.sched_getaffinity(0))
+    if once and folder:
+        folders = folder / "annotations", folder / "results"
+        if once == "plain":
+            plain_scores(*folders)
+        else:
+            vos_scores(*folders, num_workers)
+        print_own_peak((num_workers or num_cores) - 1 if once == "vos" else 0)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = write_sequences(Path(temporary))
+        plain_seconds, vos_seconds = [], []
+        for number in range(rounds + 1):
+            plain_time, plain = timed(lambda: plain_scores(*folders))
+            vos_time, ours = timed(lambda: vos_scores(*folders, num_workers))
+            is_equal = plain.keys() == ours.keys() and all(
+                np.array_equal(plain[name], ours[name]) for name in plain
+            )
+            if not is_equal:
+                raise SystemExit("the results differ")
+            click.echo(f"plain {plain_time:.2f} s, vos {vos_time:.2f} s", err=True)
+            if number:
+                plain_seconds.append(plain_time)
+                vos_seconds.append(vos_time)
+        peaks = [peak_memory_mb(way, Path(temporary), num_workers) for way in ("plain", "vos")]
+    ratios = [slow / fast for slow, fast in zip(plain_seconds, vos_seconds, strict=True)]
+    row = {
+        "date": datetime.date.today().isoformat(),
+        "vos": vos.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+        "cores": num_cores,
+        "workers": num_workers or num_cores,
+        "frames": len(OBJECTS_PER_SEQUENCE) * (NUM_FRAMES - 2),
+        "objects": sum(OBJECTS_PER_SEQUENCE),
+        "rounds": rounds,
+        "plain_median_s": f"{statistics.median(plain_seconds):.2f}",
+        "plain_min_s": f"{min(plain_seconds):.2f}",
+        "plain_max_s": f"{max(plain_seconds):.2f}",
+        "vos_median_s": f"{statistics.median(vos_seconds):.2f}",
+        "vos_min_s": f"{min(vos_seconds):.2f}",
+        "vos_max_s": f"{max(vos_seconds):.2f}",
+        "ratio_median": f"{statistics.median(ratios):.1f}",
+        "ratio_min": f"{min(ratios):.1f}",
+        "ratio_max": f"{max(ratios):.1f}",
+        "equal": is_equal,
+        "plain_peak_mb": f"{peaks[0]:.0f}",
+        "vos_peak_mb": f"{peaks[1]:.0f}",
+    }
+    append_row(row)
+    for name, value in row.items():
+        click.echo(f"{name:16}{value}")
+
+
+if __name__ == "__main__":
+    main()

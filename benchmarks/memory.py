@@ -9,20 +9,16 @@ and made on the fly; the model is the embedded one. The masks go to a temporary 
 
 from __future__ import annotations
 
-import csv
-import datetime
-import platform
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import closing
-from importlib import metadata
 from pathlib import Path
 
 import click
 import numpy as np
+from rows import append_row, environment, peak_mib
 
 RESULTS = Path(__file__).with_suffix(".csv")
 
@@ -40,28 +36,19 @@ def main(lengths: tuple[int, ...], size: tuple[int, int], child: int | None) -> 
     for num_frames in sorted(lengths):
         command = [sys.executable, __file__, "--child", str(num_frames), "--size", *map(str, size)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        peak_mib, mean_j, frames_per_second = map(float, done.stdout.split()[-3:])
-        baseline_mib = baseline_mib or peak_mib
+        peak, mean_j, frames_per_second = map(float, done.stdout.split()[-3:])
+        baseline_mib = baseline_mib or peak
         row = {
-            "date": datetime.date.today().isoformat(),
+            **environment(),
             "frames": num_frames,
             "height": size[0],
             "width": size[1],
-            "peak_mib": round(peak_mib, 1),
-            "ratio_to_shortest": round(peak_mib / baseline_mib, 4),
+            "peak_mib": peak,
+            "ratio_to_shortest": round(peak / baseline_mib, 4),
             "mean_j": round(mean_j, 4),
             "frames_per_second": round(frames_per_second, 2),
-            "torch": metadata.version("torch"),
-            "python": platform.python_version(),
-            "machine": platform.machine(),
         }
-        print(row)
-        is_new = not RESULTS.exists()
-        with RESULTS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(RESULTS, row)
 
 
 def measure(num_frames: int, size: tuple[int, int]) -> None:
@@ -85,8 +72,7 @@ def measure(num_frames: int, size: tuple[int, int]) -> None:
                 union = (ours | theirs).sum()
                 sums += ((ours & theirs).sum() / union if union else 1, 1)
     seconds = time.perf_counter() - started
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(peak_mib, sums[0] / sums[1], num_frames / seconds)
+    print(peak_mib(), sums[0] / sums[1], num_frames / seconds)
 
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ def test_a_file_that_only_decoding_shows_broken(two_sets):
     header = (b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + HEADER[1][8:])
     broken = png_of(header, (b"IDAT", b"nonsense"), (b"IEND", b""))
     (results / "a/00002.png").write_bytes(broken)
-    with pytest.raises(ScoreError, match="1 problem, .*\n  a, 00002: result: damaged"):
+    with pytest.raises(ScoreError, match=r"1 problem, .*\n  a, 00002: result: damaged"):
         vos.evaluate(annotations, results)
     evaluation = vos.evaluate(annotations, results, skip_missing=True)
     assert evaluation.sequences[0].frame_names == ("00001", "00003", "00004")
@@ -241,8 +241,8 @@ def test_sequences_without_anything_to_score_are_left_out(tmp_path):
     assert [sequence.name for sequence in evaluation.sequences] == ["three"]
     assert evaluation.statistics.j_decay == 0
     assert {problem.sequence: problem.reason for problem in evaluation.left_out} == {
-        "one": "has 1 annotated frames, of which the first and last do not count",
-        "two": "has 2 annotated frames, of which the first and last do not count",
+        "one": "needs 3 annotated frames, as the first and last do not count; has 1",
+        "two": "needs 3 annotated frames, as the first and last do not count; has 2",
         "empty": "has no object in its first annotation",
     }
     with pytest.raises(ScoreError, match="nothing to score"):

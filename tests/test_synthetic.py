@@ -1,5 +1,5 @@
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_clip_has_the_frames_and_ids_asked_for():
         assert frame.frame_hw == labels.shape == SMALL
         assert labels.dtype == np.uint8
         assert set(np.unique(labels)) <= {0, 1, 2, 3, 4}
-    assert any((a[0].rgb != b[0].rgb).any() for a, b in zip(clip, clip[1:], strict=False))
+    assert any((a[0].rgb != b[0].rgb).any() for a, b in pairwise(clip))
 
 
 def test_a_seed_is_a_clip():
@@ -92,7 +92,7 @@ def test_appearance_and_labels_agree():
 
 
 def test_labels_are_exact_at_pixel_centres():
-    # An ellipse, drawn small and ten times larger, has the same area but for its outline.
+    # The same shape drawn four times larger has the same area, but for the pixels of its outline.
     areas = []
     for scale in (1, 4):
         config = ClipConfig(frame_hw=(100 * scale, 160 * scale), num_objects=1)
@@ -165,7 +165,7 @@ def test_a_clip_may_be_endless():
         ({"num_objects": 1, "crosses": True}, "crossing takes 2 objects"),
         ({"num_objects": 2, "crosses": True, "leaves": True}, "take 3 objects"),
         ({"num_objects": 100, "frame_hw": (60, 60)}, "do not fit"),
-        ({"frame_hw": (0, 60)}, "do not fit"),
+        ({"frame_hw": (0, 60)}, "frame_hw must be 16 pixels or more"),
     ],
 )
 def test_illegal_settings(settings_, message):

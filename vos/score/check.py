@@ -118,7 +118,7 @@ def _check_sequence(
         return Plan(faults=(Problem(name, files[0].stem, f"annotation: {error}"),))
     scored = files[1:-1]
     if not scored:
-        reason = f"has {len(files)} annotated frames, of which the first and last do not count"
+        reason = f"needs 3 annotated frames, as the first and last do not count; has {len(files)}"
         return Plan(unscorable=(Problem(name, None, reason),))
     if rule.num_objects == 0:
         return Plan(unscorable=(Problem(name, None, "has no object in its first annotation"),))

@@ -67,6 +67,10 @@ class ClipConfig:
             raise InputError("crossing takes 2 objects or more, got 1")
         if self.crosses and self.leaves and self.num_objects < 3:
             raise InputError("crossing and leaving take 3 objects or more, got 2")
+        if min(self.frame_hw) < _MIN_CELL_PX:
+            raise InputError(
+                f"frame_hw must be {_MIN_CELL_PX} pixels or more each, got {self.frame_hw}"
+            )
         num_shapes = self.num_objects + self.num_distractors
         num_rows, num_columns = grid_of(num_shapes, self.frame_hw)
         if min(self.frame_hw[0] / num_rows, self.frame_hw[1] / num_columns) < _MIN_CELL_PX:

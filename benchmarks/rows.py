@@ -1,0 +1,41 @@
+"""Rows of results: what every benchmark states beside its figures, and where rows go."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import platform
+import resource
+from importlib import metadata
+from pathlib import Path
+
+import vos
+
+Row = dict[str, str | int | float]
+
+
+def environment() -> Row:
+    """The versions and the machine that a row was measured with."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "vos": vos.__version__,
+        "torch": metadata.version("torch"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def peak_mib() -> int:
+    """Peak memory of this process so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Print a row and append it to a CSV file with a header."""
+    print(row)
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)

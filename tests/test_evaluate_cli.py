@@ -1,0 +1,112 @@
+"""``vos-eval``."""
+
+import csv
+import json
+
+import pytest
+from score_masks import square, write_masks
+
+import vos
+from vos.cli import eval_main
+from vos.score.scores import MEASURES
+
+FRAMES = {"bear": [square(1, x=x) for x in range(6)], "cat": [square(1) + square(2, x=20)] * 4}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    annotations = write_masks(tmp_path / "gt", FRAMES)
+    results = {"bear": [square(1, x=x) for x in range(2, 8)], "cat": FRAMES["cat"]}
+    return str(annotations), str(write_masks(tmp_path / "results", results))
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        eval_main([str(argument) for argument in arguments])
+    return ended.value.code
+
+
+def test_the_table(folders, capsys):
+    assert run(*folders) == 0
+    output = capsys.readouterr()
+    head, *rows = (line.split() for line in output.out.splitlines())
+    assert head == [*MEASURES, "frames"]
+    assert [row[0] for row in rows] == ["global", "bear", "cat", "1", "2"]
+    assert rows[1][2] == f"{8 / 12:.3f}"
+    assert rows[3][1:] == ["1.000", "1.000", "1.000", "0.000", "1.000", "1.000", "0.000", "2"]
+    assert output.err == ""
+
+
+def test_files(folders, tmp_path, capsys):
+    report = tmp_path / "new/report.html"
+    options = ["--csv", tmp_path / "csv", "--json", tmp_path / "new/all.json", "--report", report]
+    assert run(*folders, *options) == 0
+    evaluation = vos.evaluate(*folders)
+
+    content = json.loads((tmp_path / "new/all.json").read_text())
+    assert list(content) == ["global", "objects"]
+    assert content["global"] == evaluation.statistics.measures()
+    assert content["objects"] == {
+        name: scored.statistics.measures() for name, scored in evaluation.objects().items()
+    }
+
+    with open(tmp_path / "csv/global_results-all.csv", newline="") as file:
+        assert list(csv.reader(file)) == [
+            list(MEASURES),
+            [f"{figure:.3f}" for figure in evaluation.statistics.measures().values()],
+        ]
+    with open(tmp_path / "csv/per-sequence_results-all.csv", newline="") as file:
+        names, *rows = csv.reader(file)
+    assert names == ["Sequence", "J-Mean", "F-Mean"]
+    assert rows[0][:2] == ["bear_1", f"{8 / 12:.3f}"]
+    assert [row[0] for row in rows] == ["bear_1", "cat_1", "cat_2"]
+
+    assert report.read_text().startswith("<!doctype html>")
+
+
+def test_problems_end_with_code_1_and_no_traceback(folders, tmp_path, capsys):
+    (tmp_path / "results/bear/00002.png").unlink()
+    json_path = tmp_path / "all.json"
+    assert run(*folders, "--json", json_path) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: 1 problem")
+    assert "bear, 00002: no result" in output.err
+    assert "Traceback" not in output.err
+    assert not json_path.exists()
+
+
+def test_skip_missing_says_what_was_left_out(folders, tmp_path, capsys):
+    (tmp_path / "results/bear/00002.png").unlink()
+    json_path = tmp_path / "all.json"
+    assert run(*folders, "--skip-missing", "--json", json_path) == 0
+    assert "note: left out: bear, 00002: no result" in capsys.readouterr().err
+    assert json.loads(json_path.read_text())["left_out"] == [
+        {"sequence": "bear", "frame": "00002", "reason": "no result"}
+    ]
+
+
+def test_year_and_workers(folders, capsys):
+    assert run(*folders, "--year", "2016", "--workers", "1") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4  # cat has one object now
+    assert run(*folders, "--year", "2015") == 2
+    assert run(*folders, "--workers", "0") == 2
+
+
+def test_split(folders, tmp_path, capsys):
+    root = tmp_path / "DAVIS"
+    write_masks(root / "Annotations/480p", FRAMES)
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("cat\n")
+    arguments = [root, folders[1], "--year", "2017", "--split", "val", "--csv", tmp_path]
+    assert run(*arguments) == 0
+    assert "bear" not in capsys.readouterr().out
+    assert (tmp_path / "global_results-val.csv").exists()
+    assert (tmp_path / "per-sequence_results-val.csv").exists()
+
+
+@pytest.mark.parametrize("option", ["--json", "--report", "--csv"])
+def test_outputs_that_cannot_be_written(folders, tmp_path, option, capsys):
+    (tmp_path / "file").write_text("")
+    assert run(*folders, option, tmp_path / "file/below") == 1
+    assert "error: cannot write" in capsys.readouterr().err

@@ -1,0 +1,348 @@
+import contextlib
+import json
+import resource
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vos.errors import InputError, OutputError, SourceError
+from vos.masks import DAVIS_PALETTE, read_label_png
+from vos.records import Frame, FrameMasks
+from vos.sink import draw_overlay, write_label_pngs, write_overlay, write_summary, write_video
+
+RATE = Fraction(25)
+SINKS = {
+    "pngs": lambda pairs, folder: write_label_pngs(pairs, folder / "masks"),
+    "overlay": lambda pairs, folder: write_overlay(pairs, folder / "o.mp4", frame_rate_hz=RATE),
+    "summary": lambda pairs, folder: write_summary(pairs, folder / "s.json", {"model": "x"}),
+}
+
+
+def make_pair(index: int, hw: tuple[int, int] = (48, 64), pts: float | None = None):
+    y, x = np.mgrid[: hw[0], : hw[1]]
+    rgb = np.stack([x * 3, y * 4, x + y], axis=-1).astype(np.uint8) // 2 + index
+    labels = np.zeros(hw, np.uint8)
+    labels[5:20, 5 + index : 25 + index] = 1
+    labels[25:40, 30:50] = 3
+    masks = FrameMasks(
+        labels=labels,
+        object_ids=(1, 2, 3),
+        scores=np.array([0.9, 0, 0.5], np.float32),
+        present=np.array([True, False, True]),
+        boxes_xyxy=np.array([[5 + index, 5, 24 + index, 19], [0] * 4, [30, 25, 49, 39]]),
+        areas_px=np.array([300, 0, 300]),
+    )
+    return Frame(index, index / 25 if pts is None else pts, f"{index:05d}", rgb), masks
+
+
+def make_pairs(num_pairs: int, **options) -> Iterator:
+    for index in range(num_pairs):
+        yield make_pair(index, **options)
+
+
+def failing_after(num_pairs: int) -> Iterator:
+    yield from make_pairs(num_pairs)
+    raise SourceError("upstream broke")
+
+
+def decode(path: Path) -> tuple[list[np.ndarray], list[float]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        return [f.to_ndarray(format="rgb24") for f in frames], [float(f.time) for f in frames]
+
+
+def num_results(folder: Path, sink: str) -> int:
+    """How many frames a sink left, read back whole."""
+    if sink == "pngs":
+        return len([read_label_png(path) for path in (folder / "masks").iterdir()])
+    if sink == "overlay":
+        return len(decode(folder / "o.mp4")[0])
+    document = json.loads((folder / "s.json").read_text())
+    assert document["num_frames"] == len(document["frames"])
+    return document["num_frames"]
+
+
+@contextlib.contextmanager
+def full_disk(num_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a number of bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+# --- what all sinks have in common
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_pairs_pass_through_one_by_one(tmp_path, sink):
+    given_pairs = [make_pair(index) for index in range(4)]
+    num_taken = 0
+
+    def upstream() -> Iterator:
+        nonlocal num_taken
+        for pair in given_pairs:
+            num_taken += 1
+            yield pair
+
+    for number, (frame, masks) in enumerate(SINKS[sink](upstream(), tmp_path), 1):
+        assert frame is given_pairs[number - 1][0]
+        assert masks is given_pairs[number - 1][1]
+        assert num_taken == number
+    assert num_results(tmp_path, sink) == 4
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_nothing_is_written_without_a_frame(tmp_path, sink):
+    assert list(SINKS[sink](iter(()), tmp_path / "out")) == []
+    with pytest.raises(SourceError):
+        list(SINKS[sink](failing_after(0), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_folders_are_made(tmp_path, sink):
+    list(SINKS[sink](make_pairs(1), tmp_path / "a" / "b"))
+    assert num_results(tmp_path / "a" / "b", sink) == 1
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_an_upstream_error_keeps_what_was_finished(tmp_path, sink):
+    with pytest.raises(SourceError, match="upstream broke"):
+        list(SINKS[sink](failing_after(3), tmp_path))
+    assert num_results(tmp_path, sink) == 3
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_stopping_early_keeps_what_was_finished_and_closes_upstream(tmp_path, sink):
+    closed = []
+
+    def upstream() -> Iterator:
+        try:
+            yield from make_pairs(100)
+        finally:
+            closed.append(True)
+
+    pairs = SINKS[sink](upstream(), tmp_path)
+    next(pairs)
+    next(pairs)
+    pairs.close()
+    assert closed
+    assert num_results(tmp_path, sink) == 2
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_the_same_frames_give_the_same_bytes(tmp_path, sink):
+    contents = []
+    for folder in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
+        list(SINKS[sink](make_pairs(3), folder))
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        contents.append([(path.name, path.read_bytes()) for path in files])
+    assert contents[0] == contents[1] == contents[2]
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_a_folder_that_cannot_be_made(tmp_path, sink):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot .*file"):
+        list(SINKS[sink](make_pairs(1), tmp_path / "file" / "out"))
+
+
+@pytest.mark.parametrize(("sink", "name"), [("overlay", "o.mp4"), ("summary", "s.json")])
+def test_a_name_that_is_taken_by_a_folder(tmp_path, sink, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(OutputError, match=f"cannot write .*{name}.*directory"):
+        list(SINKS[sink](make_pairs(1), tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_a_full_disk(tmp_path, sink):
+    with full_disk(100), pytest.raises(OutputError, match="File too large"):
+        list(SINKS[sink](make_pairs(60), tmp_path))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_sinks_chain(tmp_path):
+    pairs = make_pairs(5)
+    for sink in SINKS.values():
+        pairs = sink(pairs, tmp_path)
+    next(pairs)
+    next(pairs)
+    pairs.close()
+    assert {sink: num_results(tmp_path, sink) for sink in SINKS} == dict.fromkeys(SINKS, 2)
+
+
+# --- label maps
+
+
+def test_label_pngs_hold_the_labels(tmp_path):
+    for index, (frame, masks) in enumerate(write_label_pngs(make_pairs(3), tmp_path / "out")):
+        path = tmp_path / "out" / f"{frame.name}.png"
+        assert (read_label_png(path) == masks.labels).all()
+        assert len(list((tmp_path / "out").iterdir())) == index + 1
+
+
+# --- overlay
+
+
+@pytest.mark.parametrize("hw", [(48, 64), (47, 63), (48, 63), (1, 1), (3, 200)])
+def test_overlay_has_every_frame_at_any_size(tmp_path, hw):
+    list(write_overlay(make_pairs(3, hw=hw), tmp_path / "o.mp4", frame_rate_hz=None))
+    pictures, _ = decode(tmp_path / "o.mp4")
+    assert len(pictures) == 3
+    assert pictures[0].shape == (hw[0] + hw[0] % 2, hw[1] + hw[1] % 2, 3)
+
+
+def test_overlay_looks_like_the_frames(tmp_path):
+    list(write_overlay(make_pairs(3), tmp_path / "o.mp4", frame_rate_hz=RATE, alpha=0.4))
+    for index, picture in enumerate(decode(tmp_path / "o.mp4")[0]):
+        frame, masks = make_pair(index)
+        want = draw_overlay(frame.rgb, masks.labels, 0.4)
+        assert np.abs(picture.astype(int) - want).mean() < 6
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.floats(1e-3, 3), min_size=1, max_size=8), st.floats(0, 1e5))
+def test_overlay_keeps_the_distances_between_times(tmp_path_factory, gaps, start):
+    times = [start, *(start + np.cumsum(gaps)).tolist()]
+    path = tmp_path_factory.mktemp("overlay") / "o.mp4"
+    pairs = (make_pair(index, pts=pts) for index, pts in enumerate(times))
+    list(write_overlay(pairs, path, frame_rate_hz=RATE))
+    assert decode(path)[1] == pytest.approx([pts - start for pts in times], abs=1e-4)
+
+
+def test_overlay_times_always_advance(tmp_path):
+    pairs = (make_pair(index, pts=pts) for index, pts in enumerate([1.0, 1.0, 0.5, 2.0]))
+    list(write_overlay(pairs, tmp_path / "o.mp4", frame_rate_hz=RATE))
+    times = decode(tmp_path / "o.mp4")[1]
+    assert len(times) == 4
+    assert times == sorted(set(times))
+    assert times[-1] == pytest.approx(1)
+
+
+def test_overlay_of_a_changing_size(tmp_path):
+    pairs = iter([make_pair(0), make_pair(1, hw=(50, 64))])
+    with pytest.raises(InputError, match="one size: it is 64 x 48, got 64 x 50"):
+        list(write_overlay(pairs, tmp_path / "o.mp4", frame_rate_hz=RATE))
+    assert len(decode(tmp_path / "o.mp4")[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov", "O.MP4"])
+def test_video_containers(tmp_path, name):
+    list(write_overlay(make_pairs(2), tmp_path / name, frame_rate_hz=RATE))
+    assert len(decode(tmp_path / name)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("o.gif", {}, "must end in"),
+        ("o.mp4", {"frame_rate_hz": Fraction(0)}, "frame_rate_hz must be positive"),
+        ("o.mp4", {"alpha": 1.5}, r"alpha must be within \[0, 1\], got 1.5"),
+    ],
+)
+def test_illegal_overlay_settings(tmp_path, path, options, message):
+    with pytest.raises(InputError, match=message):
+        list(write_overlay(make_pairs(1), tmp_path / path, **{"frame_rate_hz": RATE, **options}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drawing_tints_objects_and_nothing_else():
+    frame, masks = make_pair(0, hw=(240, 320))
+    before = frame.rgb.copy()
+    labels = np.kron(masks.labels[:48, :64], np.ones((5, 5), np.uint8))
+    picture = draw_overlay(frame.rgb, labels, 0.5)
+    assert (frame.rgb == before).all()
+    assert (picture[labels == 0] == frame.rgb[labels == 0]).all()
+    inside = np.s_[35:40, 35:40]  # of object 1, away from its contour and number
+    assert (labels[inside] == 1).all()
+    want = (frame.rgb[inside].astype(int) + DAVIS_PALETTE[1]) / 2
+    assert np.abs(picture[inside] - want).max() <= 1
+    is_changed = (draw_overlay(frame.rgb, labels, 0) != frame.rgb).any(axis=2)
+    assert is_changed[25, 30:120].all()  # the contour's upper side
+    assert 0.02 < is_changed[labels == 1].mean() < 0.5  # contour and number only
+    assert is_changed[55:70, 70:80].any()  # the number
+
+
+def test_drawing_without_objects_changes_nothing():
+    frame, masks = make_pair(0)
+    assert (draw_overlay(frame.rgb, masks.labels * 0, 0.5) == frame.rgb).all()
+
+
+def test_drawing_checks_the_size():
+    with pytest.raises(InputError, match="differ in size"):
+        draw_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), 0.5)
+
+
+# --- videos
+
+
+@pytest.mark.parametrize(("crf", "largest_error"), [(0, 1.5), (18, 4)])
+def test_write_video(tmp_path, crf, largest_error):
+    frames = [make_pair(index, hw=(120, 160), pts=index * 0.1)[0] for index in range(4)]
+    for frame in frames:  # 4:2:0 halves the resolution of colour, not of grey
+        frame.rgb[:] = frame.rgb.mean(axis=2, keepdims=True)
+    write_video(tmp_path / "v.mp4", iter(frames), Fraction(10), crf=crf)
+    pictures, times = decode(tmp_path / "v.mp4")
+    assert times == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-4)
+    for frame, picture in zip(frames, pictures, strict=True):
+        assert np.abs(frame.rgb.astype(int) - picture).mean() < largest_error
+
+
+def test_write_video_rejects_a_crf(tmp_path):
+    with pytest.raises(InputError, match=r"crf must be within 0\.\.51, got 52"):
+        write_video(tmp_path / "v.mp4", [], RATE, crf=52)
+
+
+# --- summary
+
+
+def test_summary_holds_all_there_is_to_know(tmp_path):
+    list(write_summary(make_pairs(2), tmp_path / "s.json", {"model": "nano", "size": [1, 2]}))
+    document = json.loads((tmp_path / "s.json").read_text())
+    assert list(document) == ["model", "size", "objects", "frames", "num_frames"]
+    assert document["objects"] == [1, 2, 3]
+    assert document["frames"][1] == {
+        "index": 1,
+        "name": "00001",
+        "pts_seconds": 0.04,
+        "objects": [
+            {"id": 1, "score": 0.9, "present": True, "area_px": 300, "box_xyxy": [6, 5, 25, 19]},
+            {"id": 2, "score": 0.0, "present": False, "area_px": 0, "box_xyxy": None},
+            {"id": 3, "score": 0.5, "present": True, "area_px": 300, "box_xyxy": [30, 25, 49, 39]},
+        ],
+    }
+
+
+def test_summary_has_a_line_for_each_frame(tmp_path):
+    texts = []
+    for num_frames in (2, 3):
+        list(write_summary(make_pairs(num_frames), tmp_path / "s.json", {}))
+        texts.append((tmp_path / "s.json").read_text().splitlines())
+    assert len(texts[1]) == len(texts[0]) + 1
+    for line in texts[0][3:5]:
+        assert json.loads(line.rstrip(","))["name"]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"frames": 1}, "cannot hold frames"),
+        ({"model": object()}, "must be JSON"),
+    ],
+)
+def test_illegal_headers(tmp_path, header, message):
+    with pytest.raises(InputError, match=message):
+        list(write_summary(make_pairs(1), tmp_path / "s.json", header))
+    assert list(tmp_path.iterdir()) == []
