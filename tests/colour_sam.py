@@ -35,7 +35,20 @@ class _PromptEncoder(nn.Module):
         return torch.zeros(1, 1, 1, 1)
 
 
+class _Transformer(nn.Module):
+    """Has the places that PerSAM's guidance hooks into, and does nothing there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        self.final_attn_token_to_image = nn.Identity()
+
+
 class _Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer = _Transformer()
+
     def forward(
         self,
         image_embeddings,
@@ -50,7 +63,9 @@ class _Decoder(nn.Module):
         asked = features[:, cells[:, 1].clamp(0, height - 1), cells[:, 0].clamp(0, width - 1)]
         similarity = torch.einsum("ck,chw->khw", F.normalize(asked, dim=0), features)
         logits = F.interpolate(20 * (similarity - 0.5)[:, None], scale_factor=4.0, mode="bilinear")
-        return logits.expand(-1, 3, -1, -1), torch.tensor([[0.8, 0.9, 0.7]]).expand(len(cells), -1)
+        num_masks = 3 if multimask_output else 1
+        predicted_ious = torch.tensor([[0.8, 0.9, 0.7]])[:, :num_masks]
+        return logits.expand(-1, num_masks, -1, -1), predicted_ious.expand(len(cells), -1)
 
 
 class ColourSam(nn.Module):

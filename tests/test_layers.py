@@ -14,7 +14,8 @@ PACKAGE = Path(vos.__file__).parent
 # From the top down. A part may import from lower rows only, never from its own.
 LAYERS = (
     {"cli"},
-    {"davis"},
+    {"davis", "perseg"},
+    {"images"},
     {"outputs"},
     {"pipeline"},
     {"track"},

@@ -260,6 +260,14 @@ def test_a_palette_without_black_at_0_is_read_by_colour(tmp_path):
     assert (read_mask(saved(tmp_path, image)) == discs(num_objects=1)).all()
 
 
+def test_a_palette_with_soft_edges_is_read_by_colour(tmp_path, caplog):
+    soft = softened(discs((240, 320), 1) * 255)
+    image = Image.fromarray(soft).convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
+    labels = read_mask(saved(tmp_path, image, "m.gif"))
+    assert (labels != (soft >= 128)).mean() < 0.005
+    assert "soft edges" in caplog.text
+
+
 def test_a_palette_that_never_uses_black_gives_ids(tmp_path):
     image = Image.fromarray(discs())
     image.putpalette([9, 9, 9, 255, 0, 0, 0, 255, 0, 0, 0, 0])

@@ -77,7 +77,7 @@ def test_remarks_are_on_the_page(tmp_path):
     results = write_masks(tmp_path / "results", {"a": [square(2)] * 4})
     write_report(vos.evaluate(annotations, results), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "id 2 is predicted in 2 frames" in page
+    assert "id 2 (in 2 frames)" in page
     assert "left out: b: needs 3 annotated frames" in page
     assert "data:image/jpeg" not in page  # masks alone
     assert page.count("data:image/png") == 4

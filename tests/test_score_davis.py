@@ -84,7 +84,9 @@ def test_objects_are_those_of_the_first_annotation(tmp_path):
     evaluation = vos.evaluate(annotations, results)
     assert list(evaluation.objects()) == ["a_1"]
     assert evaluation.sequences[0].unknown_ids == ((2, 2),)
-    assert "id 2 is predicted in 2 frames but not annotated" in evaluation.remarks()[0]
+    assert evaluation.remarks() == [
+        "a: predicted but not annotated, so counted as background: id 2 (in 2 frames)"
+    ]
     assert evaluation.statistics.jf_mean == 1
 
 
@@ -94,7 +96,7 @@ def test_skipped_ids_are_scored_and_remarked(tmp_path):
     evaluation = vos.evaluate(annotations, write_masks(tmp_path / "results", frames))
     assert evaluation.num_objects == 3
     assert evaluation.remarks() == [
-        "a: the first annotation lacks id 1, 2; scored all the same, as the protocol has it"
+        "a: scored as the protocol has it, though the first annotation lacks them: id 1, 2"
     ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 from scipy.spatial.distance import cdist
 from score_masks import square
 
@@ -117,6 +118,18 @@ def test_masks_without_boundary(predicted, expected):
 )
 def test_tolerance(frame_hw, tolerance_px):
     assert boundary_tolerance_px(frame_hw) == tolerance_px
+
+
+@pytest.mark.parametrize("radius", [8, 18, 36])
+def test_f_at_the_radii_of_large_frames(radius):
+    noise = np.random.default_rng(radius).random((2, 300, 400))
+    annotated, predicted = (ndimage.gaussian_filter(part, 20) > 0.5 for part in noise)
+    gt, fg = boundary_map(annotated), boundary_map(predicted)
+    precision = (ndimage.distance_transform_edt(~gt)[fg] < radius + 1e-9).mean()
+    recall = (ndimage.distance_transform_edt(~fg)[gt] < radius + 1e-9).mean()
+    assert 0 < precision < 1
+    expected = 2 * precision * recall / (precision + recall)
+    assert boundary_f(annotated, predicted, radius) == pytest.approx(expected, abs=1e-12)
 
 
 def test_tolerance_includes_its_radius():

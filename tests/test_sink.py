@@ -340,6 +340,7 @@ def test_summary_has_a_line_for_each_frame(tmp_path):
     [
         ({"frames": 1}, "cannot hold frames"),
         ({"model": object()}, "must be JSON"),
+        ({"model": float("nan")}, "must be JSON"),
     ],
 )
 def test_illegal_headers(tmp_path, header, message):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vos.config import RunConfig as RunConfig
     from vos.errors import VosError as VosError
     from vos.masks import read_mask as read_mask
+    from vos.pipeline import segment_images as segment_images
     from vos.pipeline import segment_video as segment_video
     from vos.records import Frame as Frame
     from vos.records import FrameMasks as FrameMasks
@@ -50,6 +51,7 @@ _HOMES = {
     "load_sam": "vos.sam.load",
     "open_source": "vos.source",
     "read_mask": "vos.masks",
+    "segment_images": "vos.pipeline",
     "segment_video": "vos.pipeline",
 }
 

@@ -12,6 +12,11 @@ PriorPolicy = Literal["none", "box"]
 
 PRIOR_POLICIES: Final[tuple[str, ...]] = get_args(PriorPolicy)
 
+Method = Literal["persam_f", "persam"]
+"""How SAM is personalised: with two fitted weights per object, or without any training."""
+
+METHODS: Final[tuple[str, ...]] = get_args(Method)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
@@ -20,10 +25,13 @@ class FitConfig:
     Attributes:
         num_steps: AdamW steps on a cosine schedule.
         learning_rate: Step size at the start of the schedule.
+        box_prompt: Whether the object's own box and its centre are prompts of the fit, beside the
+            similarity maximum.
     """
 
     num_steps: int = 800
     learning_rate: float = 4e-4
+    box_prompt: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -75,21 +83,26 @@ class AbsenceConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """How a video is segmented.
+    """How a video or a set of images is segmented.
 
     Attributes:
-        prior: What carries over from the previous frame.
+        method: PerSAM-F, or training-free PerSAM.
+        prior: What carries over from the previous frame; images have none.
         box_margin_px: Frame pixels by which a mask's box grows before it becomes a prompt.
-        fit: Schedule of the scale fit.
+        fit: Schedule of the scale fit; PerSAM has none.
+        min_cell_coverage: A feature cell of a reference is the object's above this share of it;
+            None takes the published value of the method.
         absence: Tests for loss and return; None keeps only the published behaviour, in which
             nothing but an empty mask makes an object lost.
         batch_size: Frames encoded together; None lets the device decide. No mask depends on it.
         num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's own.
     """
 
+    method: Method = "persam_f"
     prior: PriorPolicy = "box"
     box_margin_px: int = 10
     fit: FitConfig = field(default_factory=FitConfig)
+    min_cell_coverage: float | None = None
     absence: AbsenceConfig | None = field(default_factory=AbsenceConfig)
     batch_size: int | None = None
     num_read_ahead: int = 8
@@ -98,13 +111,19 @@ class RunConfig:
         """Check the ranges.
 
         Raises:
-            InputError: an unknown prior, a negative number of pixels or frames, or a batch size
-                below 1.
+            InputError: an unknown method or prior, a negative number of pixels or frames, a share
+                outside [0, 1), or a batch size below 1.
         """
+        if self.method not in METHODS:
+            raise InputError(f"method must be one of {', '.join(METHODS)}, got {self.method}")
         if self.prior not in PRIOR_POLICIES:
             raise InputError(f"prior must be one of {', '.join(PRIOR_POLICIES)}, got {self.prior}")
         if self.box_margin_px < 0:
             raise InputError(f"box_margin_px must be 0 or more, got {self.box_margin_px}")
+        if self.min_cell_coverage is not None and not 0 <= self.min_cell_coverage < 1:
+            raise InputError(
+                f"min_cell_coverage must be within [0, 1), got {self.min_cell_coverage}"
+            )
         if self.num_read_ahead < 0:
             raise InputError(f"num_read_ahead must be 0 or more, got {self.num_read_ahead}")
         if self.batch_size is not None and self.batch_size < 1:
@@ -114,3 +133,18 @@ class RunConfig:
     def published(cls) -> RunConfig:
         """Give the method exactly as published: box prior, only an empty mask means absence."""
         return cls(prior="box", absence=None)
+
+    @classmethod
+    def for_images(cls, method: Method = "persam_f") -> RunConfig:
+        """Give the settings of sets of images as published: no box prompts, a longer fit.
+
+        An object is taken to be in every picture, as it is published; set ``absence`` where
+        pictures may lack it.
+        """
+        return cls(
+            method=method,
+            prior="none",
+            fit=FitConfig(num_steps=1000, learning_rate=1e-3, box_prompt=False),
+            min_cell_coverage=123.675 / 255,
+            absence=None,
+        )

@@ -65,6 +65,12 @@ class Outputs:
         unfinished = self.summary_path.with_name(f".{self.summary_path.name}.part")
         return self.summary_path.exists() or unfinished.exists()
 
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Where the results are, for people."""
+        overlay = () if self.overlay_alpha is None else (self.overlay_path,)
+        return (self.masks_folder, self.summary_path, *overlay)
+
     def check_free(self) -> None:
         """Make sure that nothing is replaced that the user did not give away.
 

@@ -117,6 +117,10 @@ class Targets:
         scale_weights: (K, 3) float32, rows sum to 1: weights of SAM's three masks (3.3).
         peak_similarities: (K,) float32, the similarity maximum on the reference frame itself.
         predicted_ious: (K,) float32, SAM's own estimate for the object's final reference mask.
+        prompt_embeddings: (K, C) float32, what training-free PerSAM adds to the decoder's tokens
+            (3.2), or None: then the method is PerSAM-F.
+        yet_to_come: Ids of the objects that no reference has shown so far; their rows above mean
+            nothing.
     """
 
     object_ids: tuple[int, ...]
@@ -124,6 +128,13 @@ class Targets:
     scale_weights: torch.Tensor
     peak_similarities: NDArray[np.float32]
     predicted_ious: NDArray[np.float32]
+    prompt_embeddings: torch.Tensor | None = None
+    yet_to_come: frozenset[int] = frozenset()
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """(K,) bool: which objects a reference has shown."""
+        return np.array([object_id not in self.yet_to_come for object_id in self.object_ids])
 
     def __post_init__(self) -> None:
         """Check that the object axis agrees everywhere.

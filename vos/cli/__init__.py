@@ -20,6 +20,8 @@ _INTERRUPTED = 130
 
 _COMMANDS = {
     "run": ("vos.cli.run:run_command", "Segment the objects of one mask in a whole video."),
+    "images": ("vos.cli.images:images_command", "Find the objects of one picture in many others."),
+    "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images as PerSeg's."),
     "eval": ("vos.cli.evaluate:eval_command", "Score masks against annotations: DAVIS J&F."),
     "davis": ("vos.cli.davis:davis_command", "Run and score a whole data set in DAVIS layout."),
     "synth": ("vos.cli.synth:synth_command", "Write a synthetic clip with exact masks."),

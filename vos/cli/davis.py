@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.options import inference_options, print_progress, run_config
-from vos.config import PriorPolicy
+from vos.config import Method, PriorPolicy
 from vos.errors import ScoreError, VosError
 
 
@@ -45,6 +45,7 @@ def davis_command(
     device: str,
     dtype: str,
     batch_size: int | None,
+    method: Method,
     prior: PriorPolicy,
     fit_steps: int,
     published: bool,
@@ -61,7 +62,7 @@ def davis_command(
     from vos.score import evaluate
     from vos.score.export import table
 
-    config = run_config(prior, fit_steps, published, batch_size)
+    config = run_config(method, prior, fit_steps, published, batch_size)
     sequences = find_davis_sequences(root, year=int(year), split=split)
     sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     failures: dict[str, VosError] = {}
@@ -81,7 +82,7 @@ def davis_command(
             if outputs.is_of_earlier_run:
                 outputs = replace(outputs, overwrite=True)
             pairs = segment_sequence(sequence, outputs, sam, config)
-            print_progress(pairs, sequence.num_frames, outputs, quiet=quiet)
+            print_progress(pairs, sequence.num_frames, outputs.written, quiet=quiet)
         except VosError as error:
             failures[sequence.name] = error
             click.echo(f"failed: {error}", err=True)

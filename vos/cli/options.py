@@ -5,21 +5,29 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vos.config import PRIOR_POLICIES, AbsenceConfig, FitConfig, PriorPolicy, RunConfig
+from vos.config import (
+    METHODS,
+    PRIOR_POLICIES,
+    AbsenceConfig,
+    FitConfig,
+    Method,
+    PriorPolicy,
+    RunConfig,
+)
 
 if TYPE_CHECKING:
-    from vos.outputs import Outputs, Pair
+    from vos.outputs import Pair
 
 _SECONDS = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d+)?)s?")
 _SECONDS_BETWEEN_LINES = 30.0
 
-_INFERENCE_OPTIONS = (
+_MODEL_OPTIONS = (
     click.option(
         "--model",
         default="nano",
@@ -50,6 +58,17 @@ _INFERENCE_OPTIONS = (
         help="Frames encoded together.  [default: 1 on a CPU, 8 on a GPU]",
     ),
     click.option(
+        "--method",
+        default="persam_f",
+        show_default=True,
+        type=click.Choice(list(METHODS)),
+        help="persam_f fits two weights to the reference; persam fits nothing.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, only the closing line."),
+)
+
+_VIDEO_OPTIONS = (
+    click.option(
         "--prior",
         default="box",
         show_default=True,
@@ -69,7 +88,6 @@ _INFERENCE_OPTIONS = (
         is_flag=True,
         help="The published method to the letter: nothing but an empty mask counts as absence.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="No progress, only the closing line."),
 )
 
 
@@ -91,18 +109,30 @@ class Moment(click.ParamType[int | float]):
         return int(match["h"] or 0) * 3600 + int(match["m"] or 0) * 60 + float(match["s"])
 
 
-def inference_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of model and method to a command, to be read by :func:`run_config`."""
-    for option in reversed(_INFERENCE_OPTIONS):
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of model and method that videos and images share to a command."""
+    for option in reversed(_MODEL_OPTIONS):
         command = option(command)
     return command
 
 
+def inference_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add all options of model and method to a command, to be read by :func:`run_config`."""
+    for option in reversed(_VIDEO_OPTIONS):
+        command = option(command)
+    return model_options(command)
+
+
 def run_config(
-    prior: PriorPolicy, fit_steps: int, published: bool, batch_size: int | None
+    method: Method,
+    prior: PriorPolicy,
+    fit_steps: int,
+    published: bool,
+    batch_size: int | None,
 ) -> RunConfig:
     """Turn the options into settings."""
     return RunConfig(
+        method=method,
         prior=prior,
         fit=FitConfig(num_steps=fit_steps),
         absence=None if published else AbsenceConfig(),
@@ -111,7 +141,12 @@ def run_config(
 
 
 def print_progress(
-    pairs: Iterable[Pair], num_frames: int | None, outputs: Outputs, *, quiet: bool
+    pairs: Iterable[Pair],
+    num_frames: int | None,
+    written: Sequence[Path],
+    *,
+    quiet: bool,
+    unit: str = "frame",
 ) -> None:
     """Pull all frames through the sinks; a bar on a terminal, a line now and then elsewhere."""
     from tqdm import tqdm
@@ -120,7 +155,7 @@ def print_progress(
     is_terminal = sys.stderr.isatty()
     num_done = 0
     with tqdm(
-        pairs, total=num_frames, unit="frame", disable=quiet or not is_terminal, leave=False
+        pairs, total=num_frames, unit=unit, disable=quiet or not is_terminal, leave=False
     ) as bar:
         for _ in bar:
             num_done += 1
@@ -128,10 +163,9 @@ def print_progress(
             if not quiet and not is_terminal and now - last_line > _SECONDS_BETWEEN_LINES:
                 last_line = now
                 of = f" of about {num_frames}" if num_frames else ""
-                click.echo(f"{num_done}{of} frames, {num_done / (now - started):.2f} per second")
+                click.echo(f"{num_done}{of} {unit}s, {num_done / (now - started):.2f} per second")
     seconds = time.monotonic() - started
-    overlay = "" if outputs.overlay_alpha is None else f", {outputs.overlay_path}"
     click.echo(
-        f"{num_done} frames in {seconds:.1f} s ({num_done / seconds:.2f} per second): "
-        f"{outputs.masks_folder}, {outputs.summary_path}{overlay}"
+        f"{num_done} {unit}s in {seconds:.1f} s ({num_done / seconds:.2f} per second): "
+        + ", ".join(map(str, written))
     )

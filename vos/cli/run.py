@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vos.cli.options import Moment, inference_options, print_progress, run_config
-from vos.config import PriorPolicy
-from vos.errors import DamagedSourceError, SourceError
+from vos.config import Method, PriorPolicy
+from vos.errors import DamagedSourceError, InputError, MaskError, SourceError
 
 if TYPE_CHECKING:
     from vos.records import Frame, Labels
     from vos.sam.model import SamModel
 
+_FRAME_MASK = re.compile(r"(?P<frame>\d+):(?P<mask>.+)")
 _HINT = re.compile(r"(?:(?P<id>\d+):)?(?P<numbers>-?\d+(?:,-?\d+)+)")
 
 
@@ -37,6 +38,20 @@ class _Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
         if match is None or len(numbers) != self.num_values:
             self.fail(f"{value!r} is not {self.name}, or ID:{self.name}, in pixels", param, ctx)
         return (int(match["id"]) if match["id"] else None), numbers
+
+
+class _FrameMask(click.ParamType[tuple[int, Path]]):
+    """``FRAME:MASK``: a frame's number and the file of its mask."""
+
+    name = "FRAME:MASK"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, Path]:
+        match = _FRAME_MASK.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is not {self.name}, such as 120:mask.png", param, ctx)
+        return int(match["frame"]), Path(match["mask"])
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,6 +77,15 @@ class _Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
     multiple=True,
     help="Instead of a mask: a click on the object. Repeatable; all clicks are of "
     "object 1 unless ID:X,Y names another.",
+)
+@click.option(
+    "--ref",
+    "later_refs",
+    type=_FrameMask(),
+    multiple=True,
+    help="The mask of a later frame: it corrects that frame and is learned from there on. Its "
+    "background says nothing of objects that it does not hold; new ones may appear in it. "
+    "Repeatable.",
 )
 @click.option(
     "--save-ref",
@@ -106,6 +130,7 @@ def run_command(
     ref_mask: Path | None,
     ref_boxes: tuple[tuple[int | None, tuple[int, int, int, int]], ...],
     ref_points: tuple[tuple[int | None, tuple[int, int]], ...],
+    later_refs: tuple[tuple[int, Path], ...],
     save_ref: Path | None,
     resize_mask: bool,
     out: Path,
@@ -122,6 +147,7 @@ def run_command(
     device: str,
     dtype: str,
     batch_size: int | None,
+    method: Method,
     prior: PriorPolicy,
     fit_steps: int,
     published: bool,
@@ -133,9 +159,15 @@ def run_command(
     frame used. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
     FOLDER/<name>.mp4 (overlay) and FOLDER/<name>.json (scores, boxes, settings).
     """
+    for frame, _ in later_refs:
+        _check_used(frame, start, end, every)
     has_hints = bool(ref_boxes or ref_points)
     if (ref_mask is None) != has_hints:
         raise click.UsageError("give either --ref-mask, or --ref-box and --ref-point")
+
+    frames_with_ref = [frame for frame, _ in later_refs]
+    if len(set(frames_with_ref)) < len(frames_with_ref):
+        raise click.UsageError("give at most one --ref for each frame")
 
     from vos.masks import match_frame, read_mask, write_label_png
     from vos.outputs import Outputs, describe_run, write_results
@@ -143,7 +175,7 @@ def run_command(
     from vos.sam.load import load_sam
     from vos.source import open_source
 
-    config = run_config(prior, fit_steps, published, batch_size)
+    config = run_config(method, prior, fit_steps, published, batch_size)
     reference = None if ref_mask is None else read_mask(ref_mask)
     with open_source(video, start=start, end=end, every=every, decoder=decoder) as source:
         if reference is not None:
@@ -155,6 +187,10 @@ def run_command(
             overwrite=overwrite,
         )
         outputs.check_free()
+        later = {
+            frame: _later_reference(video, frame, mask, decoder, resize=resize_mask)
+            for frame, mask in later_refs
+        }
         sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
         frames: Iterator[Frame] = iter(source)
         if reference is None:
@@ -164,15 +200,43 @@ def run_command(
             write_label_png(save_ref, reference)
         header = describe_run(video, sam, config)
         with (
-            closing(segment_video(frames, reference, sam, config)) as pairs,
+            closing(segment_video(frames, reference, sam, config, later_references=later)) as pairs,
             closing(write_results(pairs, outputs, source.info, header)) as results,
         ):
             try:
-                print_progress(results, source.info.num_frames, outputs, quiet=quiet)
+                print_progress(results, source.info.num_frames, outputs.written, quiet=quiet)
             except DamagedSourceError as error:
                 raise DamagedSourceError(
                     f"{error}; the results of the good frames are in {outputs.masks_folder}"
                 ) from error
+
+
+def _check_used(frame: int, start: int | float | None, end: int | float | None, every: int) -> None:
+    """Refuse a later reference of a frame that will not be used, as far as numbers tell."""
+    first = start if isinstance(start, int) else None if start else 0
+    is_skipped = first is not None and (frame <= first or (frame - first) % every != 0)
+    if is_skipped or (isinstance(end, int) and frame >= end):
+        raise InputError(
+            f"--ref is for frame {frame}, which is not among the frames used after the first one"
+        )
+
+
+def _later_reference(
+    video: str, frame: int, mask: Path, decoder: Literal["av", "decord"], *, resize: bool
+) -> Labels:
+    """Read the mask of a later frame; the frame itself is looked for before anything is written."""
+    from vos.masks import match_frame, read_mask
+    from vos.source import open_source
+
+    labels = read_mask(mask)
+    if "://" in video:  # a stream cannot be opened twice
+        return labels
+    with open_source(video, start=frame, end=frame + 1, decoder=decoder) as source:
+        frame_hw = source.info.frame_hw
+    try:
+        return match_frame(labels, frame_hw, resize=resize)
+    except MaskError as error:
+        raise MaskError(f"{mask}: {error}") from error
 
 
 def _reference_from_hints(

@@ -48,7 +48,7 @@ def synth_command(
         num_frames=num_frames,
         frame_hw=(int(height), int(width)),
         num_objects=num_objects,
-        frame_rate_hz=fps,
+        frame_rate_hz=Fraction(fps),
         seed=seed,
     )
     video, masks_folder = folder / f"{name}.mp4", folder / "Annotations" / name

@@ -119,6 +119,11 @@ def labels_from_colours(rgb: NDArray[np.uint8], *, is_lossy: bool) -> Labels:
     return labels_from_ids(ids[values.nearest(mains)])
 
 
+def is_label_map(values: NDArray[np.integer]) -> bool:
+    """Tell whether the values of an (H, W) picture of up to 16 bits come in solid areas."""
+    return _Values.of(values[..., None]).is_label_map(is_lossy=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Values:
     """The N different values of a picture.

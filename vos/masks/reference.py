@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vos.errors import MaskError
-from vos.masks.pixels import labels_from_colours, labels_from_grey, labels_from_ids
-from vos.masks.png import BROKEN_IMAGE, grey_spread
+from vos.masks.pixels import (
+    is_label_map,
+    labels_from_colours,
+    labels_from_grey,
+    labels_from_ids,
+)
+from vos.masks.png import BROKEN_IMAGE, DAVIS_PALETTE, grey_spread
 from vos.records import Labels
 
 _log = logging.getLogger("vos")
@@ -33,7 +38,8 @@ def read_mask(path: str | os.PathLike[str]) -> Labels:
     - one object: bool, 0 and 1, or 0 and 255 (65535 at 16 bits);
     - one colour per object on black or transparent ground. A colour of DAVIS' palette gives its
       index there; the other colours take the lowest free ids in ascending order of (R, G, B).
-      A palette picture is read by its colours when black is used, but not as index 0.
+      A palette picture is read by its colours when it has soft edges, or when black is used but
+      is not index 0.
 
     Softened edges go to the nearest object or to the background (grey: above half is object),
     transparency below half is background; both are logged as warnings.
@@ -141,16 +147,16 @@ def _labels_from_image(image: Image.Image) -> Labels:
     is_lossy = image.format in _LOSSY_FORMATS
     spread = grey_spread(image)
     image = ImageOps.exif_transpose(image)
-    values = np.asarray(image) // spread
-    is_clear = _clear_pixels(image)
-    if image.mode == "P" and _are_ids(image):
-        values[is_clear] = 0
-        return labels_from_ids(values)
     if image.mode == "F":
         raise MaskError("its pixels are floating-point numbers; object ids are integers")
-    if values.ndim == 2 and image.mode != "P":
+    is_clear = _clear_pixels(image)
+    if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64) // spread
         values[is_clear] = 0
-        return labels_from_grey(values.astype(np.int64), is_lossy=is_lossy)
+        if image.mode != "P":
+            return labels_from_grey(values, is_lossy=is_lossy)
+        if _are_ids(values, np.array(image.getpalette("RGB")).reshape(-1, 3)):
+            return labels_from_ids(values)
     rgb = np.array(image.convert("RGB"))
     rgb[is_clear] = 0
     return labels_from_colours(rgb, is_lossy=is_lossy)
@@ -167,8 +173,10 @@ def _clear_pixels(image: Image.Image) -> NDArray[np.bool_]:
     return alpha < 128
 
 
-def _are_ids(image: Image.Image) -> bool:
+def _are_ids(indices: NDArray[np.int64], palette: NDArray[np.int64]) -> bool:
     """Tell whether a palette picture's indices are object ids, rather than its colours."""
-    palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    black = np.flatnonzero(palette.max(axis=1) == 0)
-    return 0 in black or not np.isin(np.asarray(image), black).any()
+    used = np.unique(indices)
+    if used[-1] < len(palette) and (palette[used] == DAVIS_PALETTE[used]).all():
+        return True
+    (black,) = np.nonzero(palette.max(axis=1) == 0)
+    return is_label_map(indices) and (0 in black or not np.isin(used, black).any())

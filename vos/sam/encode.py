@@ -12,22 +12,25 @@ _CPU_BATCH_SIZE = 1
 _GPU_BATCH_SIZE = 8
 
 
-def encode(frames: Iterable[Frame], sam: SamModel, batch_size: int | None) -> Generator[Encoded, None, None]:
+def encode(
+    frames: Iterable[Frame], sam: SamModel, batch_size: int | None, *, same_size: bool = True
+) -> Generator[Encoded, None, None]:
     """Encode frames in their order.
 
     When ``frames`` fails, what came before the failure is encoded and delivered first, so that a
     damaged video still yields all of its good frames.
 
     Args:
-        frames: All of one size.
+        frames: The pictures.
         sam: The model.
         batch_size: Frames per call; None takes 1 on a CPU, where batches gain nothing, else 8.
+        same_size: Whether frames must be of one size, as those of a video are.
 
     Yields:
         One record per frame; at most one batch is held.
 
     Raises:
-        InputError: a frame has another size than the first.
+        InputError: a frame has another size than the first, where they must agree.
     """
     if batch_size is None:
         batch_size = _CPU_BATCH_SIZE if sam.device.type == "cpu" else _GPU_BATCH_SIZE
@@ -40,7 +43,8 @@ def encode(frames: Iterable[Frame], sam: SamModel, batch_size: int | None) -> Ge
             frame = next(iterator, None)
             if frame is not None:
                 frame_hw = frame_hw or frame.frame_hw
-                _check_size(frame, frame_hw)
+                if same_size:
+                    _check_size(frame, frame_hw)
                 batch.append(frame)
         except Exception as error:
             frame, failure = None, error

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from vos.errors import DeviceError, InputError
 from vos.sam.geometry import Letterbox, resize_for_model
@@ -26,7 +25,10 @@ _DTYPES: Final = {
 }
 
 POSITIVE: Final = 1
-"""SAM's label of a point on the object; 0 is a point beside it."""
+"""SAM's label of a point on the object."""
+
+NEGATIVE: Final = 0
+"""SAM's label of a point beside the object."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,23 +128,25 @@ class SamModel:
         """Turn pictures into features.
 
         Args:
-            pictures: B arrays (H, W, 3) uint8 RGB, all of one size.
+            pictures: B arrays (H, W, 3) uint8 RGB, each of its own size.
 
         Returns:
-            (B, C, h, w) float32 on the model's device, over the padded square input.
+            (B, C, h, w) float32 on the model's device, each over its padded square input.
         """
-        letterbox = self.letterbox(pictures[0].shape[:2])
-        resized = np.stack([resize_for_model(picture, letterbox) for picture in pictures])
-        # uint8 is a quarter of the traffic to a GPU, so normalisation happens over there.
-        batch = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float()
-        mean, std = self._sam.pixel_mean.view(3, 1, 1), self._sam.pixel_std.view(3, 1, 1)
-        height, width = letterbox.resized_hw
-        padding = (0, self.image_size - width, 0, self.image_size - height)
-        batch = F.pad((batch - mean) / std, padding)
+        side = self.image_size
+        mean, std = self._sam.pixel_mean.flatten(), self._sam.pixel_std.flatten()
+        batch = torch.zeros(len(pictures), side, side, 3, device=self.device)
+        for own, picture in zip(batch, pictures, strict=True):
+            letterbox = self.letterbox((picture.shape[0], picture.shape[1]))
+            height, width = letterbox.resized_hw
+            resized = np.array(resize_for_model(picture, letterbox))  # a copy torch may own
+            # uint8 is a quarter of the traffic to a GPU, so normalisation happens over there.
+            on_device = torch.from_numpy(resized).to(self.device)
+            own[:height, :width] = (on_device.float() - mean) / std
         with torch.autocast(
             self.device.type, dtype=_DTYPES[self.dtype], enabled=self.dtype != "float32"
         ):
-            features: torch.Tensor = self._sam.image_encoder(batch)
+            features: torch.Tensor = self._sam.image_encoder(batch.permute(0, 3, 1, 2))
         return features.float()
 
     @torch.inference_mode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ from vos.score.png import check_label_png
 from vos.score.scores import Problem, describe
 
 _NUM_LINES_SHOWN: Final = 20
-_NUM_READERS: Final = 8  # threads; reading mostly waits for the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +62,10 @@ def check(annotations: AnnotationSet, results_dir: Path, *, join_objects: bool) 
     if not results_dir.is_dir():
         raise ScoreError(f"there is no folder of results {results_dir}")
 
-    def check_one(name: str) -> Plan:
-        return _check_sequence(name, annotations.annotations_dir, results_dir, join_objects)
-
-    with ThreadPoolExecutor(_NUM_READERS) as threads:
-        parts = list(threads.map(check_one, annotations.sequences))
+    parts = [
+        _check_sequence(name, annotations.annotations_dir, results_dir, join_objects)
+        for name in annotations.sequences
+    ]
     strangers: tuple[Problem, ...] = ()
     if not annotations.is_selection:
         names = set(find_sequences(results_dir)).difference(annotations.sequences)

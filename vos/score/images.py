@@ -35,8 +35,8 @@ class Overlap:
     Attributes:
         intersection_px: Pixels of both masks.
         union_px: Pixels of one or both.
-        boundary_intersection_px: The same of the masks' boundary regions.
-        boundary_union_px: The same of the masks' boundary regions.
+        boundary_intersection_px: Pixels of both masks' boundary regions.
+        boundary_union_px: Pixels of one or both boundary regions.
     """
 
     intersection_px: int
@@ -113,7 +113,7 @@ def evaluate_images(
     """Score the masks of a set of images with one object each.
 
     IoU is taken over all pixels of a class and then averaged over classes, as published results
-    on PerSeg are (arXiv 2305.03048, section 4.1). Boundary IoU (arXiv 2103.16562) is the same of
+    on PerSeg are (arXiv 2305.03048). Boundary IoU (arXiv 2103.16562) is the same of
     the masks' boundary regions: their pixels that are at most 0.02 x diagonal from a pixel
     outside; the image's edge counts as outside. Every pixel that is not black is object, in
     palette, grey and colour files alike.
@@ -178,7 +178,7 @@ def evaluate_images(
 
 
 def boundary_region(mask: Mask) -> Mask:
-    """Give the part of a mask near its boundary (arXiv 2103.16562, section 4).
+    """Give the part of a mask near its boundary (arXiv 2103.16562).
 
     Args:
         mask: (H, W) bool.

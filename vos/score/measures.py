@@ -1,4 +1,4 @@
-"""J and F of single masks: region similarity and contour accuracy (DAVIS 2016, section 4.1).
+"""J and F of single masks: region similarity and contour accuracy (Perazzi et al., CVPR 2016).
 
 Both come out exactly as from full-size masks, yet nearly all of a frame is never looked at:
 masks are cut to the box around both, and a boundary pixel finds its partner through a few
@@ -86,12 +86,11 @@ def boundary_f(annotated: Mask, predicted: Mask, tolerance_px: int) -> float:
     if np.array_equal(annotated, predicted):
         return 1.0
     annotated_edge, predicted_edge = boundary_map(annotated), boundary_map(predicted)
-    num_annotated = np.count_nonzero(annotated_edge)
-    num_predicted = np.count_nonzero(predicted_edge)
-    if not (num_annotated and num_predicted):
-        return float(num_annotated == num_predicted)
-    precision = num_within(predicted_edge, annotated_edge, tolerance_px) / num_predicted
-    recall = num_within(annotated_edge, predicted_edge, tolerance_px) / num_annotated
+    annotated_at, predicted_at = np.flatnonzero(annotated_edge), np.flatnonzero(predicted_edge)
+    if not (annotated_at.size and predicted_at.size):
+        return float(annotated_at.size == predicted_at.size)
+    precision = _num_near(predicted_at, annotated_edge, tolerance_px) / predicted_at.size
+    recall = _num_near(annotated_at, predicted_edge, tolerance_px) / annotated_at.size
     if precision + recall == 0:
         return 0.0
     return 2 * precision * recall / (precision + recall)
@@ -113,26 +112,24 @@ def boundary_map(mask: Mask) -> Mask:
     return edge.view(np.bool_)
 
 
-def num_within(points: Mask, others: Mask, radius_px: int) -> int:
-    """Count the points that have another within a radius.
+def _num_near(points: NDArray[np.intp], edge: Mask, radius_px: int) -> int:
+    """Count the points with an edge pixel within a radius.
 
-    The disk is a union of rectangles, and a summed-area table tells from four values whether a
-    rectangle holds any of ``others``; most points are settled by the first, the squarest.
+    The disk is a union of rectangles, and a summed-area table tells from four of its values
+    whether a rectangle holds any edge; most points are settled by the first, the squarest.
 
     Args:
-        points: (H, W) bool.
-        others: (H, W) bool.
+        points: (N,) positions in the flattened picture.
+        edge: (H, W) bool, the picture.
         radius_px: Euclidean distance between pixel centres, inclusive.
     """
-    width = points.shape[1]
+    width = edge.shape[1]
     # A margin of the radius keeps all rectangles inside; the table adds a row and a column.
     margin = (radius_px,) * 4
-    padded = cv2.copyMakeBorder(others.view(np.uint8), *margin, cv2.BORDER_CONSTANT, value=0)
+    padded = cv2.copyMakeBorder(edge.view(np.uint8), *margin, cv2.BORDER_CONSTANT, value=0)
     table = cv2.integral(padded).ravel()
     stride = width + 2 * radius_px + 1
-    flat = np.flatnonzero(points)
-    row = flat // width
-    at = flat + row * (stride - width) + radius_px * (stride + 1)
+    at = points + points // width * (stride - width) + radius_px * (stride + 1)
     for half_width, half_height in _rectangles_of_disk(radius_px):
         top, bottom = at - half_height * stride, at + (half_height + 1) * stride
         left, right = -half_width, half_width + 1
@@ -141,7 +138,7 @@ def num_within(points: Mask, others: Mask, radius_px: int) -> int:
         at = at[num_left == num_right]
         if not at.size:
             break
-    return int(flat.size - at.size)
+    return int(points.size - at.size)
 
 
 @lru_cache

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from vos.score.export import write_text
+from vos.score.layout import YEAR_OF_ONE_OBJECT
 from vos.score.page import SCRIPT, STYLE
 from vos.score.pictures import Pictures, colour_of, pictures_of
 from vos.score.plots import plot_scores
@@ -82,7 +83,9 @@ def _summary(evaluation: Evaluation) -> Iterator[str]:
         "Images": settings.images_dir or "none found",
         "Year": settings.year or "not given",
         "Split": settings.split or "not given",
-        "Objects": "joined into one" if settings.year == 2016 else "scored one by one",
+        "Objects": "joined into one"
+        if settings.year == YEAR_OF_ONE_OBJECT
+        else "scored one by one",
         "Missing results": "left out" if settings.skip_missing else "not tolerated",
         "Scored": (
             f"{evaluation.num_frames} frames, {evaluation.num_objects} objects, "

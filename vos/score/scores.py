@@ -211,16 +211,19 @@ class Evaluation:
         """Tell what a reader of the figures should know: one sentence each, often none."""
         remarks = []
         for sequence in self.sequences:
-            for object_id, num_frames in sequence.unknown_ids:
+            if sequence.unknown_ids:
+                ids = [
+                    f"{object_id} (in {num_frames} frames)"
+                    for object_id, num_frames in sequence.unknown_ids
+                ]
                 remarks.append(
-                    f"{sequence.name}: id {object_id} is predicted in {num_frames} frames but "
-                    "not annotated; counted as background"
+                    f"{sequence.name}: predicted but not annotated, so counted as background: "
+                    f"id {_some_of(ids)}"
                 )
             if sequence.rule.absent_ids:
-                ids = ", ".join(map(str, sequence.rule.absent_ids))
                 remarks.append(
-                    f"{sequence.name}: the first annotation lacks id {ids}; scored all the same, "
-                    "as the protocol has it"
+                    f"{sequence.name}: scored as the protocol has it, though the first annotation "
+                    f"lacks them: id {_some_of(list(map(str, sequence.rule.absent_ids)))}"
                 )
         return remarks + [f"left out: {line}" for line in describe(self.left_out)]
 
@@ -234,8 +237,13 @@ def describe(problems: Sequence[Problem]) -> list[str]:
             frames.append(problem.frame)
     lines = []
     for (sequence, reason), frames in frames_by_cause.items():
-        names = ", ".join(frames[:_NUM_NAMES_SHOWN])
-        if len(frames) > _NUM_NAMES_SHOWN:
-            names += f" and {len(frames) - _NUM_NAMES_SHOWN} more"
-        lines.append(f"{sequence}{f', {names}' if names else ''}: {reason}")
+        names = f", {_some_of(frames)}" if frames else ""
+        lines.append(f"{sequence}{names}: {reason}")
     return lines
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """List names up to a bound."""
+    shown = ", ".join(names[:_NUM_NAMES_SHOWN])
+    num_hidden = len(names) - _NUM_NAMES_SHOWN
+    return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown

@@ -42,7 +42,10 @@ def write_summary(pairs: Iterable[Pair], path: Path, header: dict[str, object]) 
     if taken:
         raise InputError(f"a summary's header cannot hold {', '.join(taken)}")
     try:
-        lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in header.items()]
+        lines = [
+            f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)},\n"
+            for key, value in header.items()
+        ]
     except (TypeError, ValueError) as error:
         raise InputError(f"a summary's header must be JSON: {error}") from error
 

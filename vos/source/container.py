@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from vos.errors import SourceError
 _LIVE_SCHEMES: Final = ("rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _NETWORK_PROTOCOLS: Final = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,srt,srtp,tcp,tls,udp"
 _TIMEOUT_SECONDS: Final = 15.0
+_END_DECLARING_FORMATS: Final = ("flv", "matroska")
 _CAMERA_PREFIX: Final = "/dev/video"
 _READ_SIZE: Final = 1 << 18
 
@@ -46,9 +49,30 @@ class OpenVideo:
     has_pts: bool
 
     @property
+    def frame_rate_hz(self) -> Fraction | None:
+        """Average frame rate, or FFmpeg's guess."""
+        return self.stream.average_rate or self.stream.guessed_rate or None
+
+    @property
     def start_seconds(self) -> float:
         """Pts of the first frame, or 0 where it is not declared."""
         return float((self.stream.start_time or 0) * (self.stream.time_base or 0))
+
+    @property
+    def declared_end_seconds(self) -> float | None:
+        """Pts of the end, of all streams, in formats that say it and end silently if cut short."""
+        if not self.container.format.name.startswith(_END_DECLARING_FORMATS) or self.is_live:
+            return None
+        return self.container.duration / av.time_base if self.container.duration else None
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Time from the first frame to the end, where it is known."""
+        if self.declared_end_seconds is not None:
+            return self.declared_end_seconds - self.start_seconds
+        if self.container.duration is None or self.is_live:
+            return None
+        return self.container.duration / av.time_base
 
 
 def is_url(address: str) -> bool:
@@ -74,13 +98,13 @@ def open_video_container(address: str) -> Iterator[OpenVideo]:
     Raises:
         SourceError: it cannot be opened or holds no video.
     """
-    path = Path(address)
-    if path.is_file() and path.stat().st_size == 0:
+    is_file = os.path.isfile(address)
+    if is_file and os.path.getsize(address) == 0:
         raise SourceError(f"{address} is an empty file")
     with ExitStack() as stack:
         try:
             container = _open_container(address, stack)
-        except av.InvalidDataError as error:
+        except (av.InvalidDataError, av.EOFError) as error:
             message = (
                 f"cannot open {address}: it is not a video, or its beginning or index is missing"
             )
@@ -99,7 +123,7 @@ def open_video_container(address: str) -> Iterator[OpenVideo]:
             container,
             stream,
             is_live=is_camera(address) or urlsplit(address).scheme in _LIVE_SCHEMES,
-            is_seekable=path.is_file(),
+            is_seekable=is_file,
             has_pts=container.format.name != "avi",
         )
 
@@ -113,13 +137,12 @@ def _open_container(address: str, stack: ExitStack) -> InputContainer:
     if is_camera(address):
         return stack.enter_context(av.open(address, "r", format="v4l2"))
     if is_url(address):
+        options = {"protocol_whitelist": _NETWORK_PROTOCOLS}
+        if address.startswith("rtsp"):
+            options["rtsp_transport"] = "tcp"  # over UDP, pictures arrive with holes
         return stack.enter_context(
             av.open(
-                address,
-                "r",
-                options={"protocol_whitelist": _NETWORK_PROTOCOLS, "rtsp_transport": "tcp"},
-                metadata_errors="replace",
-                timeout=_TIMEOUT_SECONDS,
+                address, "r", options=options, metadata_errors="replace", timeout=_TIMEOUT_SECONDS
             )
         )
     return stack.enter_context(

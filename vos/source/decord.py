@@ -48,7 +48,7 @@ def open_with_decord(path: str, selection: Selection) -> Source:
         raise SourceError(f"decord opens video files only, got {path}; use the decoder av")
     # Refuses what is no video, and playlists, which decord would follow to other files.
     with open_video_container(path) as video:
-        rate_hz = video.stream.average_rate
+        rate_hz = video.frame_rate_hz
         start_seconds = video.start_seconds
     try:
         # One thread: more of them read further ahead.

@@ -47,9 +47,9 @@ def open_source(
     address = os.fspath(path)
     file = Path(address)
     is_url = "://" in address
-    if not is_url and not file.exists():
+    if not is_url and not os.path.exists(address):
         raise SourceError(f"there is no video or folder {address}")
-    if not is_url and (file.is_dir() or file.suffix.lower() in IMAGE_SUFFIXES):
+    if not is_url and (os.path.isdir(address) or file.suffix.lower() in IMAGE_SUFFIXES):
         return open_images(file, selection)
     # Both libraries take long to import.
     if decoder == "decord":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -17,17 +17,14 @@ from vos.source.container import OpenVideo
 from vos.source.selection import Selection
 
 # One packet of these is one shown frame; elsewhere packets may hold hidden frames or none.
-_ONE_FRAME_PER_PACKET: Final = (
-    *("av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "prores", "vp9"),
-    "libdav1d",
+_ONE_FRAME_PER_PACKET: Final = frozenset(
+    ("av1", "dnxhd", "ffv1", "h264", "hevc", "libdav1d", "mjpeg", "prores", "vp9")
 )
 _MIN_FRAMES: Final = 250  # before the start; decoding fewer takes no time worth saving
 _MIN_SECONDS: Final = 10.0
 _REORDER_DEPTH: Final = 64  # packets; more than any codec reorders
-
-
-SEEK_LEADS_SECONDS: Final = (0.0, 3.0)
-"""How far before the keyframe to aim, in turn: where there is no index, seeking may land late."""
+# How far before the keyframe to aim, in turn: without an index, seeking may land late.
+_LEADS_SECONDS: Final = (0.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ def is_worth_seeking(video: OpenVideo, selection: Selection) -> bool:
 
 
 def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
-    """Find the first wanted frame by counting packets.
+    """Find the first wanted frame by counting packets, without decoding them.
 
     Leaves the container somewhere in the middle.
 
@@ -70,72 +67,92 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
         SourceError: every packet comes before the wanted part.
     """
     time_base = video.stream.time_base
-    codec = video.stream.codec_context.name
-    if codec not in _ONE_FRAME_PER_PACKET or time_base is None:
+    if video.stream.codec_context.name not in _ONE_FRAME_PER_PACKET or time_base is None:
         return None
-    waiting: list[tuple[int, bool]] = []
-    last_pts = None
     keyframe = None
-    index = 0
-    for packet in video.container.demux(video.stream):
-        is_end = packet.size == 0
-        if not is_end:
-            if packet.pts is None or packet.is_corrupt or packet.is_discard:
+    index, pts = -1, 0
+    try:
+        for index, entry in enumerate(_in_order_of_presentation(video)):
+            if entry is None:
                 return None
-            if last_pts is None:
-                if not packet.is_keyframe:
-                    return None
-                # A frame shown before the first one decoded may never come out of the decoder.
-                last_pts = packet.pts - 1
-            heappush(waiting, (packet.pts, packet.is_keyframe))
-        while waiting and (is_end or len(waiting) > _REORDER_DEPTH):
-            pts, is_keyframe = heappop(waiting)
-            if last_pts is None or pts <= last_pts:
-                return None
-            last_pts = pts
+            pts, is_keyframe = entry
             if is_keyframe:
                 keyframe = pts, index
             if not selection.is_before(index, float(pts * time_base)):
                 if keyframe is None or keyframe[1] == 0:
                     return None
                 return SeekPoint(*keyframe, first_pts=pts, first_index=index)
-            index += 1
-    if last_pts is None:
+    except (av.FFmpegError, OSError):
+        return None  # decoding will meet the damage and say where it is
+    if index < 0:
         return None
     raise SourceError(
-        f"{video.address} ends before start={selection.start!r}: its last frame is {index - 1} at "
-        f"{float(last_pts * time_base):.3f} s"
+        f"{video.address} ends before start={selection.start!r}: its last frame is {index} at "
+        f"{float(pts * time_base):.3f} s"
     )
 
 
-def seek_before(video: OpenVideo, point: SeekPoint, lead_seconds: float) -> None:
-    """Set the container to a keyframe before the wanted part, if it can be set at all."""
-    lead = round(lead_seconds / (video.stream.time_base or 1))
-    with suppress(av.FFmpegError):
-        video.container.seek(point.keyframe_pts - lead, stream=video.stream)
+def _in_order_of_presentation(video: OpenVideo) -> Iterator[tuple[int, bool] | None]:
+    """Give (pts, is keyframe) of every packet, ascending; None where packets are not frames."""
+    waiting: list[tuple[int, bool]] = []
+    last_pts = None
+    for packet in video.container.demux(video.stream):
+        is_end = packet.size == 0
+        if not is_end:
+            if packet.pts is None or packet.is_corrupt or packet.is_discard:
+                yield None
+                return
+            if last_pts is None:
+                if not packet.is_keyframe:
+                    yield None
+                    return
+                # A frame shown before the first one decoded may never come out of the decoder.
+                last_pts = packet.pts - 1
+            heappush(waiting, (packet.pts, packet.is_keyframe))
+        while waiting and (is_end or len(waiting) > _REORDER_DEPTH):
+            entry = heappop(waiting)
+            if last_pts is None or entry[0] <= last_pts:
+                yield None
+                return
+            last_pts = entry[0]
+            yield entry
 
 
-def skip_to(frames: Iterator[VideoFrame], point: SeekPoint) -> Iterator[VideoFrame] | None:
-    """Drop the frames before the first wanted one.
+def frames_from(
+    video: OpenVideo, point: SeekPoint, decode: Callable[[OpenVideo], Iterator[VideoFrame]]
+) -> Iterator[VideoFrame] | None:
+    """Decode from the keyframe on and drop what comes before the first wanted frame.
 
     Args:
-        frames: Decoded from somewhere at or before the keyframe on.
-        point: What to look for.
+        video: The video, anywhere.
+        point: Where to begin.
+        decode: Decodes a video from where it is.
 
     Returns:
         The frames from the first wanted one on; None where not every frame between the keyframe
         and it was met in its place.
     """
+    for lead_seconds in _LEADS_SECONDS:
+        lead = round(lead_seconds / (video.stream.time_base or 1))
+        try:
+            video.container.seek(point.keyframe_pts - lead, stream=video.stream)
+        except av.FFmpegError:
+            return None
+        frames = _skip_to(decode(video), point)
+        if frames is not None:
+            return frames
+    return None
+
+
+def _skip_to(frames: Iterator[VideoFrame], point: SeekPoint) -> Iterator[VideoFrame] | None:
     num_after = -1
-    try:
+    with suppress(SourceError):
         for frame in frames:
-            if frame.pts == point.keyframe_pts or num_after >= 0:
-                num_after += 1
             if frame.pts is None or frame.pts > point.first_pts:
                 return None
+            if frame.pts == point.keyframe_pts or num_after >= 0:
+                num_after += 1
             if frame.pts == point.first_pts:
                 is_exact = point.keyframe_index + num_after == point.first_index
                 return chain([frame], frames) if is_exact else None
-    except SourceError:
-        pass
     return None

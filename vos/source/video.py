@@ -14,18 +14,13 @@ from urllib.parse import urlsplit
 
 import av
 import numpy as np
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
 from vos.source.container import OpenVideo, is_url, open_video_container, reason
-from vos.source.seek import (
-    SEEK_LEADS_SECONDS,
-    find_seek_point,
-    is_worth_seeking,
-    seek_before,
-    skip_to,
-)
+from vos.source.seek import find_seek_point, frames_from, is_worth_seeking
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
 
@@ -35,7 +30,6 @@ _DEFAULT_RATE_HZ: Final = Fraction(25)  # of sources that know neither pts nor r
 _MAX_GAP_SECONDS: Final = 1.0  # a longer jump back is another recording, not a rounding error
 _MAX_MISSING_SECONDS: Final = 0.5
 _MAX_STEPS: Final = 1.5  # frame periods; between frames further apart one is missing
-_DECLARING_FORMATS: Final = ("flv", "matroska")  # they end without an error when cut short
 
 
 def open_video(address: str, selection: Selection) -> Source:
@@ -53,11 +47,10 @@ def open_video(address: str, selection: Selection) -> Source:
     """
     with ExitStack() as stack:
         video = stack.enter_context(open_video_container(address))
-        stream = video.stream
-        rate_hz = stream.average_rate or stream.guessed_rate or None
-        num_frames = stream.frames or None
-        if num_frames is None and rate_hz and video.container.duration and not video.is_live:
-            num_frames = round(video.container.duration / av.time_base * rate_hz)
+        rate_hz = video.frame_rate_hz
+        num_frames = video.stream.frames or None
+        if num_frames is None and rate_hz and video.duration_seconds is not None:
+            num_frames = round(video.duration_seconds * rate_hz)
         pictures = stack.enter_context(closing(_pictures(video, selection)))
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, address))),
@@ -74,13 +67,10 @@ def _pictures(video: OpenVideo, selection: Selection) -> Generator[Picture, None
         yield from _timed(video, _good_frames(video), first_index=0)
         return
     point = find_seek_point(video, selection)
-    if point is not None:
-        for lead_seconds in SEEK_LEADS_SECONDS:
-            seek_before(video, point, lead_seconds)
-            frames = skip_to(_good_frames(video), point)
-            if frames is not None:
-                yield from _timed(video, frames, first_index=point.first_index)
-                return
+    frames = None if point is None else frames_from(video, point, _good_frames)
+    if point is not None and frames is not None:
+        yield from _timed(video, frames, first_index=point.first_index)
+        return
     with open_video_container(video.address) as video_again:
         yield from _timed(video_again, _good_frames(video_again), first_index=0)
 
@@ -90,7 +80,7 @@ def _good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
 
     Raises:
         SourceError: there is no good frame.
-        DamagedSourceError: damage came after good frames.
+        DamagedSourceError: damage came after good frames; the message is FFmpeg's.
     """
     num_good = 0
     last_pts = None
@@ -112,51 +102,67 @@ def _good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
     if not num_good:
         raise SourceError(f"{video.address}: no frame can be decoded ({damage or 'it has none'})")
     if damage is not None:
-        raise DamagedSourceError(f"{video.address} breaks off after {num_good} frames: {damage}")
+        raise DamagedSourceError(damage)
 
 
 def _decoded(video: OpenVideo) -> Iterator[VideoFrame | str]:
     """Decode all packets, up to damage, which is told by a string.
 
-    Damage before the first keyframe is skipped, as players do: recordings and streams may begin
-    between keyframes. In live streams it is skipped anywhere.
+    Damage at the start is skipped up to the next keyframe, as players do: recordings and streams
+    may begin between keyframes. In live streams damage is skipped anywhere.
 
     Raises:
         av.FFmpegError: reading fails.
         OSError: reading the file fails.
     """
-    has_keyframe = has_frame = is_noted = False
+    has_keyframe = has_frame = False
+    skipped = None
     end_seconds = 0.0
     # Packets of all streams, because the last one tells whether the end is missing.
     for packet in video.container.demux():
-        timestamp = packet.dts if packet.pts is None else packet.pts
-        if timestamp is not None:
-            end = (timestamp + (packet.duration or 0)) * packet.time_base
-            end_seconds = max(end_seconds, float(end))
-        if packet.stream_index != video.stream.index:
+        end_seconds = max(end_seconds, _end_seconds(packet))
+        if packet.stream.index != video.stream.index:
             continue
-        damage = None
+        if packet.size == 0 and (missing := _missing_end(video, end_seconds)):
+            yield missing
+            return
+        damage, is_fatal = None, False
+        frames: list[VideoFrame] = []
         try:
             frames = cast(list[VideoFrame], packet.decode())
             has_keyframe = has_keyframe or packet.is_keyframe
         except av.FFmpegError as error:
-            frames, damage, is_fatal = [], reason(error), has_keyframe
+            damage, is_fatal = reason(error), has_keyframe
         for frame in frames:
             if frame.is_corrupt:
                 damage, is_fatal = "a picture is damaged", has_frame
                 break
-            has_frame = True
-            yield frame
+            if has_frame or skipped is None or frame.key_frame:
+                has_frame = True
+                yield frame
         if damage is not None and is_fatal and not video.is_live:
             yield damage
             return
-        if damage is not None and not is_noted:
-            is_noted = True
-            _log.warning("%s: frames that cannot be decoded are skipped: %s", video.address, damage)
-    if video.container.format.name.startswith(_DECLARING_FORMATS) and not video.is_live:
-        declared_seconds = (video.container.duration or 0) / av.time_base
-        if end_seconds < declared_seconds - _MAX_MISSING_SECONDS:
-            yield f"it ends at {end_seconds:.1f} s of {declared_seconds:.1f} s"
+        if damage is not None and skipped is None:
+            skipped = damage
+            _log.warning("%s: what cannot be decoded is skipped: %s", video.address, damage)
+    if skipped is not None and not has_frame:
+        yield skipped
+
+
+def _end_seconds(packet: av.Packet[Stream]) -> float:
+    timestamp = packet.dts if packet.pts is None else packet.pts
+    return (
+        0.0 if timestamp is None else float((timestamp + (packet.duration or 0)) * packet.time_base)
+    )
+
+
+def _missing_end(video: OpenVideo, end_seconds: float) -> str | None:
+    """Say so if a video ends earlier than it declares."""
+    declared_seconds = video.declared_end_seconds
+    if declared_seconds is None or end_seconds >= declared_seconds - _MAX_MISSING_SECONDS:
+        return None
+    return f"it ends at {end_seconds:.1f} s of {declared_seconds:.1f} s"
 
 
 def _still_in_decoder(video: OpenVideo, last_pts: int | None) -> Iterator[VideoFrame]:
@@ -173,43 +179,62 @@ def _still_in_decoder(video: OpenVideo, last_pts: int | None) -> Iterator[VideoF
 
 
 def _period_seconds(video: OpenVideo) -> float:
-    rate_hz = video.stream.average_rate or video.stream.guessed_rate or _DEFAULT_RATE_HZ
-    return float(1 / rate_hz)
+    return float(1 / (video.frame_rate_hz or _DEFAULT_RATE_HZ))
 
 
 def _timed(video: OpenVideo, frames: Iterator[VideoFrame], first_index: int) -> Iterator[Picture]:
-    """Give every frame a time later than the one before."""
-    stream = video.stream
+    """Number the frames and give each a time later than the one before.
+
+    Raises:
+        SourceError: there is no good frame.
+        DamagedSourceError: damage came after good frames.
+    """
+    time_base = video.stream.time_base
     period_seconds = _period_seconds(video)
+    matrix = None
     shift_seconds = 0.0
     last_seconds = -math.inf
-    for index, frame in enumerate(frames, first_index):
-        timestamp = frame.pts if video.has_pts else frame.dts
-        if timestamp is None or stream.time_base is None:
-            seconds = max(last_seconds + period_seconds, 0.0)
-        else:
-            seconds = float(timestamp * stream.time_base) + shift_seconds
-        gap_seconds = last_seconds - seconds
-        if gap_seconds > _MAX_GAP_SECONDS:
-            shift_seconds += gap_seconds + period_seconds
-            seconds += gap_seconds + period_seconds
-        last_seconds = max(seconds, last_seconds + period_seconds / 1000)
-        yield Picture(index, last_seconds, partial(_to_rgb, frame))
+    index = first_index - 1
+    try:
+        for index, frame in enumerate(frames, first_index):
+            # Once, because PyAV ties a frame whose side data was seen into a reference cycle.
+            matrix = _display_matrix(frame) if index == first_index else matrix
+            timestamp = frame.pts if video.has_pts else frame.dts
+            if timestamp is None or time_base is None:
+                seconds = max(last_seconds + period_seconds, 0.0)
+            else:
+                seconds = float(timestamp * time_base) + shift_seconds
+            gap_seconds = last_seconds - seconds
+            if gap_seconds > _MAX_GAP_SECONDS:
+                shift_seconds += gap_seconds + period_seconds
+                seconds += gap_seconds + period_seconds
+            last_seconds = max(seconds, last_seconds + period_seconds / 1000)
+            yield Picture(index, last_seconds, partial(_to_rgb, frame, matrix))
+    except DamagedSourceError as error:
+        message = f"{video.address} breaks off after {index + 1} frames: {error}"
+        raise DamagedSourceError(message) from error
 
 
-def _to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+def _to_rgb(frame: VideoFrame, matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
     """Convert to RGB and turn as the display matrix asks, to multiples of 90 degrees."""
-    rgb = cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
+    try:
+        rgb = cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
+    except (av.FFmpegError, ValueError) as error:
+        raise SourceError(f"cannot convert {frame.format.name} to RGB: {reason(error)}") from error
+    if matrix is None:
+        return rgb
+    # Row vectors: (x, y) is shown at (a x + c y, b x + d y) and an offset.
+    a, b, _, c, d = matrix[:5]
+    if abs(b) > abs(a):
+        rgb = rgb.transpose(1, 0, 2)
+        a, d = c, b
+    return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
     side_data: Any = frame.side_data
     matrix = side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        # Row vectors: (x, y) is shown at (a x + c y, b x + d y) and an offset.
-        a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]
-        if abs(b) > abs(a):
-            rgb = rgb.transpose(1, 0, 2)
-            a, d = c, b
-        rgb = np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-    return rgb
+    return None if matrix is None else np.frombuffer(matrix, np.int32).copy()
 
 
 def _name(address: str) -> str:

@@ -42,6 +42,20 @@ def target_embeddings(features: torch.Tensor, cells: NDArray[np.bool_]) -> torch
     return F.normalize(torch.stack(rows), dim=1)
 
 
+def mean_embeddings(features: torch.Tensor, cells: NDArray[np.bool_]) -> torch.Tensor:
+    """Describe each object by the plain mean of its cells, as training-free PerSAM does.
+
+    Args:
+        features: (C, h, w) of the reference frame.
+        cells: (K, h, w), at least one cell for each object.
+
+    Returns:
+        (K, C), not normalised.
+    """
+    own_cells = torch.from_numpy(cells).to(features.device)
+    return torch.stack([features[:, own].mean(dim=1) for own in own_cells])
+
+
 def similarity_maps(embeddings: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     """Compare each object's embedding with every cell.
 
@@ -55,10 +69,10 @@ def similarity_maps(embeddings: torch.Tensor, features: torch.Tensor) -> torch.T
     return torch.einsum("kc,chw->khw", embeddings, F.normalize(features, dim=0))
 
 
-def similarity_peaks(
+def frame_similarities(
     embeddings: torch.Tensor, features: torch.Tensor, letterbox: Letterbox
-) -> Peaks:
-    """Find each object's similarity maximum at frame resolution, its positive location prior.
+) -> torch.Tensor:
+    """Compare each object's embedding with every pixel.
 
     Args:
         embeddings: (K, C) of unit length.
@@ -66,9 +80,17 @@ def similarity_peaks(
         letterbox: Where the frame lies in the model's input.
 
     Returns:
+        (K, H, W) cosine similarity, enlarged bilinearly from the cells.
+    """
+    return cells_to_frame(similarity_maps(embeddings, features), letterbox)
+
+
+def peaks_of(maps: torch.Tensor) -> Peaks:
+    """Find the maximum of each (K, H, W) map, its positive location prior.
+
+    Returns:
         The maxima; of equal ones the first in reading order.
     """
-    maps = cells_to_frame(similarity_maps(embeddings, features), letterbox)
     similarities, positions = maps.flatten(1).max(dim=1)
-    rows, columns = np.divmod(positions.cpu().numpy(), letterbox.frame_hw[1])
+    rows, columns = np.divmod(positions.cpu().numpy(), maps.shape[2])
     return Peaks(np.stack([columns, rows], axis=1), similarities.cpu().numpy())

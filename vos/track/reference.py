@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vos.errors import InputError, MaskError
 from vos.records import MAX_OBJECT_ID, Encoded, Labels
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.segment import merge, refine
+from vos.track.refine import refine
+from vos.track.segment import merge
 
 
 @dataclass(frozen=True, slots=True)

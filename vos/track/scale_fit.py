@@ -35,8 +35,8 @@ def fit_scale_weights(
     resolution, with AdamW on a cosine schedule.
 
     Args:
-        logits: (K, 3, H, W) float32 on the reference frame.
-        masks: (K, H, W) bool, the reference.
+        logits: (K, 3, ...) float32 on the reference frame, or on the pixels of several.
+        masks: (K, ...) bool, the reference.
         config: The schedule.
         steps_per_gradient: Steps that share one computed gradient; 1 is the plain method.
 

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vos.config import AbsenceConfig, RunConfig
 from vos.records import Encoded, FrameMasks, Labels, Priors, Targets
-from vos.sam.geometry import Letterbox, low_res_to_frame
+from vos.sam.geometry import Letterbox
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.locate import Peaks, similarity_peaks
+from vos.track.locate import frame_similarities, peaks_of
+from vos.track.persam import find_guided
 from vos.track.prior import box_centres, grow_boxes
-
-_NUM_REFINEMENTS = 2
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """What the cascade found, before absence and competition are settled.
-
-    Attributes:
-        logits: (K, H, W) float32, above 0 on the object; all negative where nothing was found.
-        predicted_ious: (K,) float32, SAM's estimate of each mask's quality.
-    """
-
-    logits: torch.Tensor
-    predicted_ious: NDArray[np.float32]
+from vos.track.refine import Candidates, refine, tight_boxes
 
 
 @torch.inference_mode()
@@ -45,27 +30,67 @@ def segment_frame(
         config: Margin of the box prompts and the tests for absence.
 
     Returns:
-        The frame's label map, and each object's score and presence. The score is SAM's predicted
-        IoU times the similarity peak's share of the reference's, both clipped to [0, 1].
+        The frame's label map, and each object's score (see :func:`scores`) and presence.
     """
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    peaks = similarity_peaks(targets.embeddings, encoded.features, letterbox)
-    with_box, without_box = np.flatnonzero(priors.has_box), np.flatnonzero(~priors.has_box)
-    candidates = _join(
-        len(priors.has_box),
-        letterbox,
-        sam,
-        [
-            (rows, _find(rows, encoded, targets, peaks, priors, sam, config))
-            for rows in (with_box, without_box)
-            if len(rows)
-        ],
-    )
-    accepted = accept(
+    maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
+    peaks = peaks_of(maps)
+    groups = []
+    for has_box in (True, False):
+        rows = np.flatnonzero(targets.is_known & (priors.has_box == has_box))
+        if not len(rows):
+            continue
+        points_xy, boxes_xyxy = peaks.points_xy[rows, None], None
+        if has_box:
+            boxes_xyxy = grow_boxes(
+                priors.boxes_xyxy[rows], config.box_margin_px, letterbox.frame_hw
+            )
+            points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)
+        groups.append((rows, find(encoded, targets, rows, maps, points_xy, boxes_xyxy, sam)))
+    candidates = _join(len(targets.object_ids), letterbox, sam, groups)
+    accepted = targets.is_known & accept(
         priors.is_lost, peaks.similarities, candidates.predicted_ious, targets, config.absence
     )
     labels = merge(candidates.logits, accepted, targets.object_ids)
-    return frame_masks(labels, targets.object_ids, _scores(peaks, candidates, targets))
+    trust = scores(peaks.similarities, candidates.predicted_ious, targets.peak_similarities)
+    return frame_masks(labels, targets.object_ids, trust)
+
+
+def find(
+    encoded: Encoded,
+    targets: Targets,
+    rows: NDArray[np.int64],
+    maps: torch.Tensor,
+    points_xy: NDArray[np.int64],
+    boxes_xyxy: NDArray[np.int64] | None,
+    sam: SamModel,
+) -> Candidates:
+    """Run the method's cascade for R of the objects.
+
+    Args:
+        encoded: The frame and its features.
+        targets: All K objects.
+        rows: (R,) which of them.
+        maps: (K, H, W) similarity at frame size.
+        points_xy: (R, P, 2) positive points, frame pixels.
+        boxes_xyxy: (R, 4) box prompts, or None.
+        sam: The model.
+
+    Returns:
+        (R, H, W) logits and (R,) predicted IoUs.
+    """
+    own = torch.from_numpy(rows).to(sam.device)
+    if targets.prompt_embeddings is not None:
+        embeddings = targets.prompt_embeddings[own]
+        return find_guided(encoded, maps[own], embeddings, points_xy, boxes_xyxy, sam)
+    labels = np.full(points_xy.shape[:2], POSITIVE)
+    letterbox = sam.letterbox(encoded.frame.frame_hw)
+    decoded = sam.decode(encoded.features, Prompts(points_xy, labels, boxes_xyxy), letterbox)
+    weights = targets.scale_weights[own]
+    # Enlarging is linear, so the sum is taken before it, on a third of the values.
+    low_res = torch.einsum("km,kmhw->khw", weights, decoded.low_res_logits)
+    predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
+    return refine(encoded, points_xy, low_res, predicted_ious, sam)
 
 
 def accept(
@@ -117,6 +142,22 @@ def merge(logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[i
     return labels
 
 
+def correct(masks: FrameMasks, given: Labels) -> FrameMasks:
+    """Let a given label map replace the result for the objects that it holds.
+
+    Background of the given map says nothing of the other objects: they keep what was found of
+    them there.
+
+    Args:
+        masks: What was found.
+        given: (H, W) label map of the same frame, with ids of ``masks`` only.
+    """
+    held = np.isin(masks.object_ids, np.unique(given))
+    found = np.where(np.isin(masks.labels, np.array(masks.object_ids)[held]), 0, masks.labels)
+    labels = np.where(given > 0, given, found).astype(np.uint8)
+    return frame_masks(labels, masks.object_ids, np.where(held, 1, masks.scores))
+
+
 def frame_masks(
     labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.float32]
 ) -> FrameMasks:
@@ -134,98 +175,21 @@ def frame_masks(
     )
 
 
-def tight_boxes(masks: torch.Tensor) -> NDArray[np.int64]:
-    """Give the (K, 4) inclusive boxes of (K, H, W) bool masks, zeros for an empty one."""
-    height, width = masks.shape[1:]
-    edges = []
-    for side, axis in ((width, 1), (height, 2)):
-        occupied = masks.any(dim=axis).to(torch.uint8)
-        first = occupied.argmax(dim=1)
-        last = side - 1 - occupied.flip(1).argmax(dim=1)
-        edges.append((first, last))
-    (x0, x1), (y0, y1) = edges
-    boxes = torch.stack([x0, y0, x1, y1], dim=1) * masks.flatten(1).any(dim=1)[:, None]
-    result: NDArray[np.int64] = boxes.cpu().numpy()
-    return result
+def scores(
+    similarities: NDArray[np.float32],
+    predicted_ious: NDArray[np.float32],
+    reference_similarities: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Say how far each object can be trusted, (K,) in [0, 1].
 
-
-def _find(
-    rows: NDArray[np.int64],
-    encoded: Encoded,
-    targets: Targets,
-    peaks: Peaks,
-    priors: Priors,
-    sam: SamModel,
-    config: RunConfig,
-) -> Candidates:
-    """Run the cascade for some of the objects, all of which have a box prior or none of which."""
-    letterbox = sam.letterbox(encoded.frame.frame_hw)
-    points_xy = peaks.points_xy[rows, None]
-    boxes_xyxy = None
-    if priors.has_box[rows[0]]:
-        boxes_xyxy = grow_boxes(priors.boxes_xyxy[rows], config.box_margin_px, letterbox.frame_hw)
-        points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)
-    labels = np.full(points_xy.shape[:2], POSITIVE)
-    decoded = sam.decode(encoded.features, Prompts(points_xy, labels, boxes_xyxy), letterbox)
-    weights = targets.scale_weights[torch.from_numpy(rows).to(targets.scale_weights.device)]
-    # Enlarging is linear, so the sum is taken before it, on a third of the values.
-    low_res = torch.einsum("km,kmhw->khw", weights, decoded.low_res_logits)
-    predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
-    return refine(encoded, points_xy, low_res, predicted_ious, sam)
-
-
-def refine(
-    encoded: Encoded,
-    points_xy: NDArray[np.int64],
-    low_res: torch.Tensor,
-    predicted_ious: torch.Tensor,
-    sam: SamModel,
-) -> Candidates:
-    """Cascaded post-refinement (3.2): twice, prompt with the mask's own box, logits and points.
-
-    Of each call's three masks the one of highest predicted IoU goes on. A mask that is or becomes
-    empty gives no box and stays as it is.
-
-    Args:
-        encoded: The frame.
-        points_xy: (K, P, 2) positive points, frame pixels.
-        low_res: (K, h', w') logits of the first call.
-        predicted_ious: (K,) of the first call.
-        sam: The model.
-
-    Returns:
-        The final logits at frame size and their predicted IoUs.
+    That is SAM's predicted IoU times the similarity peak's share of the reference's, both clipped
+    to [0, 1].
     """
-    letterbox = sam.letterbox(encoded.frame.frame_hw)
-    logits = low_res_to_frame(low_res, letterbox)
-    predicted_ious = predicted_ious.clone()
-    for _ in range(_NUM_REFINEMENTS):
-        rows = torch.nonzero((logits > 0).flatten(1).any(dim=1))[:, 0]
-        if not len(rows):
-            break
-        on_cpu = rows.cpu().numpy()
-        prompts = Prompts(
-            points_xy[on_cpu],
-            np.full(points_xy[on_cpu].shape[:2], POSITIVE),
-            tight_boxes(logits[rows] > 0),
-            low_res[rows],
-        )
-        decoded = sam.decode(encoded.features, prompts, letterbox)
-        best_ious, best = decoded.predicted_ious.max(dim=1)
-        low_res = low_res.index_put(
-            (rows,), decoded.low_res_logits[torch.arange(len(rows), device=rows.device), best]
-        )
-        predicted_ious = predicted_ious.index_put((rows,), best_ious)
-        logits = low_res_to_frame(low_res, letterbox)
-    return Candidates(logits, predicted_ious.cpu().numpy())
-
-
-def _scores(peaks: Peaks, candidates: Candidates, targets: Targets) -> NDArray[np.float32]:
-    reference = np.maximum(targets.peak_similarities, np.finfo(np.float32).tiny)
-    scores: NDArray[np.float32] = np.clip(candidates.predicted_ious, 0, 1) * np.clip(
-        peaks.similarities / reference, 0, 1
+    reference = np.maximum(reference_similarities, np.finfo(np.float32).tiny)
+    trust: NDArray[np.float32] = np.clip(predicted_ious, 0, 1) * np.clip(
+        similarities / reference, 0, 1
     )
-    return scores
+    return trust
 
 
 def _join(
@@ -234,11 +198,11 @@ def _join(
     sam: SamModel,
     groups: list[tuple[NDArray[np.int64], Candidates]],
 ) -> Candidates:
-    """Put the groups' rows back into the order of the objects."""
-    if len(groups) == 1:
+    """Put the groups' rows back into the order of the objects; a row in no group is empty."""
+    if len(groups) == 1 and len(groups[0][0]) == num_objects:
         return groups[0][1]
-    logits = torch.empty(num_objects, *letterbox.frame_hw, device=sam.device)
-    predicted_ious = np.empty(num_objects, dtype=np.float32)
+    logits = torch.full((num_objects, *letterbox.frame_hw), -torch.inf, device=sam.device)
+    predicted_ious = np.zeros(num_objects, dtype=np.float32)
     for rows, candidates in groups:
         logits[torch.from_numpy(rows).to(sam.device)] = candidates.logits
         predicted_ious[rows] = candidates.predicted_ious

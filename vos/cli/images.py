@@ -1,0 +1,140 @@
+"""``vos images``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vos.cli.options import model_options, print_progress
+from vos.config import AbsenceConfig, Method, RunConfig
+from vos.errors import SourceError
+
+if TYPE_CHECKING:
+    from vos.sink.pictures import TrainingLayout
+
+_PATH = click.Path(path_type=Path)
+
+
+class _Pair(click.ParamType[tuple[Path, Path]]):
+    """``IMAGE:MASK``, split at the colon that leaves a file on each side, else at the last."""
+
+    name = "IMAGE:MASK"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, Path]:
+        colons = [place for place, letter in enumerate(value) if letter == ":"]
+        pairs = [(Path(value[:place]), Path(value[place + 1 :])) for place in colons]
+        if not pairs or ":" in (value[0], value[-1]):
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        both = [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
+        return both[0] if both else pairs[-1]
+
+
+@click.command("images", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("ref_image", type=_PATH)
+@click.argument("ref_mask", type=_PATH)
+@click.argument("images", type=_PATH, nargs=-1, required=True)
+@click.option(
+    "--ref",
+    "more_references",
+    type=_Pair(),
+    multiple=True,
+    help="A further reference picture and its mask. Repeatable.",
+)
+@click.option(
+    "--instances",
+    "num_instances",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How often an object may be in a picture.",
+)
+@click.option(
+    "--maybe-absent",
+    is_flag=True,
+    help="Pictures may lack an object: it is left out where the evidence for it is weak.",
+)
+@click.option(
+    "--out",
+    type=_PATH,
+    default=Path("results"),
+    metavar="FOLDER",
+    show_default=True,
+    help="Folder of the results.",
+)
+@click.option(
+    "--for",
+    "training",
+    type=click.Choice(["dreambooth", "onetrainer"]),
+    help="Write a training set too: pictures, masks (white = learn) and cut-outs.",
+)
+@click.option("--resize-mask", is_flag=True, help="Accept masks of another size than the picture.")
+@click.option("--overwrite", is_flag=True, help="Replace earlier results in this folder.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Opacity of the overlays' colours.",
+)
+@click.option("--no-overlay", is_flag=True, help="Write no overlays.")
+@model_options
+def images_command(
+    ref_image: Path,
+    ref_mask: Path,
+    images: tuple[Path, ...],
+    more_references: tuple[tuple[Path, Path], ...],
+    num_instances: int,
+    maybe_absent: bool,
+    out: Path,
+    training: TrainingLayout | None,
+    resize_mask: bool,
+    overwrite: bool,
+    alpha: float,
+    no_overlay: bool,
+    model: str,
+    checkpoint: Path | None,
+    device: str,
+    dtype: str,
+    batch_size: int | None,
+    method: Method,
+    quiet: bool,
+) -> None:
+    """Find the objects of REF_IMAGE, which REF_MASK marks, in IMAGES.
+
+    IMAGES are pictures of any sizes, and folders of pictures. Results are FOLDER/<stem>.png
+    (palette PNGs of object ids), FOLDER/overlays/<stem>.jpg and FOLDER/summary.json (scores,
+    boxes, settings).
+    """
+    from vos.images import ImageOutputs, find_pictures, read_references, segment_pictures
+    from vos.sam.load import load_sam
+
+    config = replace(
+        RunConfig.for_images(method),
+        batch_size=batch_size,
+        absence=AbsenceConfig() if maybe_absent else None,
+    )
+    pictures = find_pictures(images)
+    outputs = ImageOutputs(
+        folder=out,
+        overlay_alpha=None if no_overlay else alpha,
+        training=training,
+        overwrite=overwrite,
+    )
+    outputs.check_free(pictures.files)
+    references = read_references([(ref_image, ref_mask), *more_references], resize=resize_mask)
+    sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
+    pairs = segment_pictures(
+        pictures, references, outputs, sam, config, num_instances=num_instances
+    )
+    print_progress(pairs, len(pictures.files), outputs.written, quiet=quiet, unit="picture")
+    if pictures.failures:
+        raise SourceError(
+            f"{len(pictures.failures)} of {len(pictures.files)} pictures cannot be read: "
+            + ", ".join(map(str, pictures.failures))
+        )

@@ -1,0 +1,104 @@
+"""Pictures beside the label maps: overlays, and training sets for image generators."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vos.errors import InputError, OutputError
+from vos.sink.overlay import draw_overlay
+from vos.sink.passing import Pair, closing_upstream, discard, unfinished_name
+
+TrainingLayout = Literal["dreambooth", "onetrainer"]
+"""How trainers want pictures and masks: in two folders, or beside one another."""
+
+TRAINING_LAYOUTS: Final[tuple[str, ...]] = get_args(TrainingLayout)
+
+_log = logging.getLogger("vos")
+
+
+def write_overlay_pictures(
+    pairs: Iterable[Pair], folder: Path, *, alpha: float = 0.5
+) -> Iterator[Pair]:
+    """Write ``folder/<frame name>.jpg``, the picture with its masks, while pictures pass by.
+
+    Args:
+        pairs: Pictures and their masks, of any sizes.
+        folder: Made when the first picture arrives. Files of the same names are replaced.
+        alpha: Opacity of the masks' colours in [0, 1].
+
+    Yields:
+        The same pairs.
+
+    Raises:
+        InputError: the opacity is out of range.
+        OutputError: the disk refuses.
+    """
+    with closing_upstream(pairs) as upstream:
+        for frame, masks in upstream:
+            overlay = draw_overlay(frame.rgb, masks.labels, alpha)
+            _save(Image.fromarray(overlay), folder / f"{frame.name}.jpg", "JPEG")
+            yield frame, masks
+
+
+def write_training_set(
+    pairs: Iterable[Pair], folder: Path, layout: TrainingLayout
+) -> Iterator[Pair]:
+    """Write pictures and masks for training with a masked loss while pictures pass by.
+
+    A mask is 8 bit grey: white is learned, black is not; all objects of a picture are learned.
+    ``dreambooth`` writes ``images/<name>.png``, ``masks/<name>.png`` and ``cutouts/<name>.png``,
+    which is RGBA and keeps the picture's colours where it is transparent. ``onetrainer`` writes
+    ``<name>.png`` and ``<name>-masklabel.png``. A picture without objects is left out, with a
+    warning: there is nothing in it to learn.
+
+    Args:
+        pairs: Pictures and their masks, of any sizes.
+        folder: Made when the first picture arrives. Files of the same names are replaced.
+        layout: Which files.
+
+    Yields:
+        The same pairs.
+
+    Raises:
+        InputError: an unknown layout.
+        OutputError: the disk refuses.
+    """
+    if layout not in TRAINING_LAYOUTS:
+        raise InputError(f"layout must be one of {', '.join(TRAINING_LAYOUTS)}, got {layout}")
+    with closing_upstream(pairs) as upstream:
+        for frame, masks in upstream:
+            mask = np.where(masks.labels > 0, np.uint8(255), np.uint8(0))
+            if not mask.any():
+                _log.warning("%s: nothing was found, so it is not in the training set", frame.name)
+            elif layout == "dreambooth":
+                _save_png(frame.rgb, folder / "images" / f"{frame.name}.png")
+                _save_png(mask, folder / "masks" / f"{frame.name}.png")
+                cutout = np.dstack([frame.rgb, mask])
+                _save_png(cutout, folder / "cutouts" / f"{frame.name}.png")
+            else:
+                _save_png(frame.rgb, folder / f"{frame.name}.png")
+                _save_png(mask, folder / f"{frame.name}-masklabel.png")
+            yield frame, masks
+
+
+def _save_png(pixels: NDArray[np.uint8], path: Path) -> None:
+    _save(Image.fromarray(pixels), path, "PNG")
+
+
+def _save(image: Image.Image, path: Path, format_name: str) -> None:
+    """Write a picture that appears whole or not at all."""
+    unfinished = unfinished_name(path)
+    try:
+        # JPEG takes the quality, PNG the level; the other one ignores it.
+        image.save(unfinished, format=format_name, quality=90, compress_level=1)
+        unfinished.replace(path)
+    except OSError as error:
+        discard(unfinished)
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

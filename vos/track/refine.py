@@ -1,0 +1,98 @@
+"""Cascaded post-refinement: a mask becomes the prompt of the next (arXiv 2305.03048, 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vos.records import Encoded
+from vos.sam.geometry import low_res_to_frame
+from vos.sam.model import POSITIVE, Prompts, SamModel
+
+_EVERY_PASS_WITH_BOX: Final = (True, True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What the cascade found, before absence and competition are settled.
+
+    Attributes:
+        logits: (K, H, W) float32, above 0 on the object; all negative where nothing was found.
+        predicted_ious: (K,) float32, SAM's estimate of each mask's quality.
+    """
+
+    logits: torch.Tensor
+    predicted_ious: NDArray[np.float32]
+
+
+def refine(
+    encoded: Encoded,
+    points_xy: NDArray[np.int64],
+    low_res: torch.Tensor,
+    predicted_ious: torch.Tensor,
+    sam: SamModel,
+    *,
+    point_labels: NDArray[np.int64] | None = None,
+    passes_with_box: tuple[bool, ...] = _EVERY_PASS_WITH_BOX,
+) -> Candidates:
+    """Prompt with the mask's own logits, the points, and its box, once per pass.
+
+    Of each call's three masks the one of highest predicted IoU goes on. A mask that is or becomes
+    empty gives no box, and stays as it is in a pass that asks for one.
+
+    Args:
+        encoded: The frame.
+        points_xy: (K, P, 2) points, frame pixels.
+        low_res: (K, h', w') logits of the first call.
+        predicted_ious: (K,) of the first call.
+        sam: The model.
+        point_labels: (K, P) labels of the points; all positive if None.
+        passes_with_box: For each pass, whether the mask's box is a prompt too.
+
+    Returns:
+        The final logits at frame size and their predicted IoUs.
+    """
+    letterbox = sam.letterbox(encoded.frame.frame_hw)
+    if point_labels is None:
+        point_labels = np.full(points_xy.shape[:2], POSITIVE)
+    logits = low_res_to_frame(low_res, letterbox)
+    predicted_ious = predicted_ious.clone()
+    for with_box in passes_with_box:
+        is_ready = (logits > 0).flatten(1).any(dim=1) | (not with_box)
+        rows = torch.nonzero(is_ready)[:, 0]
+        if not len(rows):
+            break
+        on_cpu = rows.cpu().numpy()
+        prompts = Prompts(
+            points_xy[on_cpu],
+            point_labels[on_cpu],
+            tight_boxes(logits[rows] > 0) if with_box else None,
+            low_res[rows],
+        )
+        decoded = sam.decode(encoded.features, prompts, letterbox)
+        best_ious, best = decoded.predicted_ious.max(dim=1)
+        low_res = low_res.index_put(
+            (rows,), decoded.low_res_logits[torch.arange(len(rows), device=rows.device), best]
+        )
+        predicted_ious = predicted_ious.index_put((rows,), best_ious)
+        logits = low_res_to_frame(low_res, letterbox)
+    return Candidates(logits, predicted_ious.cpu().numpy())
+
+
+def tight_boxes(masks: torch.Tensor) -> NDArray[np.int64]:
+    """Give the (K, 4) inclusive boxes of (K, H, W) bool masks, zeros for an empty one."""
+    height, width = masks.shape[1:]
+    edges = []
+    for side, axis in ((width, 1), (height, 2)):
+        occupied = masks.any(dim=axis).to(torch.uint8)
+        first = occupied.argmax(dim=1)
+        last = side - 1 - occupied.flip(1).argmax(dim=1)
+        edges.append((first, last))
+    (x0, x1), (y0, y1) = edges
+    boxes = torch.stack([x0, y0, x1, y1], dim=1) * masks.flatten(1).any(dim=1)[:, None]
+    result: NDArray[np.int64] = boxes.cpu().numpy()
+    return result
