@@ -14,6 +14,19 @@ from vos.sam.segment_anything_modules import (
     TwoWayTransformer,
 )
 
+TINY = {
+    "image_size": 128,
+    "prompt_embed_dim": 32,
+    "encoder_embed_dim": 32,
+    "encoder_depth": 1,
+    "encoder_num_heads": 2,
+    "encoder_global_attn_indexes": [0],
+    "window_size": 4,
+    "transformer_mlp_dim": 64,
+    "iou_head_hidden_dim": 32,
+}
+"""Settings of a model that is smaller still, for tests without golden results."""
+
 
 def small_sam(settings: dict) -> torch.nn.Module:
     """A Sam with the sizes of a golden case's settings and fresh random weights."""

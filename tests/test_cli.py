@@ -259,7 +259,7 @@ def test_help_answers_at_once():
     assert min(seconds) < 0.3
 
 
-@pytest.mark.parametrize("command", ["run", "eval", "davis", "synth", "models"])
+@pytest.mark.parametrize("command", ["run", "images", "perseg", "eval", "davis", "synth", "models"])
 def test_every_command_explains_itself(command, capsys):
     assert shell(main, command, "--help") == 0
     assert "Usage: vos" in capsys.readouterr().out

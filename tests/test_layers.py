@@ -83,7 +83,12 @@ def test_modules_stay_small(module):
 
 
 @pytest.mark.parametrize(
-    "statement", ["import vos", "import vos.cli.run", "import vos.cli.evaluate, vos.cli.davis"]
+    "statement",
+    [
+        "import vos",
+        "import vos.cli.run",
+        "import vos.cli.evaluate, vos.cli.davis, vos.cli.images, vos.cli.perseg",
+    ],
 )
 def test_imports_are_light(statement):
     heavy = "{'torch', 'av', 'cv2', 'scipy', 'PIL', 'segment_anything', 'tqdm'}"

@@ -395,7 +395,8 @@ def test_broken_npy(tmp_path):
     np.save(tmp_path / "whole.npy", discs())
     (tmp_path / "cut.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:-1])
     (tmp_path / "text.npy").write_text("hello")
-    for name in ("objects.npy", "cut.npy", "text.npy"):
+    (tmp_path / "header.npy").write_bytes((tmp_path / "whole.npy").read_bytes().replace(b"}", b" "))
+    for name in ("objects.npy", "cut.npy", "text.npy", "header.npy"):
         with pytest.raises(MaskError, match=f"cannot read the mask .*{name}"):
             read_mask(tmp_path / name)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from golden_model import small_sam
+from golden_model import TINY, small_sam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,17 +14,6 @@ from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
 from vos.track.persam import guide
 
 FRAME_HW = (90, 160)
-SIZES = {
-    "image_size": 128,
-    "prompt_embed_dim": 32,
-    "encoder_embed_dim": 32,
-    "encoder_depth": 1,
-    "encoder_num_heads": 2,
-    "encoder_global_attn_indexes": [0],
-    "window_size": 4,
-    "transformer_mlp_dim": 64,
-    "iou_head_hidden_dim": 32,
-}
 PROMPTS = Prompts(
     np.array([[[30, 40], [100, 20]], [[60, 70], [5, 5]]]),
     np.array([[POSITIVE, NEGATIVE], [POSITIVE, NEGATIVE]]),
@@ -34,7 +23,7 @@ PROMPTS = Prompts(
 @pytest.fixture(scope="module")
 def module() -> torch.nn.Module:
     torch.manual_seed(0)
-    return small_sam(SIZES)
+    return small_sam(TINY)
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def write_sound(path: Path, *, cover: bool = False) -> Path:
         if cover:
             art = container.add_stream("png", rate=1)
             art.height, art.width, art.pix_fmt = *HW, "rgb24"
-            art.disposition = av.stream.Disposition.attached_pic
+            art.disposition = av.stream.Disposition.attached_pic.value
             picture = av.VideoFrame.from_ndarray(make_rgb(0), format="rgb24")
             container.mux(art.encode(picture))
         sound = av.AudioFrame.from_ndarray(
@@ -453,7 +453,7 @@ def test_decoded_pictures_are_not_held(tmp_path):
         with open_source(path) as source:
             for _ in source:
                 pass
-            num_held = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+            num_held = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
     finally:
         gc.enable()
     assert num_held <= 3
@@ -518,7 +518,6 @@ def test_a_start_beyond_the_end(tmp_path):
 
 def test_an_inexact_seek_is_not_used(tmp_path, monkeypatch):
     path = write_clip(tmp_path / "clip.mp4", 300)
-    monkeypatch.setattr(seek, "find_seek_point", None)
     point = seek.SeekPoint(keyframe_pts=0, keyframe_index=3, first_pts=5 * 512, first_index=5)
     monkeypatch.setattr(video, "find_seek_point", lambda *_: point)
     assert read(path, start=280)[0].index == 280

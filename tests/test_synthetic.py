@@ -49,7 +49,7 @@ def test_a_frame_needs_no_earlier_one():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    num_objects=st.integers(3, 12),
+    num_objects=st.integers(3, 11),
     num_distractors=st.integers(0, 5),
     seed=st.integers(0, 2**32),
     frame_hw=st.tuples(st.integers(70, 140), st.integers(70, 140)),
@@ -171,3 +171,23 @@ def test_a_clip_may_be_endless():
 def test_illegal_settings(settings_, message):
     with pytest.raises(InputError, match=message):
         ClipConfig(**settings_)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), seconds=st.floats(0, 100), num_objects=st.integers(2, 6))
+def test_objects_keep_apart_unless_asked(seed, seconds, num_objects):
+    """Each is as large as when it is drawn alone: nothing covers anything."""
+    config = ClipConfig(frame_hw=(120, 200), num_objects=num_objects, seed=seed)
+    scene = Scene(config)
+    together = scene.draw(round(seconds * config.frame_rate_hz))[1]
+    for actor in scene._actors:
+        alone = Scene(config)
+        alone._actors = [actor]
+        labels = alone.draw(round(seconds * config.frame_rate_hz))[1]
+        assert (together == actor.label).sum() == (labels == actor.label).sum()
+
+
+def test_overlapping_objects_cover_one_another():
+    config = ClipConfig(frame_hw=SMALL, num_objects=4, overlaps=True, frame_rate_hz=Fraction(2))
+    areas = [np.bincount(Scene(config).draw(t)[1].ravel(), minlength=5)[1] for t in range(60)]
+    assert min(areas) < 0.5 * max(areas)

@@ -94,6 +94,10 @@ class RunConfig:
             None takes the published value of the method.
         absence: Tests for loss and return; None keeps only the published behaviour, in which
             nothing but an empty mask makes an object lost.
+        connected: Whether a mask found in a picture is reduced to its connected part at the
+            similarity peak; always so where an object is searched several times.
+        instance_similarity_ratio: In a picture where an object is searched several times, a
+            further instance needs this share of the first one's similarity peak.
         batch_size: Frames encoded together; None lets the device decide. No mask depends on it.
         num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's own.
     """
@@ -104,6 +108,8 @@ class RunConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     min_cell_coverage: float | None = None
     absence: AbsenceConfig | None = field(default_factory=AbsenceConfig)
+    connected: bool = False
+    instance_similarity_ratio: float = 0.95
     batch_size: int | None = None
     num_read_ahead: int = 8
 
@@ -123,6 +129,11 @@ class RunConfig:
         if self.min_cell_coverage is not None and not 0 <= self.min_cell_coverage < 1:
             raise InputError(
                 f"min_cell_coverage must be within [0, 1), got {self.min_cell_coverage}"
+            )
+        if not 0 <= self.instance_similarity_ratio <= 1:
+            raise InputError(
+                "instance_similarity_ratio must be within [0, 1], "
+                f"got {self.instance_similarity_ratio}"
             )
         if self.num_read_ahead < 0:
             raise InputError(f"num_read_ahead must be 0 or more, got {self.num_read_ahead}")

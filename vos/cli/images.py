@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import model_options, print_progress
-from vos.config import AbsenceConfig, Method, RunConfig
+from vos.cli.options import image_config, image_options, print_progress
+from vos.config import Method, RunConfig
 from vos.errors import SourceError
 
 if TYPE_CHECKING:
@@ -55,9 +55,21 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     help="How often an object may be in a picture.",
 )
 @click.option(
+    "--instance-ratio",
+    type=click.FloatRange(0, 1),
+    default=RunConfig().instance_similarity_ratio,
+    show_default=True,
+    help="A further instance needs this share of the first one's similarity.",
+)
+@click.option(
     "--maybe-absent",
     is_flag=True,
     help="Pictures may lack an object: it is left out where the evidence for it is weak.",
+)
+@click.option(
+    "--published",
+    is_flag=True,
+    help="The published method to the letter: masks need not be in one piece.",
 )
 @click.option(
     "--out",
@@ -83,14 +95,16 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     help="Opacity of the overlays' colours.",
 )
 @click.option("--no-overlay", is_flag=True, help="Write no overlays.")
-@model_options
+@image_options
 def images_command(
     ref_image: Path,
     ref_mask: Path,
     images: tuple[Path, ...],
     more_references: tuple[tuple[Path, Path], ...],
     num_instances: int,
+    instance_ratio: float,
     maybe_absent: bool,
+    published: bool,
     out: Path,
     training: TrainingLayout | None,
     resize_mask: bool,
@@ -103,6 +117,7 @@ def images_command(
     dtype: str,
     batch_size: int | None,
     method: Method,
+    fit_steps: int,
     quiet: bool,
 ) -> None:
     """Find the objects of REF_IMAGE, which REF_MASK marks, in IMAGES.
@@ -115,9 +130,9 @@ def images_command(
     from vos.sam.load import load_sam
 
     config = replace(
-        RunConfig.for_images(method),
-        batch_size=batch_size,
-        absence=AbsenceConfig() if maybe_absent else None,
+        image_config(method, fit_steps, batch_size, maybe_absent=maybe_absent),
+        connected=not published,
+        instance_similarity_ratio=instance_ratio,
     )
     pictures = find_pictures(images)
     outputs = ImageOutputs(

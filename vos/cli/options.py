@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,18 @@ _VIDEO_OPTIONS = (
 )
 
 
+_IMAGE_OPTIONS = (
+    click.option(
+        "--fit-steps",
+        type=click.IntRange(0),
+        default=RunConfig.for_images().fit.num_steps,
+        show_default=True,
+        metavar="N",
+        help="Steps of the scale fit.",
+    ),
+)
+
+
 class Moment(click.ParamType[int | float]):
     """A frame's number (``250``) or a time (``2.5s``, ``1:30``, ``1:02:03.5``)."""
 
@@ -109,18 +122,18 @@ class Moment(click.ParamType[int | float]):
         return int(match["h"] or 0) * 3600 + int(match["m"] or 0) * 60 + float(match["s"])
 
 
-def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of model and method that videos and images share to a command."""
-    for option in reversed(_MODEL_OPTIONS):
+def inference_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of model and method to a command, to be read by :func:`run_config`."""
+    for option in reversed((*_MODEL_OPTIONS, *_VIDEO_OPTIONS)):
         command = option(command)
     return command
 
 
-def inference_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add all options of model and method to a command, to be read by :func:`run_config`."""
-    for option in reversed(_VIDEO_OPTIONS):
+def image_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of model and method to a command, to be read by :func:`image_config`."""
+    for option in reversed((*_MODEL_OPTIONS, *_IMAGE_OPTIONS)):
         command = option(command)
-    return model_options(command)
+    return command
 
 
 def run_config(
@@ -136,6 +149,19 @@ def run_config(
         prior=prior,
         fit=FitConfig(num_steps=fit_steps),
         absence=None if published else AbsenceConfig(),
+        batch_size=batch_size,
+    )
+
+
+def image_config(
+    method: Method, fit_steps: int, batch_size: int | None, *, maybe_absent: bool = False
+) -> RunConfig:
+    """Turn the options into settings of sets of images."""
+    config = RunConfig.for_images(method)
+    return replace(
+        config,
+        fit=replace(config.fit, num_steps=fit_steps),
+        absence=AbsenceConfig() if maybe_absent else None,
         batch_size=batch_size,
     )
 

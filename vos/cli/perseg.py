@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import model_options, print_progress
-from vos.config import Method, RunConfig
+from vos.cli.options import image_config, image_options, print_progress
+from vos.config import Method
 from vos.errors import SourceError, VosError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only it. Repeatable.")
 @click.option("--overlay", is_flag=True, help="Write overlays too.")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results in this folder.")
-@model_options
+@image_options
 def perseg_command(
     root: Path,
     out: Path,
@@ -51,6 +50,7 @@ def perseg_command(
     dtype: str,
     batch_size: int | None,
     method: Method,
+    fit_steps: int,
     quiet: bool,
 ) -> None:
     """Find each class' object in all of its pictures, and score the results.
@@ -64,7 +64,7 @@ def perseg_command(
     from vos.sam.load import load_sam
     from vos.score import evaluate_images
 
-    config = replace(RunConfig.for_images(method), batch_size=batch_size)
+    config = image_config(method, fit_steps, batch_size)
     found = find_perseg_classes(root, reference_name=reference_name, classes=classes)
     outputs = {
         each.name: ImageOutputs(

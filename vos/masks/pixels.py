@@ -147,6 +147,7 @@ class _Values:
         for channel in range(1, pixels.shape[2]):
             codes = codes << 16 | pixels[..., channel]
         values, index, counts_px = np.unique(codes, return_inverse=True, return_counts=True)
+        index = index.reshape(codes.shape)  # numpy 1 gives it flat
         shifts = 16 * np.arange(pixels.shape[2])[::-1]
         same_x = codes[:, 1:] == codes[:, :-1]
         same_y = codes[1:] == codes[:-1]
@@ -154,7 +155,7 @@ class _Values:
         is_solid = rows[2:] & rows[1:-1] & rows[:-2] & same_y[1:, 1:-1] & same_y[:-1, 1:-1]
         return cls(
             colours=values[:, None] >> shifts & 0xFFFF,
-            index=index.reshape(codes.shape),
+            index=index,
             counts_px=counts_px,
             solids_px=np.bincount(index[1:-1, 1:-1][is_solid], minlength=len(values)),
         )

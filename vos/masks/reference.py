@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from tokenize import TokenError
 from typing import Final
 
 import numpy as np
@@ -64,7 +65,7 @@ def read_mask(path: str | os.PathLike[str]) -> Labels:
         raise MaskError(f"there is no mask {path}") from error
     except MaskError as error:
         raise MaskError(f"mask {path}: {error}") from error
-    except BROKEN_IMAGE as error:
+    except (*BROKEN_IMAGE, TokenError) as error:  # numpy parses the header of .npy as Python
         raise MaskError(f"cannot read the mask {path}: {error}") from error
     return labels
 

@@ -88,7 +88,8 @@ class VideoFile:
             InputError: the size is not that of the first frame.
             OutputError: the disk or the encoder refuses; no file is left.
         """
-        rgb = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
+        if rgb.shape[0] % 2 or rgb.shape[1] % 2:
+            rgb = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
         height, width = rgb.shape[:2]
         if self._open is None:
             self._start_seconds = pts_seconds

@@ -133,6 +133,8 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
+# All options go to the demuxer alone: with options for streams, PyAV before 18 crashes on formats
+# whose streams show up after the header.
 def _open_container(address: str, stack: ExitStack) -> InputContainer:
     if is_camera(address):
         return stack.enter_context(av.open(address, "r", format="v4l2"))
@@ -142,14 +144,18 @@ def _open_container(address: str, stack: ExitStack) -> InputContainer:
             options["rtsp_transport"] = "tcp"  # over UDP, pictures arrive with holes
         return stack.enter_context(
             av.open(
-                address, "r", options=options, metadata_errors="replace", timeout=_TIMEOUT_SECONDS
+                address,
+                "r",
+                container_options=options,
+                metadata_errors="replace",
+                timeout=_TIMEOUT_SECONDS,
             )
         )
     return stack.enter_context(
         av.open(
             stack.enter_context(Path(address).open("rb")),
             "r",
-            options={"protocol_whitelist": "none"},
+            container_options={"protocol_whitelist": "none"},
             metadata_errors="replace",
             buffer_size=_READ_SIZE,
         )

@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.stream import Stream
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
@@ -167,8 +168,11 @@ def _missing_end(video: OpenVideo, end_seconds: float) -> str | None:
 
 def _still_in_decoder(video: OpenVideo, last_pts: int | None) -> Iterator[VideoFrame]:
     """Get the frames held back for reordering that follow the last one without a gap."""
+    # An empty packet drains a decoder. Decoding None does too, but crashes PyAV before 18.
+    drain = cast("av.Packet[VideoStream]", av.Packet())
+    drain.stream = video.stream
     with suppress(av.FFmpegError):
-        for frame in video.stream.codec_context.decode(None):
+        for frame in drain.decode():
             if frame.is_corrupt or frame.pts is None:
                 return
             step = 0 if last_pts is None else frame.pts - last_pts

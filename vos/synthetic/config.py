@@ -26,6 +26,8 @@ class ClipConfig:
         has_background: Whether the background has texture, rather than one colour.
         has_texture: Whether the objects have texture, rather than one colour each.
         noise_levels: Standard deviation of the camera noise, of 255.
+        overlaps: Whether shapes wander over the whole frame and pass over one another, rather than
+            each in a part of its own.
         num_distractors: Unlabelled look-alikes of the objects, drawn below them.
         has_occluder: Whether a bar sweeps over the scene, hiding what it passes.
         leaves: Whether the last object leaves the frame entirely and returns, again and again.
@@ -40,6 +42,7 @@ class ClipConfig:
     has_background: bool = True
     has_texture: bool = True
     noise_levels: float = 2.0
+    overlaps: bool = False
     num_distractors: int = 0
     has_occluder: bool = False
     leaves: bool = False
@@ -81,7 +84,11 @@ class ClipConfig:
 
 
 def grid_of(num_shapes: int, frame_hw: tuple[int, int]) -> tuple[int, int]:
-    """Give the rows and columns of nearly square cells, one for each shape."""
+    """Give the rows and columns that leave each shape a cell with the longest shorter side."""
     height, width = frame_hw
-    num_columns = min(num_shapes, math.ceil(math.sqrt(num_shapes * width / height)))
+
+    def shorter_side(num_columns: int) -> float:
+        return min(height / math.ceil(num_shapes / num_columns), width / num_columns)
+
+    num_columns = max(range(1, num_shapes + 1), key=shorter_side)
     return math.ceil(num_shapes / num_columns), num_columns

@@ -16,15 +16,19 @@ Motion = Callable[[float], tuple[float, float]]
 
 
 def wander(
-    rng: np.random.Generator, start: tuple[float, float], radius_px: float, hw: tuple[int, int]
+    rng: np.random.Generator,
+    start: tuple[float, float],
+    radius_px: float,
+    box_xyxy: tuple[float, float, float, float],
 ) -> Motion:
-    """Swing in x and y around a centre such that the shape never touches the frame's border."""
+    """Swing in x and y around a centre such that the shape never touches the border of a box."""
     waves = []
-    for place, side in zip(start, hw[::-1], strict=True):
-        lowest, highest = radius_px + 1, side - radius_px - 2
-        amplitude = rng.uniform(0.2, 0.4) * (highest - lowest)
+    for place, low, high in zip(start, box_xyxy[:2], box_xyxy[2:], strict=True):
+        lowest, highest = low + radius_px + 1, high - radius_px - 2
+        # A box that leaves no room gives a swing too small to see.
+        amplitude = max(rng.uniform(0.2, 0.4) * (highest - lowest), 1e-3)
         centre = place + rng.uniform(-1, 1) * amplitude
-        centre = min(max(centre, lowest + amplitude), highest - amplitude)
+        centre = max(min(max(centre, lowest + amplitude), highest - amplitude), lowest)
         phase = math.asin(min(max((place - centre) / amplitude, -1), 1))
         waves.append((centre, amplitude, phase, rng.uniform(0.1, 0.2) * 2 * math.pi))
 

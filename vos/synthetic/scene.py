@@ -111,10 +111,14 @@ def _actors(rng: np.random.Generator, config: ClipConfig) -> list[_Actor]:
         slack_y, slack_x = (max(side / 2 - radius_px - 1, 0) for side in cell_hw)
         start_y = (row + 0.5) * cell_hw[0] + rng.uniform(-slack_y, slack_y)
         start_x = (column + 0.5) * cell_hw[1] + rng.uniform(-slack_x, slack_x)
+        box_xyxy = 0.0, 0.0, float(width), float(height)
+        if not config.overlaps:
+            x0, y0 = column * cell_hw[1], row * cell_hw[0]
+            box_xyxy = x0, y0, x0 + cell_hw[1], y0 + cell_hw[0]
         actor = _Actor(
             label=number + 1 if number < config.num_objects else 0,
             look=looks[number % config.num_objects],
-            motion=wander(rng, (start_x, start_y), radius_px, config.frame_hw),
+            motion=wander(rng, (start_x, start_y), radius_px, box_xyxy),
             radius_px=radius_px,
             angle=rng.uniform(0, 2 * math.pi),
             turns_per_second=rng.uniform(-0.15, 0.15),

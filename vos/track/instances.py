@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from vos.records import MAX_OBJECT_ID, Encoded, FrameMasks, Targets
 from vos.sam.geometry import Letterbox, cells_to_frame, masks_to_cells
 from vos.sam.model import SamModel
 from vos.track.locate import peaks_of, similarity_maps
+from vos.track.refine import Candidates
 from vos.track.segment import accept, find, frame_masks, merge, scores
 
 _MAX_OVERLAP: Final = 0.5
@@ -57,18 +59,21 @@ def find_instances(
 ) -> FrameMasks:
     """Find every object in one picture, by similarity alone.
 
-    After each find the object's cells and their neighbours fall to the similarity map's minimum,
-    and the search goes on elsewhere. It ends when the similarity peak falls below
-    ``return_similarity_ratio`` of the first instance's in this picture: the same share that a lost
-    object of a video needs to be taken up again, but compared within the picture, so that its
-    light and scale do not matter. A candidate whose predicted IoU falls below ``return_iou_ratio``
-    of the first one's, or which lies for more than half in what was found before, is passed over.
+    A mask may be reduced to its connected part at the similarity peak, because SAM can answer with
+    several objects at once, the more so the smaller the model; it always is when several instances
+    are searched. After each find the object's cells and their
+    neighbours fall to the similarity map's minimum, and the search goes on elsewhere. It ends when
+    the similarity peak falls below ``instance_similarity_ratio`` of the first instance's: within
+    one picture light and scale are the same, so that others of the kind come close to the first.
+    A candidate is passed over if its predicted IoU falls below ``return_iou_ratio`` of the first
+    one's, or if half or more of it was found before.
 
     Args:
         encoded: The picture and its features.
         targets: The objects.
         sam: The model.
-        config: The tests for absence; None takes the first instance to be there.
+        config: Whether masks must be connected, the test for further instances, and those for
+            absence; without these the first instance is taken to be there.
         num_instances: Instances of each object, at most.
 
     Returns:
@@ -76,7 +81,7 @@ def find_instances(
     """
     ids = tuple(own_id for own_id, _ in instance_ids(targets.object_ids, num_instances))
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    thresholds = config.absence or AbsenceConfig()
+    min_iou_ratio = (config.absence or AbsenceConfig()).return_iou_ratio
     similarities = similarity_maps(targets.embeddings, encoded.features)
     num_objects = len(similarities)
     shape = num_instances, num_objects
@@ -88,17 +93,19 @@ def find_instances(
     for search in range(1 if num_instances == 1 else _SEARCHES_PER_INSTANCE * num_instances):
         maps = cells_to_frame(similarities, letterbox)
         peaks = peaks_of(maps)
-        least = thresholds.return_similarity_ratio * best_similarities
+        least = config.instance_similarity_ratio * best_similarities
         rows = rows[(peaks.similarities >= least)[rows]] if search else rows
         if not len(rows):
             break
         found = find(encoded, targets, rows, maps, peaks.points_xy[rows, None], None, sam)
+        if config.connected or num_instances > 1:
+            found = _part_at(found, peaks.points_xy[rows])
         if search == 0:
             best_similarities, best_ious = peaks.similarities, found.predicted_ious
             is_lost = np.ones(num_objects, dtype=np.bool_)
             is_new = accept(is_lost, best_similarities, best_ious, targets, config.absence)
         else:
-            is_new = found.predicted_ious >= thresholds.return_iou_ratio * best_ious[rows]
+            is_new = found.predicted_ious >= min_iou_ratio * best_ious[rows]
             is_new &= ~_is_known(found.logits, logits[:, torch.from_numpy(rows).to(sam.device)])
         own_trust = scores(
             peaks.similarities[rows],
@@ -110,10 +117,27 @@ def find_instances(
             logits[num_found[row], row] = found.logits[place]
             trust[num_found[row], row] = own_trust[place]
             num_found[row] += 1
+        goes_on = (num_found[rows] > 0) & (num_found[rows] < num_instances)
+        if not goes_on.any():
+            break
         similarities = _suppress(similarities, rows, found.logits, peaks.points_xy, letterbox)
-        rows = rows[(num_found[rows] > 0) & (num_found[rows] < num_instances)]
+        rows = rows[goes_on]
     labels = merge(logits.flatten(0, 1), np.ones(len(ids), dtype=np.bool_), ids)
     return frame_masks(labels, ids, trust.flatten())
+
+
+def _part_at(found: Candidates, points_xy: NDArray[np.int64]) -> Candidates:
+    """Keep of each (R, H, W) mask the connected part at its (R, 2) point, else the largest."""
+    logits = found.logits.clone()
+    masks = (logits > 0).cpu().numpy().astype(np.uint8)
+    for row, (mask, (x, y)) in enumerate(zip(masks, points_xy, strict=True)):
+        _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask)
+        if len(statistics) == 1:  # the background alone
+            continue
+        part = parts[y, x] or 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
+        beside = torch.from_numpy(parts != part).to(logits.device)
+        logits[row].masked_fill_(beside, -torch.inf)
+    return Candidates(logits, found.predicted_ious)
 
 
 def _is_known(candidates: torch.Tensor, found: torch.Tensor) -> NDArray[np.bool_]:

@@ -14,9 +14,15 @@ from torch.nn import functional as F
 
 from vos.config import FitConfig, Method, RunConfig
 from vos.records import Encoded, FrameMasks, Labels, Targets
-from vos.sam.geometry import low_res_to_frame, masks_to_cells
+from vos.sam.geometry import Letterbox, low_res_to_frame, masks_to_cells
 from vos.sam.model import POSITIVE, Decoded, Prompts, SamModel
-from vos.track.locate import frame_similarities, mean_embeddings, peaks_of, target_embeddings
+from vos.track.locate import (
+    Peaks,
+    frame_similarities,
+    mean_embeddings,
+    peaks_of,
+    target_embeddings,
+)
 from vos.track.persam import find_guided
 from vos.track.prior import box_centres, grow_boxes
 from vos.track.refine import refine, tight_boxes
@@ -35,13 +41,17 @@ class _View:
 
     Attributes:
         encoded: The frame.
+        letterbox: Where it lies in the model's input.
         rows: (k,) which objects it holds.
         masks: (k, H, W) bool.
+        device_rows: The rows again, on the model's device.
     """
 
     encoded: Encoded
+    letterbox: Letterbox
     rows: NDArray[np.int64]
     masks: NDArray[np.bool_]
+    device_rows: torch.Tensor
 
 
 @torch.inference_mode()
@@ -75,75 +85,65 @@ def personalize(
     if object_ids is None:
         every_id = np.unique(np.concatenate([np.unique(labels) for _, labels in references]))
         object_ids = tuple(every_id[every_id > 0].tolist())
-    views = [_view(one, labels, object_ids) for one, labels in references]
     num_objects = len(object_ids)
+    views = [_view(one, labels, object_ids, sam) for one, labels in references]
     embeddings, prompt_embeddings = _average_embeddings(views, num_objects, sam, config)
-    similarities = _Mean(num_objects)
-    predicted_ious = _Mean(num_objects)
+    all_peaks = [peaks_of(_similarities(view, embeddings)) for view in views]
     scale_weights = torch.full((num_objects, 3), 1 / 3, device=sam.device)
-    all_points, all_decoded = [], []
-    for view in views:
-        own = torch.from_numpy(view.rows).to(sam.device)
-        letterbox = sam.letterbox(view.encoded.frame.frame_hw)
-        maps = frame_similarities(embeddings[own], view.encoded.features, letterbox)
-        peaks = peaks_of(maps)
-        similarities.add(view.rows, peaks.similarities)
-        points_xy, boxes_xyxy = peaks.points_xy[:, None], None
-        if prompt_embeddings is not None:
-            found = find_guided(
-                view.encoded, maps, prompt_embeddings[own], points_xy, boxes_xyxy, sam
-            )
-            predicted_ious.add(view.rows, found.predicted_ious)
-            continue
-        if config.fit.box_prompt:
-            tight_xyxy = tight_boxes(torch.from_numpy(view.masks))
-            boxes_xyxy = grow_boxes(tight_xyxy, config.box_margin_px, letterbox.frame_hw)
-            points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)
-        prompts = Prompts(points_xy, np.full(points_xy.shape[:2], POSITIVE), boxes_xyxy)
-        all_points.append(points_xy)
-        all_decoded.append(sam.decode(view.encoded.features, prompts, letterbox))
     if prompt_embeddings is None:
-        _fit(scale_weights, views, all_decoded, sam, config.fit)
-        for view, points_xy, decoded in zip(views, all_points, all_decoded, strict=True):
-            weights = scale_weights[torch.from_numpy(view.rows).to(sam.device)]
-            low_res = torch.einsum("km,kmhw->khw", weights, decoded.low_res_logits)
-            first_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
-            found = refine(view.encoded, points_xy, low_res, first_ious, sam)
-            predicted_ious.add(view.rows, found.predicted_ious)
-    seen = {int(row) for view in views for row in view.rows}
+        all_ious = _fit_and_refine(scale_weights, views, all_peaks, sam, config)
+    else:
+        all_ious = [
+            find_guided(
+                view.encoded,
+                _similarities(view, embeddings),
+                prompt_embeddings[view.device_rows],
+                peaks.points_xy[:, None],
+                None,
+                sam,
+            ).predicted_ious
+            for view, peaks in zip(views, all_peaks, strict=True)
+        ]
+    seen = {object_ids[row] for view in views for row in view.rows}
     targets = Targets(
         object_ids=object_ids,
         embeddings=embeddings,
         scale_weights=scale_weights,
-        peak_similarities=similarities.values(),
-        predicted_ious=predicted_ious.values(),
+        peak_similarities=_mean(views, [peaks.similarities for peaks in all_peaks], num_objects),
+        predicted_ious=_mean(views, all_ious, num_objects),
         prompt_embeddings=prompt_embeddings,
-        yet_to_come=frozenset(i for row, i in enumerate(object_ids) if row not in seen),
+        yet_to_come=frozenset(object_ids) - seen,
     )
     return targets, frame_masks(reference, object_ids, np.ones(num_objects, dtype=np.float32))
 
 
-class _Mean:
-    """Means over the views that hold each object, (K,) float32."""
-
-    def __init__(self, num_objects: int) -> None:
-        self._totals = np.zeros(num_objects, dtype=np.float32)
-        self._counts = np.zeros(num_objects, dtype=np.float32)
-
-    def add(self, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-        self._totals[rows] += values
-        self._counts[rows] += 1
-
-    def values(self) -> NDArray[np.float32]:
-        means: NDArray[np.float32] = self._totals / np.maximum(self._counts, np.float32(1))
-        return means
-
-
-def _view(encoded: Encoded, labels: Labels, object_ids: tuple[int, ...]) -> _View:
+def _view(encoded: Encoded, labels: Labels, object_ids: tuple[int, ...], sam: SamModel) -> _View:
     held = set(np.unique(labels).tolist())
-    rows = [row for row, object_id in enumerate(object_ids) if object_id in held]
-    masks = np.stack([labels == object_ids[row] for row in rows])
-    return _View(encoded, np.array(rows), masks)
+    rows = np.array([row for row, object_id in enumerate(object_ids) if object_id in held])
+    return _View(
+        encoded,
+        sam.letterbox(encoded.frame.frame_hw),
+        rows,
+        np.stack([labels == object_ids[row] for row in rows]),
+        torch.from_numpy(rows).to(sam.device),
+    )
+
+
+def _similarities(view: _View, embeddings: torch.Tensor) -> torch.Tensor:
+    """Give (k, H, W) similarity of the view's own objects."""
+    return frame_similarities(embeddings[view.device_rows], view.encoded.features, view.letterbox)
+
+
+def _mean(
+    views: Sequence[_View], values: Sequence[NDArray[np.float32]], num_objects: int
+) -> NDArray[np.float32]:
+    """Average (k,) values of the views over those that hold each object, (K,)."""
+    totals = np.zeros(num_objects, dtype=np.float32)
+    counts = np.zeros(num_objects, dtype=np.int64)
+    for view, own in zip(views, values, strict=True):
+        totals[view.rows] += own
+        counts[view.rows] += 1
+    return (totals / np.maximum(counts, 1)).astype(np.float32)
 
 
 def _average_embeddings(
@@ -159,12 +159,10 @@ def _average_embeddings(
     counts = torch.zeros(num_objects, 1, device=sam.device)
     for view in views:
         features = view.encoded.features
-        letterbox = sam.letterbox(view.encoded.frame.frame_hw)
         cells_hw = features.shape[1], features.shape[2]
-        cells = masks_to_cells(view.masks, letterbox, cells_hw, min_coverage)
-        own = torch.from_numpy(view.rows).to(sam.device)
-        means[own] += describe(features, cells)
-        counts[own] += 1
+        cells = masks_to_cells(view.masks, view.letterbox, cells_hw, min_coverage)
+        means[view.device_rows] += describe(features, cells)
+        counts[view.device_rows] += 1
     means /= counts.clamp_min(1)
     if config.method == "persam":
         return F.normalize(means, dim=1), means
@@ -172,31 +170,64 @@ def _average_embeddings(
     return torch.where(counts > 1, F.normalize(means, dim=1), means), None
 
 
+def _fit_and_refine(
+    scale_weights: torch.Tensor,
+    views: Sequence[_View],
+    all_peaks: Sequence[Peaks],
+    sam: SamModel,
+    config: RunConfig,
+) -> list[NDArray[np.float32]]:
+    """Fit the (K, 3) scale weights in place; give each view's predicted IoUs with them."""
+    prompted = [
+        _fit_prompts(view, peaks, config) for view, peaks in zip(views, all_peaks, strict=True)
+    ]
+    all_decoded = [
+        sam.decode(view.encoded.features, prompts, view.letterbox)
+        for view, prompts in zip(views, prompted, strict=True)
+    ]
+    _fit(scale_weights, views, all_decoded, config.fit)
+    all_ious = []
+    for view, prompts, decoded in zip(views, prompted, all_decoded, strict=True):
+        weights = scale_weights[view.device_rows]
+        low_res = torch.einsum("km,kmhw->khw", weights, decoded.low_res_logits)
+        ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
+        found = refine(view.encoded, prompts.points_xy, low_res, ious, sam)
+        all_ious.append(found.predicted_ious)
+    return all_ious
+
+
+def _fit_prompts(view: _View, peaks: Peaks, config: RunConfig) -> Prompts:
+    points_xy, boxes_xyxy = peaks.points_xy[:, None], None
+    if config.fit.box_prompt:
+        tight_xyxy = tight_boxes(torch.from_numpy(view.masks))
+        frame_hw = view.letterbox.frame_hw
+        boxes_xyxy = grow_boxes(tight_xyxy, config.box_margin_px, frame_hw)
+        points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)
+    return Prompts(points_xy, np.full(points_xy.shape[:2], POSITIVE), boxes_xyxy)
+
+
 def _fit(
     scale_weights: torch.Tensor,
     views: Sequence[_View],
     all_decoded: Sequence[Decoded],
-    sam: SamModel,
     config: FitConfig,
 ) -> None:
-    """Fit the rows of the (K, 3) scale weights, those of the same views together."""
+    """Fit the rows of the scale weights in place, those of the same views together."""
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for row in range(len(scale_weights)):
-        holders = tuple(number for number, view in enumerate(views) if row in view.rows)
-        groups[holders].append(row)
+        groups[tuple(n for n, view in enumerate(views) if row in view.rows)].append(row)
+    groups.pop((), None)
     for holders, rows in groups.items():
-        if not holders:
-            continue
         logits, masks = [], []
-        for view, decoded in ((views[number], all_decoded[number]) for number in holders):
+        for view, decoded in ((views[n], all_decoded[n]) for n in holders):
             places = np.searchsorted(view.rows, rows)
-            low_res = decoded.low_res_logits[torch.from_numpy(places).to(sam.device)]
-            letterbox = sam.letterbox(view.encoded.frame.frame_hw)
-            at_frame_size = low_res_to_frame(low_res.flatten(0, 1), letterbox)
+            low_res = decoded.low_res_logits[torch.from_numpy(places).to(scale_weights.device)]
+            at_frame_size = low_res_to_frame(low_res.flatten(0, 1), view.letterbox)
             logits.append(at_frame_size.view(len(rows), 3, -1))
-            masks.append(torch.from_numpy(view.masks[places]).flatten(1).to(sam.device))
-        is_single = len(holders) == 1
-        scale_weights[torch.tensor(rows, device=sam.device)] = fit_scale_weights(
+            own_masks = torch.from_numpy(view.masks[places]).flatten(1)
+            masks.append(own_masks.to(scale_weights.device))
+        is_single = len(holders) == 1  # the usual case needs no copy
+        scale_weights[torch.tensor(rows, device=scale_weights.device)] = fit_scale_weights(
             logits[0] if is_single else torch.cat(logits, dim=2),
             masks[0] if is_single else torch.cat(masks, dim=1),
             config,
