@@ -11,14 +11,16 @@ from image_sets import draw, image_set
 
 import vos
 from vos.config import AbsenceConfig, FitConfig, RunConfig
-from vos.errors import InputError, MaskError
+from vos.errors import InputError, MaskError, OutputError
 from vos.records import Frame
 from vos.sam.encode import encode
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import SamModel
+from vos.sink.pictures import write_overlay_pictures, write_training_set
 from vos.track.instances import instance_ids
 from vos.track.personalize import personalize
 from vos.track.scale_fit import fit_scale_weights
+from vos.track.segment import frame_masks
 
 FEW_STEPS = FitConfig(num_steps=40, learning_rate=1e-3, box_prompt=False)
 
@@ -281,3 +283,25 @@ def test_image_settings_are_the_published_ones():
 def test_settings_are_checked(settings):
     with pytest.raises(InputError):
         RunConfig(**settings)
+
+
+def test_a_picture_without_objects_is_not_in_the_training_set(tmp_path, caplog):
+    rgb, labels = image_set(1)[0]
+    ids, scores = (1,), np.ones(1, np.float32)
+    pairs = [
+        (frame(rgb, 0), frame_masks(labels, ids, scores)),
+        (frame(rgb, 1), frame_masks(labels * 0, ids, scores)),
+    ]
+    assert list(write_training_set(iter(pairs), tmp_path, "onetrainer")) == pairs
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00-masklabel.png", "00.png"]
+    assert "01: nothing was found" in caplog.text
+    with pytest.raises(InputError, match="dreambooth, onetrainer"):
+        list(write_training_set(iter(pairs), tmp_path, "fun"))
+
+
+def test_overlays_that_cannot_be_written(tmp_path):
+    rgb, labels = image_set(1)[0]
+    pairs = [(frame(rgb), frame_masks(labels, (1,), np.ones(1, np.float32)))]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        list(write_overlay_pictures(iter(pairs), tmp_path / "file"))

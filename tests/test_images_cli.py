@@ -96,7 +96,7 @@ def test_a_training_set_of_pairs(pictures, tmp_path):
 
 def test_earlier_results_are_not_replaced_unless_asked(pictures, tmp_path, capsys):
     out = tmp_path / "out"
-    assert images(pictures, out) == 0
+    assert images(pictures, out, "--for", "onetrainer") == 0
     (out / "mine.png").write_bytes(b"mine")
     assert images(pictures, out) == 1
     assert "--overwrite" in capsys.readouterr().err
@@ -104,7 +104,8 @@ def test_earlier_results_are_not_replaced_unless_asked(pictures, tmp_path, capsy
     files = pictures / "ref.jpg", pictures / "mask.png", one
     assert shell(main, "images", *files, "--out", out, "--overwrite", "--no-overlay", *FEW) == 0
     assert sorted(path.name for path in out.glob("*.*")) == ["1.png", "mine.png", "summary.json"]
-    assert list((out / "overlays").iterdir()) == []
+    assert not list((out / "overlays").iterdir())
+    assert not list((out / "onetrainer").iterdir())
 
 
 def test_a_broken_picture_does_not_stop_the_others(pictures, tmp_path, capsys):
@@ -140,7 +141,12 @@ def test_a_broken_picture_does_not_stop_the_others(pictures, tmp_path, capsys):
         (["ref.jpg", "mask.png", "photos", "--model", "vit_hh"], "did you mean vit_h"),
         (["ref.jpg", "mask.png", "photos", "--checkpoint", "text.txt"], "text.txt"),
         (["ref.jpg", "mask.png", "photos", "--out", "text.txt"], "is a file"),
-        (["ref.jpg", "mask.png", "mask.png", "--out", "."], "would replace a picture"),
+        (["ref.jpg", "mask.png", "mask.png", "--out", "."], "would replace what it is made from"),
+        (
+            ["ref.jpg", "mask.png", "mask.jpg", "--out", ".", "--overwrite"],
+            "mask.png would replace what it is made from",
+        ),
+        (["ref.jpg", "mask.png", "broken.jpg"], "1 of 1 pictures cannot be read: broken.jpg"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_leaves_nothing(
@@ -152,6 +158,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     write_label_png(tmp_path / "small.png", np.ones((50, 60), np.uint8))
     (tmp_path / "text.txt").write_text("no picture")
     (tmp_path / "broken.jpg").write_bytes((pictures / "ref.jpg").read_bytes()[:300])
+    (tmp_path / "mask.jpg").write_bytes((pictures / "ref.jpg").read_bytes())
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))

@@ -5,6 +5,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -26,9 +27,9 @@ def draw(
 ) -> tuple[Frame, np.ndarray]:
     """Striped balls, (x, y, radius) in pixels, on a soft background; and their label map."""
     rng = np.random.default_rng(seed)
-    coarse = rng.normal(120, 12, (6, 8, 3)) + rng.normal(0, 30, (6, 8, 1))
+    coarse = rng.normal(120, 8, (5, 6, 3)) + rng.normal(0, 22, (5, 6, 1))
     rgb = cv2.resize(coarse, hw[::-1], interpolation=cv2.INTER_CUBIC)
-    rgb += cv2.resize(rng.normal(0, 9, (hw[0] // 6, hw[1] // 6, 1)), hw[::-1])[..., None]
+    rgb += cv2.resize(rng.normal(0, 4, (hw[0] // 6, hw[1] // 6, 1)), hw[::-1])[..., None]
     labels = np.zeros(hw, dtype=np.uint8)
     ys, xs = np.indices(hw, dtype=float)
     for number, (x, y, radius) in enumerate(balls, start=1):
@@ -64,7 +65,7 @@ def main() -> None:
     """Draw, find, write."""
     folder = Path(sys.argv[1])
     sam = vos.load_sam()
-    config = RunConfig.for_images()
+    config = replace(RunConfig.for_images(), connected=True)  # as vos images does
     reference, mask = draw((360, 480), [(200, 190, 80)], seed=100)
     rng = np.random.default_rng(3)
     frames, truths = [], []

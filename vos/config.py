@@ -109,7 +109,7 @@ class RunConfig:
     min_cell_coverage: float | None = None
     absence: AbsenceConfig | None = field(default_factory=AbsenceConfig)
     connected: bool = False
-    instance_similarity_ratio: float = 0.95
+    instance_similarity_ratio: float = 0.8
     batch_size: int | None = None
     num_read_ahead: int = 8
 

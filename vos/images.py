@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 
@@ -22,7 +22,12 @@ from vos.pipeline import segment_images
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
 from vos.sink import write_label_pngs, write_summary
-from vos.sink.pictures import TrainingLayout, write_overlay_pictures, write_training_set
+from vos.sink.pictures import (
+    TrainingLayout,
+    training_files,
+    write_overlay_pictures,
+    write_training_set,
+)
 from vos.source import open_source
 from vos.source.images import IMAGE_SUFFIXES
 from vos.track.instances import instance_ids
@@ -77,21 +82,22 @@ class ImageOutputs:
         """The label map of a picture."""
         return self.folder / f"{picture.stem}.png"
 
-    def check_free(self, pictures: Iterable[Path]) -> None:
+    def check_free(self, pictures: Iterable[Path], references: Iterable[Reference] = ()) -> None:
         """Make sure that nothing is replaced that the user did not give away.
 
         Raises:
             OutputError: something is there already, the folder is a file, or a label map would
-                take the place of a picture.
+                take the place of a picture or a mask that is read.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"the output folder {self.folder} is a file")
         pictures = list(pictures)
-        sources = {picture.resolve() for picture in pictures}
+        sources = {file.resolve() for file in chain(pictures, *references)}
         for path in map(self.label_path, pictures):
             if path.resolve() in sources:
                 raise OutputError(
-                    f"the result {path} would replace a picture; choose another output folder"
+                    f"the result {path} would replace what it is made from; choose another "
+                    "output folder"
                 )
             if path.exists() and not self.overwrite:
                 raise self._taken(path)
@@ -110,6 +116,9 @@ class ImageOutputs:
                 for name in [Path(str(frame["name"])).name for frame in earlier["frames"]]:
                     (self.folder / f"{name}.png").unlink(missing_ok=True)
                     (self.overlays_folder / f"{name}.jpg").unlink(missing_ok=True)
+                    for layout in get_args(TrainingLayout):
+                        for file in training_files(self.folder / layout, layout, name):
+                            file.unlink(missing_ok=True)
             self.summary_path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"cannot replace the earlier results: {error}") from error

@@ -141,8 +141,9 @@ def images_command(
         training=training,
         overwrite=overwrite,
     )
-    outputs.check_free(pictures.files)
-    references = read_references([(ref_image, ref_mask), *more_references], resize=resize_mask)
+    reference_files = [(ref_image, ref_mask), *more_references]
+    outputs.check_free(pictures.files, reference_files)
+    references = read_references(reference_files, resize=resize_mask)
     sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     pairs = segment_pictures(
         pictures, references, outputs, sam, config, num_instances=num_instances

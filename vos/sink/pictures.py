@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError, OutputError
@@ -70,26 +69,36 @@ def write_training_set(
         InputError: an unknown layout.
         OutputError: the disk refuses.
     """
-    if layout not in TRAINING_LAYOUTS:
-        raise InputError(f"layout must be one of {', '.join(TRAINING_LAYOUTS)}, got {layout}")
+    _check(layout)
     with closing_upstream(pairs) as upstream:
         for frame, masks in upstream:
             mask = np.where(masks.labels > 0, np.uint8(255), np.uint8(0))
-            if not mask.any():
-                _log.warning("%s: nothing was found, so it is not in the training set", frame.name)
-            elif layout == "dreambooth":
-                _save_png(frame.rgb, folder / "images" / f"{frame.name}.png")
-                _save_png(mask, folder / "masks" / f"{frame.name}.png")
-                cutout = np.dstack([frame.rgb, mask])
-                _save_png(cutout, folder / "cutouts" / f"{frame.name}.png")
+            if mask.any():
+                contents = (frame.rgb, mask, np.dstack([frame.rgb, mask]))
+                # A layout without cut-outs has a path less.
+                paths = training_files(folder, layout, frame.name)
+                for path, pixels in zip(paths, contents, strict=False):
+                    _save(Image.fromarray(pixels), path, "PNG")
             else:
-                _save_png(frame.rgb, folder / f"{frame.name}.png")
-                _save_png(mask, folder / f"{frame.name}-masklabel.png")
+                _log.warning("%s: nothing was found, so it is not in the training set", frame.name)
             yield frame, masks
 
 
-def _save_png(pixels: NDArray[np.uint8], path: Path) -> None:
-    _save(Image.fromarray(pixels), path, "PNG")
+def training_files(folder: Path, layout: TrainingLayout, name: str) -> tuple[Path, ...]:
+    """Name the files of one picture in a training set: picture, mask, and a cut-out if any.
+
+    Raises:
+        InputError: an unknown layout.
+    """
+    _check(layout)
+    if layout == "dreambooth":
+        return tuple(folder / part / f"{name}.png" for part in ("images", "masks", "cutouts"))
+    return folder / f"{name}.png", folder / f"{name}-masklabel.png"
+
+
+def _check(layout: str) -> None:
+    if layout not in TRAINING_LAYOUTS:
+        raise InputError(f"layout must be one of {', '.join(TRAINING_LAYOUTS)}, got {layout}")
 
 
 def _save(image: Image.Image, path: Path, format_name: str) -> None:

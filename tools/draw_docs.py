@@ -1,0 +1,65 @@
+"""Draw the pictures of README.md and of the model card from synthetic clips.
+
+    python tools/draw_docs.py docs/
+
+The clips are vos' own, so the pictures may be shared freely; the masks are the embedded model's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+import vos
+from vos.sink import draw_overlay
+from vos.synthetic import ClipConfig, make_clip
+
+_SIZE = (270, 480)
+_SHOWN = (0, 12, 24, 30, 36, 47)
+_FAILURES = (
+    ClipConfig(frame_hw=_SIZE, seed=4, crosses=True),
+    ClipConfig(frame_hw=_SIZE, seed=4, num_distractors=3, overlaps=True),
+    ClipConfig(frame_hw=_SIZE, seed=4, has_occluder=True),
+)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def main(folder: Path) -> None:
+    """Write result.png and nano_failures.png into FOLDER."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sam = vos.load_sam("nano")
+    tiles = strip(ClipConfig(frame_hw=_SIZE, seed=4, has_occluder=False), sam)
+    save(folder / "result.png", [tiles[:3], tiles[3:]])
+    save(folder / "nano_failures.png", [strip(config, sam)[1:5] for config in _FAILURES])
+
+
+def strip(config: ClipConfig, sam: vos.SamModel) -> list[np.ndarray]:
+    """Overlays of some frames of a clip, segmented from its first mask."""
+    _, reference = next(make_clip(config))
+    frames = (frame for frame, _ in make_clip(config))
+    overlays, overlaps = [], []
+    results = vos.segment_video(frames, reference, sam)
+    for (frame, masks), (_, truth) in zip(results, make_clip(config), strict=True):
+        if frame.index in _SHOWN:
+            overlays.append(draw_overlay(frame.rgb, masks.labels, alpha=0.45))
+        for object_id in masks.object_ids:
+            ours, theirs = masks.labels == object_id, truth == object_id
+            union = np.count_nonzero(ours | theirs)
+            overlaps.append(np.count_nonzero(ours & theirs) / union if union else 1.0)
+    print(f"{config}: mean J {np.mean(overlaps):.3f}")
+    return overlays
+
+
+def save(path: Path, rows: list[list[np.ndarray]]) -> None:
+    """Save a grid of pictures."""
+    grid = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    height, width = grid.shape[0] * 2 // 3, grid.shape[1] * 2 // 3
+    Image.fromarray(grid).resize((width, height), Image.Resampling.LANCZOS).quantize(192).save(path)
+
+
+if __name__ == "__main__":
+    main()
