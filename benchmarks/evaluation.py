@@ -4,7 +4,7 @@ Draws 8 sequences at 480p with 1 to 5 moving objects and jittered predictions, s
 ways in turn, checks that every J and F is equal to the last bit, and appends one row to
 ``evaluation.csv`` beside this file:
 
-    python benchmarks/evaluation.py [--rounds N] [--workers N]
+    python benchmarks/evaluation.py [--rounds N] [--workers N] [--frames N]
 
 The first round of each is a warm-up and not counted. Peak memory is that of a fresh process that
 scores once, its helpers included.
@@ -12,11 +12,8 @@ scores once, its helpers included.
 
 from __future__ import annotations
 
-import csv
-import datetime
 import math
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -33,6 +30,7 @@ import cv2
 import numpy as np
 import PIL
 from PIL import Image
+from rows import append_row, environment
 
 import vos
 from vos.masks import write_label_png
@@ -90,15 +88,15 @@ def random_blob(rng: np.random.Generator) -> Blob:
     )
 
 
-def write_sequences(folder: Path) -> tuple[Path, Path]:
+def write_sequences(folder: Path, num_frames: int) -> tuple[Path, Path]:
     """Draw all sequences; give the folders of annotations and of results."""
     rng = np.random.default_rng(SEED)
     for number, num_objects in enumerate(OBJECTS_PER_SEQUENCE):
         blobs = [random_blob(rng) for _ in range(num_objects)]
         for part in ("annotations", "results"):
             (folder / part / f"seq{number}").mkdir(parents=True)
-        lost_from = rng.integers(10, 3 * NUM_FRAMES, num_objects)
-        for frame in range(NUM_FRAMES):
+        lost_from = rng.integers(10, 3 * num_frames, num_objects)
+        for frame in range(num_frames):
             annotation, prediction = np.zeros((2, *FRAME_HW), np.uint8)
             for row, blob in enumerate(blobs):
                 # 90 points of outline, each off by a pixel or so: what hand and network give.
@@ -207,21 +205,15 @@ def print_own_peak(num_helpers: int) -> None:
     print((own_kb + num_helpers * helper_kb) / 1024)
 
 
-def append_row(row: dict[str, object]) -> None:
-    is_new = not TABLE.exists()
-    with TABLE.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
 @click.option("--workers", "num_workers", type=click.IntRange(min=1))
+@click.option("--frames", "num_frames", type=click.IntRange(min=3), default=NUM_FRAMES)
 @click.option("--once", type=click.Choice(["plain", "vos"]), hidden=True)
 @click.option("--folder", type=click.Path(path_type=Path), hidden=True)
-def main(rounds: int, num_workers: int | None, once: str | None, folder: Path | None) -> None:
+def main(
+    rounds: int, num_workers: int | None, num_frames: int, once: str | None, folder: Path | None
+) -> None:
     """Measure the evaluation and append one row to benchmarks/evaluation.csv."""
     num_cores = len(os.sched_getaffinity(0))
     if once and folder:
@@ -233,7 +225,7 @@ def main(rounds: int, num_workers: int | None, once: str | None, folder: Path | 
         print_own_peak((num_workers or num_cores) - 1 if once == "vos" else 0)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        folders = write_sequences(Path(temporary))
+        folders = write_sequences(Path(temporary), num_frames)
         plain_seconds, vos_seconds = [], []
         for number in range(rounds + 1):
             plain_time, plain = timed(lambda: plain_scores(*folders))
@@ -250,15 +242,13 @@ def main(rounds: int, num_workers: int | None, once: str | None, folder: Path | 
         peaks = [peak_memory_mb(way, Path(temporary), num_workers) for way in ("plain", "vos")]
     ratios = [slow / fast for slow, fast in zip(plain_seconds, vos_seconds, strict=True)]
     row = {
-        "date": datetime.date.today().isoformat(),
-        "vos": vos.__version__,
-        "python": platform.python_version(),
+        **environment(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "pillow": PIL.__version__,
         "cores": num_cores,
         "workers": num_workers or num_cores,
-        "frames": len(OBJECTS_PER_SEQUENCE) * (NUM_FRAMES - 2),
+        "frames": len(OBJECTS_PER_SEQUENCE) * (num_frames - 2),
         "objects": sum(OBJECTS_PER_SEQUENCE),
         "rounds": rounds,
         "plain_median_s": f"{statistics.median(plain_seconds):.2f}",
@@ -274,9 +264,7 @@ def main(rounds: int, num_workers: int | None, once: str | None, folder: Path | 
         "plain_peak_mb": f"{peaks[0]:.0f}",
         "vos_peak_mb": f"{peaks[1]:.0f}",
     }
-    append_row(row)
-    for name, value in row.items():
-        click.echo(f"{name:16}{value}")
+    append_row(TABLE, row)
 
 
 if __name__ == "__main__":

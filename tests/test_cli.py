@@ -239,6 +239,18 @@ def test_synth_writes_a_clip_and_exact_masks(tmp_path, capsys):
     assert shell(main, *args, "--overwrite") == 0
 
 
+def test_three_shapes_are_followed_with_the_embedded_model(tmp_path):
+    """What `make demo` shows, on half as many frames."""
+    assert shell(main, "synth", tmp_path, "--frames", 24) == 0
+    annotations = tmp_path / "Annotations"
+    reference = annotations / "shapes" / "00000.png"
+    args = [tmp_path / "shapes.mp4", "--ref-mask", reference, "--out", tmp_path / "out"]
+    assert shell(run_main, *args, "--no-overlay") == 0
+    scores = vos.evaluate(annotations, tmp_path / "out", num_workers=1)
+    assert scores.num_objects == 3
+    assert scores.statistics.measures()["J-Mean"] >= 0.90
+
+
 def test_models_lists_every_model(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("VOS_CACHE", str(tmp_path))
     assert shell(main, "models") == 0

@@ -48,7 +48,7 @@ def test_features_do_not_depend_on_the_batch(sam):
 
 
 def test_encoding_is_segment_anythings_own_preprocessing(sam):
-    """Normalise, pad right and bottom, encode; checked against Sam.preprocess on a resized picture."""
+    """Normalise, pad right and bottom, encode, as Sam.preprocess does to a resized picture."""
     one = picture(0, (72, 128))
     as_tensor = torch.from_numpy(one).permute(2, 0, 1)[None].float()
     with torch.inference_mode():

@@ -112,6 +112,7 @@ class Moment(click.ParamType[int | float]):
     def convert(
         self, value: str | int | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | float:
+        """Read a frame number as int, a time as float seconds."""
         if not isinstance(value, str):
             return value
         if value.isdecimal():

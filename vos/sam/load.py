@@ -52,7 +52,8 @@ def load_sam(
     if spec.name == "nano":
         fuse_batch_norm(module)
         _logger.info(
-            "nano is the small embedded model; --model mobile_sam (39 MB) or vit_h give better masks"
+            "nano is the small embedded model; --model mobile_sam (39 MB) or vit_h gives "
+            "better masks"
         )
     if dtype == "auto":
         has_bfloat16 = resolved.type == "cuda" and torch.cuda.is_bf16_supported()

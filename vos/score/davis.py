@@ -30,7 +30,7 @@ from vos.score.scores import (
 )
 
 _FRAMES_PER_CALL: Final = 16
-_FRAMES_PER_PROCESS: Final = 200  # fewer are scored sooner than another process has started
+_FRAMES_PER_PROCESS: Final = 800  # fewer are scored sooner than another process has started
 
 
 def evaluate(
