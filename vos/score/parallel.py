@@ -52,11 +52,12 @@ def call_all(
     """
     if num_processes == 1 or len(arguments) <= 1:
         return [function(*args) for args in arguments]
-    with ProcessPoolExecutor(num_processes) as processes:
+    processes = ProcessPoolExecutor(num_processes)
+    try:
         futures = [processes.submit(function, *args) for args in arguments]
-        try:
-            return [future.result() for future in futures]
-        except TerminatedWorkerError as error:
-            raise ScoreError("a scoring process was killed; nothing was scored") from error
-        finally:
-            processes.shutdown(kill_workers=True)
+        return [future.result() for future in futures]
+    except TerminatedWorkerError as error:
+        raise ScoreError("a scoring process was killed; nothing was scored") from error
+    finally:
+        # Whatever ended the calls, an interrupt too, no process stays behind.
+        processes.shutdown(kill_workers=True)
