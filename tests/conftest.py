@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no limit of time: neither luck nor load decides a test.
+settings.register_profile("vos", derandomize=True, deadline=None)
+settings.load_profile("vos")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
