@@ -54,8 +54,9 @@ class AbsenceConfig:
 
     Each threshold is a share of the reference's value. A return needs more than a continuation,
     because a wrong return costs the whole rest of the video. The shares were set from the spread
-    seen on real video with the embedded model: while an object was followed, its similarity peak
-    stayed above 0.8 of the reference's and its predicted IoU above 0.3, occlusions included.
+    seen on real video with the first weights of the embedded model: while an object was followed,
+    occlusions included, its similarity peak stayed at 0.8 of the reference's or more and its
+    predicted IoU above 0.3.
 
     Attributes:
         lose_similarity_ratio: Below this similarity peak an object counts as lost.

@@ -61,10 +61,10 @@ def find_instances(
 
     A mask may be reduced to its connected part at the similarity peak, because SAM can answer with
     several objects at once, the more so the smaller the model; it always is when several instances
-    are searched. After each find the object's cells and their
-    neighbours fall to the similarity map's minimum, and the search goes on elsewhere. It ends when
-    the similarity peak falls below ``instance_similarity_ratio`` of the first instance's: within
-    one picture light and scale are the same, so that others of the kind come close to the first.
+    are searched. After each find the object's cells and their neighbours fall to the similarity
+    map's minimum, and the search goes on elsewhere. It ends when the similarity peak falls below
+    ``instance_similarity_ratio`` of the first instance's: within one picture light and scale are
+    the same, so that others of the kind come close to the first.
     A candidate is passed over if its predicted IoU falls below ``return_iou_ratio`` of the first
     one's, or if half or more of it was found before.
 
