@@ -1,7 +1,8 @@
 """Peak memory of a long clip against a short one: it must not grow with the video's length.
 
 Each length runs in a process of its own, since a peak is never given back. The clip is synthetic
-and made on the fly; the model is the embedded one. The masks go to a temporary folder.
+and made on the fly; the model is the embedded one. The masks go to a temporary folder. Speed is
+measured elsewhere (davis.py, model.py).
 
     python benchmarks/memory.py                # 200 and 2000 frames
     python benchmarks/memory.py --frames 50 --frames 400
@@ -12,7 +13,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def main(lengths: tuple[int, ...], size: tuple[int, int], child: int | None) -> 
     for num_frames in sorted(lengths):
         command = [sys.executable, __file__, "--child", str(num_frames), "--size", *map(str, size)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        peak, mean_j, frames_per_second = map(float, done.stdout.split()[-3:])
+        peak, mean_j = map(float, done.stdout.split()[-2:])
         baseline_mib = baseline_mib or peak
         row = {
             **environment(),
@@ -46,13 +46,12 @@ def main(lengths: tuple[int, ...], size: tuple[int, int], child: int | None) -> 
             "peak_mib": peak,
             "ratio_to_shortest": round(peak / baseline_mib, 4),
             "mean_j": round(mean_j, 4),
-            "frames_per_second": round(frames_per_second, 2),
         }
         append_row(RESULTS, row)
 
 
 def measure(num_frames: int, size: tuple[int, int]) -> None:
-    """Run one length; print peak MiB, mean J over frames and objects, frames per second."""
+    """Run one length; print peak MiB and mean J over frames."""
     import vos
     from vos.outputs import Outputs, write_results
     from vos.records import SourceInfo
@@ -62,7 +61,6 @@ def measure(num_frames: int, size: tuple[int, int]) -> None:
     reference = next(make_clip(config))[1]
     sam = vos.load_sam("nano")
     sums = np.zeros(2)
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         outputs = Outputs(folder=Path(folder), name="clip")
         pairs = vos.segment_video((frame for frame, _ in make_clip(config)), reference, sam)
@@ -71,8 +69,7 @@ def measure(num_frames: int, size: tuple[int, int]) -> None:
                 ours, theirs = masks.labels == 1, truth == 1
                 union = (ours | theirs).sum()
                 sums += ((ours & theirs).sum() / union if union else 1, 1)
-    seconds = time.perf_counter() - started
-    print(peak_mib(), sums[0] / sums[1], num_frames / seconds)
+    print(peak_mib(), sums[0] / sums[1])
 
 
 if __name__ == "__main__":
