@@ -112,7 +112,7 @@ def match_frame(labels: Labels, frame_hw: tuple[int, int], *, resize: bool = Fal
     if not resize:
         raise MaskError(
             f"the mask is {width} x {height} pixels, the frame {frame_width} x {frame_height}; "
-            "they must agree unless the mask may be resized"
+            "they must agree, or be made to with --resize-mask (resize=True)"
         )
     size = frame_width, frame_height
     scaled = np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
