@@ -70,6 +70,7 @@ def test_finished_sequences_are_kept_and_broken_off_ones_run_again(root, tmp_pat
     summary = json.loads((out / "two.json").read_text())
     (out / "two.json").write_text(json.dumps({**summary, "num_frames": 2}))
     (out / "two/00003.png").unlink()
+    (root / "JPEGImages/480p/red/Thumbs.db").write_bytes(b"of the system's own")
     capsys.readouterr()
     assert davis(root, out) == 0
     assert "done before" in capsys.readouterr().out

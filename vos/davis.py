@@ -19,6 +19,7 @@ from vos.pipeline import segment_video
 from vos.sam.model import SamModel
 from vos.score.layout import find_annotations, mask_files
 from vos.source import open_source
+from vos.source.images import image_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class DavisSequence:
         name: Its folder's name.
         images_dir: Its frames.
         reference: Its first annotation.
+        first_index: Position of the reference's frame among them.
         num_frames: Frames from the reference on.
         join_objects: Whether all ids are one object, as in DAVIS 2016.
     """
@@ -36,6 +38,7 @@ class DavisSequence:
     name: str
     images_dir: Path
     reference: Path
+    first_index: int
     num_frames: int
     join_objects: bool
 
@@ -54,6 +57,7 @@ def find_davis_sequences(
     Raises:
         ScoreError: the layout is another, or a sequence lacks its frames or its first annotation.
         InputError: an illegal year.
+        SourceError: a folder of frames cannot be read or holds none.
     """
     annotations = find_annotations(Path(root), year, split, None)
     if annotations.images_dir is None:
@@ -64,11 +68,20 @@ def find_davis_sequences(
             folder / name for folder in (annotations.images_dir, annotations.annotations_dir)
         )
         references = mask_files(annotations_dir) if annotations_dir.is_dir() else []
-        stems = sorted(path.stem for path in images_dir.glob("*.*")) if images_dir.is_dir() else []
+        stems = [path.stem for path in image_files(images_dir)] if images_dir.is_dir() else []
         if not references or references[0].stem not in stems:
             raise ScoreError(f"sequence {name} lacks frames or a mask of its first frame in {root}")
-        num_frames = len(stems) - stems.index(references[0].stem)
-        found.append(DavisSequence(name, images_dir, references[0], num_frames, year == 2016))
+        first = stems.index(references[0].stem)
+        found.append(
+            DavisSequence(
+                name,
+                images_dir,
+                references[0],
+                first,
+                len(stems) - first,
+                join_objects=year == 2016,
+            )
+        )
     return tuple(found)
 
 
@@ -108,16 +121,10 @@ def segment_sequence(
     reference = read_mask(sequence.reference)
     if sequence.join_objects:
         reference = (reference > 0).astype(np.uint8)
-    first = _position(sequence)
-    with open_source(sequence.images_dir, start=first) as source:
+    with open_source(sequence.images_dir, start=sequence.first_index) as source:
         reference = match_frame(reference, source.info.frame_hw)
         with (
             closing(segment_video(source, reference, sam, config)) as pairs,
             closing(write_results(pairs, outputs, source.info, header)) as results,
         ):
             yield from results
-
-
-def _position(sequence: DavisSequence) -> int:
-    stems = sorted(path.stem for path in sequence.images_dir.glob("*.*"))
-    return stems.index(sequence.reference.stem)

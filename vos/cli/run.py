@@ -163,7 +163,7 @@ def run_command(
         _check_used(frame, start, end, every)
     has_hints = bool(ref_boxes or ref_points)
     if (ref_mask is None) != has_hints:
-        raise click.UsageError("give either --ref-mask, or boxes and clicks: --ref-box, --ref-point")
+        raise click.UsageError("give a --ref-mask, or else --ref-box and --ref-point")
 
     frames_with_ref = [frame for frame, _ in later_refs]
     if len(set(frames_with_ref)) < len(frames_with_ref):

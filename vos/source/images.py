@@ -42,7 +42,7 @@ def open_images(
     """
     if frame_rate_hz <= 0:
         raise InputError(f"frame_rate_hz must be positive, got {frame_rate_hz}")
-    files = _image_files(path) if path.is_dir() else [path]
+    files = image_files(path) if path.is_dir() else [path]
     with ExitStack() as stack:
         pictures = stack.enter_context(closing(_pictures(files, frame_rate_hz)))
         return Source(
@@ -54,7 +54,12 @@ def open_images(
         )
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """List a folder's images in natural order.
+
+    Raises:
+        SourceError: the folder cannot be read or holds no image, or two have the same stem.
+    """
     try:
         files = [
             file
