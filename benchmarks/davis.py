@@ -18,6 +18,7 @@ from rows import append_row, environment, peak_mib
 import vos
 from vos.davis import find_davis_sequences, segment_sequence
 from vos.outputs import Outputs
+from vos.score.davis import Evaluation
 
 RESULTS = Path(__file__).with_name("results.csv")
 
@@ -48,16 +49,7 @@ def main(
     """Print J and F of every sequence and append the overall row."""
     sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     config = vos.RunConfig.published() if published else vos.RunConfig(prior=prior)
-    sequences = find_davis_sequences(root, year=year, split=split)
-    seconds, num_frames = 0.0, 0
-    with tempfile.TemporaryDirectory() as folder:
-        for sequence in sequences:
-            outputs = Outputs(folder=Path(folder), name=sequence.name, overlay_alpha=None)
-            started = time.perf_counter()
-            num_frames += sum(1 for _ in segment_sequence(sequence, outputs, sam, config))
-            seconds += time.perf_counter() - started
-        names = [sequence.name for sequence in sequences]
-        scores = vos.evaluate(root, folder, year=year, sequences=names)
+    scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()
         print(f"{sequence.name:16} J {figures['J-Mean']:.3f}  F {figures['F-Mean']:.3f}")
@@ -80,6 +72,22 @@ def main(
         "note": note,
     }
     append_row(RESULTS, row)
+
+
+def run_and_score(
+    root: Path, year: int, split: str | None, sam: vos.SamModel, config: vos.RunConfig
+) -> tuple[Evaluation, int, float]:
+    """Scores of a set, its number of frames, and the seconds that segmenting them took."""
+    sequences = find_davis_sequences(root, year=year, split=split)
+    seconds, num_frames = 0.0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for sequence in sequences:
+            outputs = Outputs(folder=Path(folder), name=sequence.name, overlay_alpha=None)
+            started = time.perf_counter()
+            num_frames += sum(1 for _ in segment_sequence(sequence, outputs, sam, config))
+            seconds += time.perf_counter() - started
+        names = [sequence.name for sequence in sequences]
+        return vos.evaluate(root, folder, year=year, sequences=names), num_frames, seconds
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from vos.errors import InputError
 from vos.sam.geometry import (
@@ -91,3 +92,17 @@ def test_a_mask_smaller_than_a_cell_gets_the_cell_it_covers(row, column):
 def test_sizes_must_be_positive(frame_hw, image_size):
     with pytest.raises(InputError, match="positive"):
         Letterbox(frame_hw, image_size)
+
+
+@pytest.mark.parametrize("frame_hw", [(480, 854), (854, 480), (33, 9), (64, 64), (90, 333)])
+@pytest.mark.parametrize("num_low", [64, 32, 50])
+def test_leaving_out_the_padding_changes_no_enlarged_pixel(frame_hw, num_low):
+    letterbox = Letterbox(frame_hw, 128)
+    logits = torch.randn(2, num_low, num_low, generator=torch.Generator().manual_seed(0))
+    size = (128, 128)
+    model = F.interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)
+    height, width = letterbox.resized_hw
+    expected = F.interpolate(
+        model[..., :height, :width], size=frame_hw, mode="bilinear", align_corners=False
+    )
+    assert torch.equal(low_res_to_frame(logits, letterbox), expected[:, 0])

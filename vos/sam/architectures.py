@@ -8,18 +8,12 @@ from typing import Final
 import torch
 from torch import nn
 
+from vos.sam.assemble import CHANNELS, assemble_sam
 from vos.sam.nano import build_nano
 from vos.sam.registry import find_model
-from vos.sam.segment_anything_modules import (
-    ImageEncoderViT,
-    MaskDecoder,
-    PromptEncoder,
-    Sam,
-    TwoWayTransformer,
-)
+from vos.sam.segment_anything_modules import ImageEncoderViT
 from vos.sam.tiny_vit import TinyViT
 
-_CHANNELS: Final = 256
 _INPUT_PX: Final = 1024
 _PATCH_PX: Final = 16
 
@@ -67,7 +61,7 @@ def _build_vit(
         depth=depth,
         num_heads=num_heads,
         mlp_ratio=4,
-        out_chans=_CHANNELS,
+        out_chans=CHANNELS,
         qkv_bias=True,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
@@ -77,25 +71,10 @@ def _build_vit(
 
 
 def _build_sam(image_encoder: nn.Module) -> nn.Module:
-    num_cells = _INPUT_PX // _PATCH_PX
-    sam = Sam(
-        image_encoder=image_encoder,
-        prompt_encoder=PromptEncoder(
-            embed_dim=_CHANNELS,
-            image_embedding_size=(num_cells, num_cells),
-            input_image_size=(_INPUT_PX, _INPUT_PX),
-            mask_in_chans=16,
-        ),
-        mask_decoder=MaskDecoder(
-            num_multimask_outputs=3,
-            transformer=TwoWayTransformer(
-                depth=2, embedding_dim=_CHANNELS, mlp_dim=2048, num_heads=8
-            ),
-            transformer_dim=_CHANNELS,
-            iou_head_depth=3,
-            iou_head_hidden_dim=256,
-        ),
-        pixel_mean=[123.675, 116.28, 103.53],
-        pixel_std=[58.395, 57.12, 57.375],
+    return assemble_sam(
+        image_encoder,
+        input_px=_INPUT_PX,
+        num_cells=_INPUT_PX // _PATCH_PX,
+        pixel_mean=(123.675, 116.28, 103.53),
+        pixel_std=(58.395, 57.12, 57.375),
     )
-    return sam.eval()

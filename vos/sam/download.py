@@ -200,6 +200,8 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
                 disable=None if progress else True,
             ) as bar:
                 for chunk in _chunks(response, spec):
+                    if num_total is not None and file.tell() + len(chunk) > num_total:
+                        raise _failure(spec, f"it sends more than {num_total} bytes")
                     file.write(chunk)
                     hasher.update(chunk)
                     bar.update(len(chunk))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable
 
-from vos.errors import InputError
+from vos.errors import InputError, is_out_of_memory
 from vos.records import Encoded, Frame
 from vos.sam.model import SamModel
+
+_logger = logging.getLogger("vos")
 
 _CPU_BATCH_SIZE = 1
 _GPU_BATCH_SIZE = 8
@@ -18,7 +21,8 @@ def encode(
     """Encode frames in their order.
 
     When ``frames`` fails, what came before the failure is encoded and delivered first, so that a
-    damaged video still yields all of its good frames.
+    damaged video still yields all of its good frames. When a batch does not fit into memory, it
+    and those after it are halved, with a warning, until they fit.
 
     Args:
         frames: The pictures.
@@ -30,6 +34,7 @@ def encode(
         One record per frame; at most one batch is held.
 
     Raises:
+        RuntimeError: not even one frame fits into memory.
         InputError: a frame has another size than the first, where they must agree.
     """
     if batch_size is None:
@@ -48,10 +53,24 @@ def encode(
                 batch.append(frame)
         except Exception as error:
             frame, failure = None, error
-        if batch and (frame is None or len(batch) == batch_size):
-            features = sam.encode([frame.rgb for frame in batch])
-            yield from map(Encoded, batch, features)
-            batch = []
+        if batch and (frame is None or len(batch) >= batch_size):
+            while batch:
+                size = min(batch_size, len(batch))
+                try:
+                    features = sam.encode([frame.rgb for frame in batch[:size]])
+                except (RuntimeError, MemoryError) as error:
+                    if size == 1 or not is_out_of_memory(error):
+                        raise
+                    batch_size = size // 2
+                    _logger.warning(
+                        "out of memory on %s with %d frames at once; going on with %d",
+                        sam.device,
+                        size,
+                        batch_size,
+                    )
+                    continue
+                yield from map(Encoded, batch[:size], features)
+                batch = batch[size:]
         if frame is None and failure is None:
             return
     raise failure

@@ -127,7 +127,16 @@ def low_res_to_frame(logits: torch.Tensor, letterbox: Letterbox) -> torch.Tensor
     """Enlarge (K, h', w') decoder logits over the padded input to (K, H, W), bilinear."""
     side = letterbox.image_size
     height, width = letterbox.resized_hw
-    model = F.interpolate(logits[:, None], size=(side, side), mode="bilinear", align_corners=False)
+    maps = logits[:, None]
+    size = [side, side]
+    for axis, used_px in ((2, height), (3, width)):
+        num_low = maps.shape[axis]
+        if side % num_low == 0:
+            # Of the padding only what the picture's last pixels are blended with is enlarged.
+            scale = side // num_low
+            maps = maps.narrow(axis, 0, min(num_low, -(-used_px // scale) + 1))
+            size[axis - 2] = maps.shape[axis] * scale
+    model = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     cropped = model[..., :height, :width]
     frame = F.interpolate(cropped, size=letterbox.frame_hw, mode="bilinear", align_corners=False)
     return frame[:, 0]
@@ -152,6 +161,39 @@ def frame_to_cells(
     grid = torch.stack([columns, rows], dim=-1)[None]
     sampled = F.grid_sample(maps[None], grid, padding_mode="border", align_corners=False)
     return sampled[0], inside[0][:, None] & inside[1]
+
+
+def average_in_cells(
+    maps: torch.Tensor, letterbox: Letterbox, cells_hw: tuple[int, int]
+) -> torch.Tensor:
+    """Average (N, H, W) float maps over each of (h, w) cells: (N, h, w), 0 on the padding."""
+    side = letterbox.image_size
+    height, width = letterbox.resized_hw
+    model = F.interpolate(
+        maps[:, None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    padded = F.pad(model, (0, side - width, 0, side - height))
+    return F.adaptive_avg_pool2d(padded, cells_hw)[:, 0]
+
+
+def cell_centres(
+    letterbox: Letterbox, cells_hw: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Say where the (h, w) cells lie on the frame.
+
+    Returns:
+        (h, w, 2) float32 frame pixels, and (h, w) bool: the cells whose centre lies on the picture
+        rather than on the padding.
+    """
+    axes, inside = [], []
+    for num_cells, model_px, frame_px in zip(
+        cells_hw, letterbox.resized_hw, letterbox.frame_hw, strict=True
+    ):
+        centres = (torch.arange(num_cells) + 0.5) * (letterbox.image_size / num_cells)
+        axes.append(centres * (frame_px / model_px) - 0.5)
+        inside.append(centres < model_px)
+    rows, columns = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([columns, rows], dim=-1), inside[0][:, None] & inside[1]
 
 
 def _most_covered_cell(

@@ -24,6 +24,9 @@ def load_sam(
     checkpoint: str | os.PathLike[str] | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    *,
+    compiled: bool = False,
+    skip_padding: bool = False,
 ) -> SamModel:
     """Build a registered model and load its weights.
 
@@ -34,6 +37,8 @@ def load_sam(
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``; ``auto`` takes the best there is.
         dtype: Arithmetic of the image encoder; ``auto`` is bfloat16 on a CUDA device that has
             it, else float32.
+        compiled: As of :class:`SamModel`.
+        skip_padding: As of :class:`SamModel`.
 
     Raises:
         UnknownModelError: no such model.
@@ -58,7 +63,15 @@ def load_sam(
     if dtype == "auto":
         has_bfloat16 = resolved.type == "cuda" and torch.cuda.is_bf16_supported()
         dtype = "bfloat16" if has_bfloat16 else "float32"
-    return SamModel(module, resolved, dtype, name=spec.name, weights_sha256=sha256)
+    return SamModel(
+        module,
+        resolved,
+        dtype,
+        compiled=compiled,
+        skip_padding=skip_padding,
+        name=spec.name,
+        weights_sha256=sha256,
+    )
 
 
 def _hash(path: Path) -> str:

@@ -5,9 +5,10 @@ Nothing is set first and used later: each call gets all it needs and leaves noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,8 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from vos.errors import DeviceError, InputError
+from vos.sam.decoder import Positions, decode_masks, is_plain, num_pixel_channels
 from vos.sam.geometry import Letterbox, resize_for_model
 from vos.sam.guidance import Guidance, guided
+from vos.sam.padding import PaddingFeatures
+from vos.sam.vit import encode_with_vit, is_plain_vit
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -73,10 +77,12 @@ class Decoded:
         low_res_logits: (K, M, h', w') float32 over the padded input; M is 3 for part, subpart and
             whole, or 1.
         predicted_ious: (K, M) float32, SAM's own estimate of each mask's quality.
+        classifier_logits: (K, V, h', w') float32, what the given classifiers say, or None.
     """
 
     low_res_logits: torch.Tensor
     predicted_ious: torch.Tensor
+    classifier_logits: torch.Tensor | None = None
 
 
 class SamModel:
@@ -88,6 +94,10 @@ class SamModel:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...
         dtype: Arithmetic of the image encoder: ``float32``, ``bfloat16`` or ``float16``. The
             decoder is small and always runs in float32.
+        compiled: Whether the image encoder goes through ``torch.compile``, which takes a minute at
+            the first frame and pays on a GPU with long videos.
+        skip_padding: Whether the image encoder leaves out most of the padding, see
+            :mod:`vos.sam.padding`; faster, and masks change a little.
         name: What to call the model in results.
         weights_sha256: Hash of its weights file, for results, where it is known.
 
@@ -102,6 +112,8 @@ class SamModel:
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         *,
+        compiled: bool = False,
+        skip_padding: bool = False,
         name: str = "custom",
         weights_sha256: str | None = None,
     ) -> None:
@@ -117,7 +129,17 @@ class SamModel:
         self.weights_sha256 = weights_sha256
         sam: Any = module.to(self.device).eval().requires_grad_(False)
         self._sam = sam
+        self._encode_images: Callable[[torch.Tensor], torch.Tensor] = sam.image_encoder
+        if is_plain_vit(sam.image_encoder):
+            self._encode_images = partial(encode_with_vit, sam.image_encoder)
+        if compiled:
+            self._encode_images = torch.compile(self._encode_images)
+        self._padding = PaddingFeatures(self._encode_images) if skip_padding else None
+        self._is_plain = is_plain(sam)
+        self._positions = Positions(sam.prompt_encoder)
         self.image_size = int(sam.image_encoder.img_size)
+        # Of another decoder than segment_anything's nothing is known but its masks.
+        self.num_pixel_channels = num_pixel_channels(sam.mask_decoder) if self._is_plain else 3
 
     def letterbox(self, frame_hw: tuple[int, int]) -> Letterbox:
         """Say how frames of this size lie in the model's input."""
@@ -136,17 +158,26 @@ class SamModel:
         side = self.image_size
         mean, std = self._sam.pixel_mean.flatten(), self._sam.pixel_std.flatten()
         batch = torch.zeros(len(pictures), side, side, 3, device=self.device)
+        used_hw = (0, 0)
         for own, picture in zip(batch, pictures, strict=True):
             letterbox = self.letterbox((picture.shape[0], picture.shape[1]))
             height, width = letterbox.resized_hw
-            resized = np.array(resize_for_model(picture, letterbox))  # a copy torch may own
-            # uint8 is a quarter of the traffic to a GPU, so normalisation happens over there.
-            on_device = torch.from_numpy(resized).to(self.device)
+            resized = torch.from_numpy(np.array(resize_for_model(picture, letterbox)))
+            # uint8 is a quarter of the traffic to a GPU, so normalisation happens over there; from
+            # pinned memory the copy runs beside what the GPU still computes.
+            if self.device.type == "cuda":
+                resized = resized.pin_memory()
+            on_device = resized.to(self.device, non_blocking=True)
             own[:height, :width] = (on_device.float() - mean) / std
+            used_hw = max(used_hw[0], height), max(used_hw[1], width)
         with torch.autocast(
             self.device.type, dtype=_DTYPES[self.dtype], enabled=self.dtype != "float32"
         ):
-            features: torch.Tensor = self._sam.image_encoder(batch.permute(0, 3, 1, 2))
+            images = batch.permute(0, 3, 1, 2)
+            if self._padding is None:
+                features = self._encode_images(images)
+            else:
+                features = self._padding.encode(images, used_hw)
         return features.float()
 
     @torch.inference_mode()
@@ -158,8 +189,12 @@ class SamModel:
         *,
         num_masks: Literal[1, 3] = 3,
         guidance: Guidance | None = None,
+        classifiers: torch.Tensor | None = None,
     ) -> Decoded:
         """Turn one frame's features and K objects' prompts into masks, in one batch.
+
+        SAM's masks are what small linear classifiers, one per mask token, say of each pixel's
+        embedding (arXiv 2304.02643, appendix A). Classifiers of one's own may be asked beside them.
 
         Args:
             features: (C, h, w) of the frame.
@@ -167,6 +202,7 @@ class SamModel:
             letterbox: Where the frame lies in the model's input.
             num_masks: 3 for part, subpart and whole; 1 for SAM's single answer to clear prompts.
             guidance: PerSAM's guidance of this call; rows as in ``prompts``.
+            classifiers: (K, V, ``num_pixel_channels``) further classifiers, or None.
 
         Returns:
             The masks of each object and their predicted IoUs.
@@ -178,7 +214,26 @@ class SamModel:
         if prompts.boxes_xyxy is not None:
             boxes = letterbox.boxes_to_model(torch.from_numpy(prompts.boxes_xyxy).double())
             boxes = boxes.float().to(self.device)
-        masks = None if prompts.low_res_logits is None else prompts.low_res_logits[:, None]
+        low_res = prompts.low_res_logits
+        if self._is_plain and guidance is None:
+            answers = [
+                decode_masks(
+                    self._sam,
+                    features,
+                    (coordinates[rows], labels[rows]),
+                    None if boxes is None else boxes[rows],
+                    None if low_res is None else low_res[rows],
+                    num_masks,
+                    self._positions.encode(),
+                    None if classifiers is None else classifiers[rows],
+                )
+                for rows in self._groups(len(labels))
+            ]
+            logits, predicted_ious = map(torch.cat, zip(*answers, strict=True))
+            if classifiers is None:
+                return Decoded(logits, predicted_ious)
+            return Decoded(logits[:, :num_masks], predicted_ious, logits[:, num_masks:])
+        masks = None if low_res is None else low_res[:, None]
         sparse, dense = self._sam.prompt_encoder(
             points=(coordinates, labels), boxes=boxes, masks=masks
         )
@@ -191,7 +246,17 @@ class SamModel:
                 dense_prompt_embeddings=dense,
                 multimask_output=num_masks == 3,
             )
-        return Decoded(low_res_logits.float(), predicted_ious.float())
+        low_res_logits, predicted_ious = low_res_logits.float(), predicted_ious.float()
+        if classifiers is None:
+            return Decoded(low_res_logits, predicted_ious)
+        further = torch.einsum("kvm,kmhw->kvhw", classifiers, low_res_logits)
+        return Decoded(low_res_logits, predicted_ious, further)
+
+    def _groups(self, num_objects: int) -> list[slice]:
+        """Split the objects into those that are decoded together."""
+        # On a CPU the maps of one object just fit into the cache, and those of several do not.
+        size = 1 if self.device.type == "cpu" else num_objects
+        return [slice(first, first + size) for first in range(0, num_objects, size)]
 
 
 def available_device(device: str | torch.device) -> torch.device:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vos.sam.segment_anything_modules import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from vos.sam.assemble import CHANNELS, ChannelNorm, assemble_sam
 
 NANO_INPUT_PX: Final = 512
 """Side of the model's square input."""
@@ -24,10 +24,8 @@ NANO_INPUT_PX: Final = 512
 STRIDE_PX: Final = 8
 """Model pixels per feature cell."""
 
-_CHANNELS: Final = 256
 _NECK_CHANNELS: Final = 128
 _BATCH_NORM_EPS: Final = 1e-3
-_LAYER_NORM_EPS: Final = 1e-6
 
 # EfficientNet-Lite0: (expansion, kernel, stride, channels in, channels out, blocks) of each stage.
 _STAGES: Final = (
@@ -51,31 +49,13 @@ def build_nano() -> nn.Module:
         :class:`NanoEncoder`. Input: (B, 3, 512, 512), RGB in 0..255 after ``pixel_mean`` and
         ``pixel_std``, padded right and bottom with zeros.
     """
-    num_cells = NANO_INPUT_PX // STRIDE_PX
-    sam = Sam(
-        image_encoder=NanoEncoder(),
-        prompt_encoder=PromptEncoder(
-            embed_dim=_CHANNELS,
-            image_embedding_size=(num_cells, num_cells),
-            input_image_size=(NANO_INPUT_PX, NANO_INPUT_PX),
-            mask_in_chans=16,
-        ),
-        mask_decoder=MaskDecoder(
-            num_multimask_outputs=3,
-            transformer=TwoWayTransformer(
-                depth=2, embedding_dim=_CHANNELS, mlp_dim=2048, num_heads=8
-            ),
-            transformer_dim=_CHANNELS,
-            iou_head_depth=3,
-            iou_head_hidden_dim=256,
-        ),
-        pixel_mean=[127.0] * 3,
-        pixel_std=[128.0] * 3,
+    return assemble_sam(
+        NanoEncoder(),
+        input_px=NANO_INPUT_PX,
+        num_cells=NANO_INPUT_PX // STRIDE_PX,
+        pixel_mean=(127.0,) * 3,
+        pixel_std=(128.0,) * 3,
     )
-    # The same arithmetic in one pass over the decoder's largest map instead of six.
-    upscaling = sam.get_submodule("mask_decoder.output_upscaling")
-    upscaling.register_module("1", _ChannelNorm(_CHANNELS // 4))
-    return sam.eval()
 
 
 def fuse_batch_norm(module: nn.Module) -> None:
@@ -145,10 +125,11 @@ def _conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     if stride == 1:
         return F.conv2d(x, weight, bias, padding=kernel // 2, groups=conv.groups)
-    before = (kernel - stride) // 2
-    after = kernel - stride - before
-    x = F.pad(x, (before, after, before, after))
-    return F.conv2d(x, weight, bias, stride=stride, groups=conv.groups)
+    # The odd pixel becomes a leading row and column of zeros in the kernel: the same sums, and the
+    # convolution pads by itself instead of on a copy of the activations.
+    weight = F.pad(weight, (1, 0, 1, 0))
+    padding = (kernel - stride) // 2 + 1
+    return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=conv.groups)
 
 
 class _Stem(nn.Module):
@@ -216,29 +197,12 @@ class _Trunk(nn.Module):
         return [maps[index] for index in _TAPPED_STAGES]
 
 
-class _ChannelNorm(nn.Module):
-    """Layer norm over the channels of each cell, as segment_anything's ``LayerNorm2d``.
-
-    Channels-last tensors, which the encoder runs on, reach the fused kernel without a copy.
-    """
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_channels))
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        cells = x.permute(0, 2, 3, 1)
-        normed = F.layer_norm(cells, self.weight.shape, self.weight, self.bias, _LAYER_NORM_EPS)
-        return normed.permute(0, 3, 1, 2)
-
-
 class _Refine(nn.Module):
     """Residual block of a 5 x 5 depthwise convolution and a two-layer perceptron per cell."""
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.norm = _ChannelNorm(num_channels)
+        self.norm = ChannelNorm(num_channels)
         self.depthwise = nn.Conv2d(
             num_channels, num_channels, 5, padding=2, groups=num_channels, bias=False
         )
@@ -264,10 +228,10 @@ def _build_downsample(num_channels: int) -> nn.Sequential:
 def _build_output(num_in: int, num_out: int) -> nn.Sequential:
     layers: dict[str, nn.Module] = {
         "project": nn.Conv2d(num_in, num_out, 1, bias=False),
-        "norm1": _ChannelNorm(num_out),
+        "norm1": ChannelNorm(num_out),
         "depthwise": nn.Conv2d(num_out, num_out, 3, padding=1, groups=num_out, bias=False),
         "pointwise": nn.Conv2d(num_out, num_out, 1, bias=False),
-        "norm2": _ChannelNorm(num_out),
+        "norm2": ChannelNorm(num_out),
     }
     return nn.Sequential(OrderedDict(layers))
 
@@ -283,7 +247,7 @@ class _Neck(nn.Module):
         self.refine16 = _Refine(_NECK_CHANNELS)
         self.downsample = _build_downsample(_NECK_CHANNELS)
         self.refine8 = nn.Sequential(_Refine(_NECK_CHANNELS), _Refine(_NECK_CHANNELS))
-        self.output = _build_output(_NECK_CHANNELS, _CHANNELS)
+        self.output = _build_output(_NECK_CHANNELS, CHANNELS)
 
     def forward(self, c4: Tensor, c8: Tensor, c16: Tensor, c32: Tensor) -> Tensor:
         p4, p8, p16, p32 = (

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from torch import nn
 
@@ -36,3 +36,13 @@ PromptEncoder: Final[type[nn.Module]] = _modeling.PromptEncoder
 MaskDecoder: Final[type[nn.Module]] = _modeling.MaskDecoder
 TwoWayTransformer: Final[type[nn.Module]] = _modeling.TwoWayTransformer
 LayerNorm2d: Final[type[nn.Module]] = _modeling.prompt_encoder.LayerNorm2d
+
+
+def is_own_class(module: Any, own: type[nn.Module]) -> bool:
+    """Tell whether a module is of exactly one of the classes above, or of the published package's.
+
+    A subclass, or a class of the same name from elsewhere, may compute something else.
+    """
+    name = own.__module__.replace(_ALIAS, "segment_anything")
+    published = getattr(sys.modules.get(name), own.__name__, None)
+    return type(module) in (own, published)

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vos.sam.segment_anything_modules import LayerNorm2d
+from vos.sam.assemble import CHANNELS, ChannelNorm
+from vos.sam.windows import cut, join
 
 TINY_VIT_INPUT_PX: Final = 1024
 """Side of the model's square input."""
 
-_CHANNELS: Final = 256
 _CHANNELS_PER_HEAD: Final = 32
 _EXPANSION: Final = 4
 
@@ -46,10 +46,10 @@ class TinyViT(nn.Module):
         self.norm_head = nn.LayerNorm(320)
         self.head = nn.Linear(320, 1000)
         self.neck = nn.Sequential(
-            nn.Conv2d(320, _CHANNELS, 1, bias=False),
-            LayerNorm2d(_CHANNELS),
-            nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1, bias=False),
-            LayerNorm2d(_CHANNELS),
+            nn.Conv2d(320, CHANNELS, 1, bias=False),
+            ChannelNorm(CHANNELS),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
+            ChannelNorm(CHANNELS),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -161,21 +161,11 @@ class _WindowBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         cells: Tensor = x.permute(0, 2, 3, 1)
-        cells = cells + self._attend(cells)
+        seen = join(self.attn(cut(cells, self.window)), self.window, (x.shape[2], x.shape[3]))
+        cells = cells + seen
         cells = self.local_conv(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         cells = cells + self.mlp(cells)
         return cells.permute(0, 3, 1, 2)
-
-    def _attend(self, cells: Tensor) -> Tensor:
-        batch, height, width, dim = cells.shape
-        side = self.window
-        # The zeros beyond the edge take part in attention, unmasked: so the weights were trained.
-        padded = F.pad(cells, (0, 0, 0, -width % side, 0, -height % side))
-        rows, columns = padded.shape[1] // side, padded.shape[2] // side
-        windows = padded.reshape(batch, rows, side, columns, side, dim).transpose(2, 3)
-        y: Tensor = self.attn(windows.reshape(-1, side * side, dim))
-        y = y.view(batch, rows, columns, side, side, dim).transpose(2, 3)
-        return y.reshape(batch, rows * side, columns * side, dim)[:, :height, :width]
 
 
 class _WindowAttention(nn.Module):

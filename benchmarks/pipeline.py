@@ -1,0 +1,447 @@
+"""Time of the whole pipeline and of each stage, against the bare model and the plain way.
+
+    python benchmarks/pipeline.py                                  # everything, under 10 minutes
+    python benchmarks/pipeline.py --model nano --objects 1 --davis ../shared/davis
+    python benchmarks/pipeline.py --table                          # the rows, into the docs
+
+A synthetic clip of 854 x 480 px lies as JPEGs in a temporary folder. ``whole`` is what vos-run does
+with it, from files to label maps, overlay and summary, per frame after the reference. ``plain`` is
+the same model driven as benchmarks/plain.py says, taking turns with it. ``bare`` is one encoder
+call and the frame's three decoder calls on prompts recorded from the run, ``bare_original`` the
+same with segment_anything's own decoder. Stages are timed alone, taking turns; together they may
+take longer than the whole, in which reading overlaps. Figures are medians of rounds, with the
+least and greatest of the whole.
+
+On a machine that others use too, ``--clock cpu`` counts the seconds of the processor instead of
+those of the wall; then nothing is gained by overlapping, and threads add up.
+
+Each row runs in a process of its own, so that its peak memory is its own: ``peak_mib`` before the
+plain way runs. Where no weights are there they are random, with biases that keep every mask from
+being empty, so that no decoder call is left out. Rows are appended to benchmarks/pipeline.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from davis import run_and_score
+from PIL import Image
+from plain import PlainObject, PlainSam, run_plainly
+from rows import Row, append_row, environment, peak_mib
+
+import vos
+from vos.masks import write_label_png
+from vos.outputs import Outputs, write_results
+from vos.sam.architectures import build_module
+from vos.sam.checkpoints import load_weights
+from vos.sam.download import cached_file
+from vos.sam.geometry import low_res_to_frame, resize_for_model
+from vos.sam.model import Decoded, SamModel
+from vos.sam.registry import find_model
+from vos.sink import write_overlay
+from vos.synthetic import ClipConfig, make_clip
+from vos.track.locate import frame_similarities, peaks_of
+from vos.track.personalize import personalize
+from vos.track.scale_fit import fit_scale_weights
+from vos.track.segment import merge
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+clock = time.perf_counter
+
+RESULTS = Path(__file__).with_suffix(".csv")
+FRAME_HW = (480, 854)
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+TABLE_BEGIN, TABLE_END = "<!-- table of benchmarks/pipeline.py -->\n", "<!-- end of table -->\n"
+PLAIN_FIT_STEPS = 4
+NUM_FIT_STEPS = 800
+STAGES = ("read", "resize", "encode", "locate", "prompts", "enlarge", "merge", "write", "overlay")
+COLUMNS = {
+    "model": "model",
+    "objects": "objects",
+    "dtype": "dtype",
+    "threads": "threads",
+    "clock": "clock",
+    "whole_ms": "whole, ms",
+    "bare_ms": "bare, ms",
+    "plain_ms": "plain, ms",
+    "frames_per_second": "frames/s",
+    "ratio_to_bare": "of bare",
+    "ratio_to_bare_original": "of bare, original decoder",
+    "gain_on_plain": "gain on plain",
+    "gain_of_fit": "gain of fit",
+    "peak_mib": "peak, MiB",
+    "J&F": "J&F",
+    "note": "note",
+}
+
+
+class Recording(SamModel):
+    """Keeps what the decoder was asked since the list was last cleared."""
+
+    asked: list[tuple[Any, ...]]
+
+    def decode(self, *args: Any, **kwargs: Any) -> Decoded:
+        self.asked.append((args, kwargs))
+        return super().decode(*args, **kwargs)
+
+
+@click.command()
+@click.option("--model", "models", multiple=True, default=("nano", "mobile_sam", "vit_b"))
+@click.option("--objects", "numbers", multiple=True, type=int, default=(1, 3, 10))
+@click.option("--prior", help="A prior of RunConfig; the published method if left out.")
+@click.option("--device", default="cpu")
+@click.option("--dtype", default="float32")
+@click.option("--threads", default=os.cpu_count())
+@click.option("--clock", "clock_name", default="wall", type=click.Choice(list(CLOCKS)))
+@click.option("--frames", "num_frames", default=5, help="Frames of a round after the reference.")
+@click.option("--rounds", "num_rounds", default=3)
+@click.option("--davis", type=click.Path(path_type=Path), help="DAVIS 2016 root, for J&F.")
+@click.option("--note", default="", help="A word on what these rows are for.")
+@click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The CSV.")
+@click.option("--table", is_flag=True, help="Put the rows of the CSV into the docs.")
+@click.option("--child", is_flag=True, hidden=True)
+def main(
+    models: tuple[str, ...],
+    numbers: tuple[int, ...],
+    prior: str | None,
+    device: str,
+    dtype: str,
+    threads: int,
+    clock_name: str,
+    num_frames: int,
+    num_rounds: int,
+    davis: Path | None,
+    note: str,
+    results: Path,
+    table: bool,
+    child: bool,
+) -> None:
+    """Append one row per model and number of objects."""
+    if table:
+        write_table(results)
+        return
+    if not child:
+        for model, number in itertools.product(models, numbers):
+            own = ["--model", model, "--objects", str(number), "--note", note, "--child"]
+            own += ["--results", str(results)]
+            settings = ["--device", device, "--dtype", dtype, "--threads", str(threads)]
+            settings += ["--clock", clock_name]
+            settings += ["--frames", str(num_frames), "--rounds", str(num_rounds)]
+            settings += ["--prior", prior] if prior else []
+            settings += ["--davis", str(davis)] if davis and number == 1 else []
+            subprocess.run([sys.executable, __file__, *own, *settings], check=True)
+        return
+    global clock
+    clock = CLOCKS[clock_name]
+    torch.set_num_threads(threads)
+    config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
+    sam, weights = build(models[0], device, dtype)
+    row: Row = {
+        **environment(),
+        "cpu": f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": threads,
+        "clock": clock_name,
+        "device": str(sam.device),
+        "model": models[0],
+        "weights": weights,
+        "dtype": dtype,
+        "settings": f"prior={prior}" if prior else "published",
+        "objects": numbers[0],
+        **measure(sam, config, numbers[0], num_frames, num_rounds),
+        "J&F": "",
+        "note": note,
+    }
+    if davis and weights != "random":
+        scores, _, _ = run_and_score(davis, 2016, "val", sam, config)
+        row["J&F"] = round(scores.statistics.measures()["J&F-Mean"], 4)
+    append_row(results, row)
+
+
+def build(model: str, device: str, dtype: str) -> tuple[Recording, str]:
+    """The model and where its weights are from."""
+    if cached_file(find_model(model)) is not None:
+        loaded = vos.load_sam(model, device=device, dtype=dtype)
+        module, weights = loaded._sam, (loaded.weights_sha256 or "")[:12]
+    else:
+        module, weights = build_module(model), "random"
+        generator = torch.Generator().manual_seed(0)
+        state = {}
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                gain = (2 / max(1, tensor[0].numel())) ** 0.5 if tensor.ndim > 1 else 0.02
+                own = gain * torch.randn(tensor.shape, generator=generator)
+                is_scale = tensor.ndim < 2 and name.endswith(("weight", "running_var"))
+                state[name] = own.abs() + 1 if is_scale else own
+            else:
+                state[name] = tensor
+        state["mask_decoder.output_upscaling.3.bias"] += 2
+        for n in range(module.mask_decoder.num_mask_tokens):
+            state[f"mask_decoder.output_hypernetworks_mlps.{n}.layers.2.bias"] += 3
+        load_weights(module, state, origin="random")
+    sam = Recording(module, device, dtype, name=model)
+    sam.asked = []
+    return sam, weights
+
+
+def measure(
+    sam: Recording, config: vos.RunConfig, num_objects: int, num_frames: int, num_rounds: int
+) -> Row:
+    """All figures of one row."""
+    clip = ClipConfig(num_frames=num_frames + 1, frame_hw=FRAME_HW, num_objects=num_objects)
+    frames, labels = zip(*make_clip(clip), strict=True)
+    reference = labels[0]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "clip").mkdir()
+        for frame in frames:
+            Image.fromarray(frame.rgb).save(folder / "clip" / f"{frame.name}.jpg", quality=95)
+
+        def run_whole() -> float:
+            """Milliseconds per frame after the reference."""
+            outputs = Outputs(folder=folder, name="result", overwrite=True)
+            with (
+                vos.open_source(folder / "clip") as source,
+                closing(vos.segment_video(source, reference, sam, config)) as pairs,
+                closing(write_results(pairs, outputs, source.info, {})) as results,
+            ):
+                next(results)
+                sam.asked.clear()
+                started = clock()
+                for _ in results:
+                    pass
+            return (clock() - started) * 1e3 / num_frames
+
+        run_whole()
+        own_peak_mib = peak_mib()
+        asked = sam.asked[-len(sam.asked) // num_frames :]
+        num_rows = sum(len(args[1].point_labels) for args, _ in sam.asked) / num_frames
+
+        plain = PlainSam(sam._sam) if sam.device.type == "cpu" else None
+        rgb = [frame.rgb for frame in frames]
+        encoded = vos.records.Encoded(frames[0], sam.encode(rgb[:1])[0])
+        targets, _ = personalize(encoded, reference, sam, config)
+        rounds: dict[str, list[float]] = {"whole": [], "plain": []}
+        objects = [
+            PlainObject(embedding.cpu(), weights.cpu())
+            for embedding, weights in zip(targets.embeddings, targets.scale_weights, strict=True)
+        ]
+        few = rgb[1 : 1 + max(1, 4 // num_objects)]
+        for _ in range(num_rounds):
+            rounds["whole"].append(run_whole())
+            if plain is not None:
+                milliseconds = timed(lambda: run_plainly(plain, few, objects, reference, folder))
+                rounds["plain"].append(milliseconds / len(few))
+        with vos.open_source(folder / "clip") as source:
+            stages = time_stages(sam, asked, targets, frames[1], source, folder, num_rounds)
+        whole = statistics.median(rounds["whole"])
+        row: Row = {
+            "whole_ms": round(whole, 1),
+            "whole_min_ms": round(min(rounds["whole"]), 1),
+            "whole_max_ms": round(max(rounds["whole"]), 1),
+            "frames_per_second": round(1e3 / whole, 3),
+            "decoded_per_frame": round(num_rows, 2),
+            **{f"{name}_ms": round(stages[name], 2) for name in STAGES},
+        }
+        bare = stages["encode"] + stages["prompts"]
+        row |= {"bare_ms": round(bare, 1), "ratio_to_bare": round(whole / bare, 3)}
+        row |= {"bare_original_ms": "", "ratio_to_bare_original": ""}
+        row |= {"plain_ms": "", "gain_on_plain": ""}
+        row |= {"fit_ms": "", "plain_fit_ms": "", "gain_of_fit": "", "fit_difference": ""}
+        if plain is not None:
+            original = stages["encode"] + original_prompts(plain, rgb[1], num_objects, num_rounds)
+            plain_ms = statistics.median(rounds["plain"])
+            row |= {
+                "bare_original_ms": round(original, 1),
+                "ratio_to_bare_original": round(whole / original, 3),
+                "plain_ms": round(plain_ms, 1),
+                "gain_on_plain": round(plain_ms / whole, 2),
+                **compare_fits(sam, plain, encoded, reference == 1),
+            }
+        return row | {"peak_mib": own_peak_mib}
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Milliseconds of one call."""
+    started = clock()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (clock() - started) * 1e3
+
+
+def time_stages(
+    sam: Recording,
+    asked: list[tuple[Any, ...]],
+    targets: vos.records.Targets,
+    frame: vos.records.Frame,
+    source: Any,
+    folder: Path,
+    num_rounds: int,
+) -> dict[str, float]:
+    """Median milliseconds per frame of each stage alone, in turns; encoding without resizing."""
+    letterbox = sam.letterbox(FRAME_HW)
+    features = sam.encode([frame.rgb])[0]
+    resized = resize_for_model(frame.rgb, letterbox)
+    decoded = SamModel.decode(sam, *asked[-1][0], **asked[-1][1])
+    low_res = decoded.low_res_logits[:, 0]
+    logits = low_res_to_frame(low_res, letterbox)
+    is_there = np.ones(len(logits), dtype=np.bool_)
+    ids = targets.object_ids[: len(logits)]
+    labels = merge(logits, is_there, ids)
+    masks = vos.track.segment.frame_masks(labels, ids, np.ones(len(ids), dtype=np.float32))
+    pictures = iter(source)
+    num_shown = 6
+    shown = [(vos.records.Frame(n, n / 24, f"{n:05d}", frame.rgb), masks) for n in range(num_shown)]
+
+    def decode_all() -> None:
+        for args, kwargs in asked:
+            SamModel.decode(sam, *args, **kwargs)
+
+    def locate() -> None:
+        peaks_of(frame_similarities(targets.embeddings, features, letterbox))
+
+    def enlarge() -> None:
+        for _ in range(3):
+            low_res_to_frame(low_res, letterbox)
+
+    def overlay() -> None:
+        for _ in write_overlay(shown, folder / "stage.mp4", frame_rate_hz=None):
+            pass
+
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: next(pictures, None),
+        "resize": lambda: resize_for_model(frame.rgb, letterbox),
+        # A picture of the model's own size is not resized.
+        "encode": lambda: sam.encode([resized]),
+        "locate": locate,
+        "prompts": decode_all,
+        "enlarge": enlarge,
+        "merge": lambda: merge(logits, is_there, ids),
+        "write": lambda: write_label_png(folder / "stage.png", labels),
+        "overlay": overlay,
+    }
+    figures: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.inference_mode():
+        for index in range(num_rounds + 1):
+            for name, call in calls.items():
+                milliseconds = timed(call)
+                if index:
+                    figures[name].append(milliseconds)
+    figures["overlay"] = [one / num_shown for one in figures["overlay"]]
+    return {name: statistics.median(own) for name, own in figures.items()}
+
+
+def original_prompts(plain: PlainSam, picture: Any, num_objects: int, num_rounds: int) -> float:
+    """Milliseconds of a frame's three decoder calls with segment_anything's own decoder."""
+    module = plain.module
+    with torch.inference_mode():
+        features = plain.encode(picture)
+        points = torch.rand(num_objects, 2, 2) * plain.side / 2
+        boxes = torch.tensor([[20.0, 20.0, 200.0, 200.0]]).repeat(num_objects, 1)
+        labels = torch.ones(num_objects, 2, dtype=torch.int64)
+        cells = features.shape[2]
+        masks = torch.randn(num_objects, 1, 4 * cells, 4 * cells)
+
+        def decode_all() -> None:
+            for own in (None, masks, masks):
+                sparse, dense = module.prompt_encoder((points, labels), boxes, own)
+                module.mask_decoder(
+                    image_embeddings=features,
+                    image_pe=module.prompt_encoder.get_dense_pe(),
+                    sparse_prompt_embeddings=sparse,
+                    dense_prompt_embeddings=dense,
+                    multimask_output=True,
+                )
+
+        decode_all()
+        return statistics.median(timed(decode_all) for _ in range(num_rounds))
+
+
+def compare_fits(
+    sam: SamModel, plain: PlainSam, encoded: vos.records.Encoded, mask: np.ndarray
+) -> Row:
+    """Time of one object's scale fit, and how far its weights are from the plain ones.
+
+    A few of the plain steps, each with its decoder call, stand for all 800. The plain weights
+    come from all of them, on the logits of one call, which do not depend on the weights.
+    """
+    features = plain.encode(encoded.frame.rgb)
+    few = timed(lambda: plain.personalize(features, mask, PLAIN_FIT_STEPS))
+    none = timed(lambda: plain.personalize(features, mask, 0))
+    plain_ms = (few - none) / PLAIN_FIT_STEPS * NUM_FIT_STEPS
+    asked: list[tuple[Any, ...]] = []
+    decode = plain.decode
+
+    def decode_once(*args: Any) -> tuple[torch.Tensor, ...]:
+        if not asked:
+            asked.append(decode(*args))
+        return asked[0]
+
+    plain.decode = decode_once  # type: ignore[method-assign]
+    expected = plain.personalize(features, mask, NUM_FIT_STEPS).scale_weights
+    plain.decode = decode  # type: ignore[method-assign]
+    logits = asked[0][0][None]
+    truth = torch.from_numpy(mask)[None]
+    fit = vos.config.FitConfig(num_steps=NUM_FIT_STEPS)
+    fitted = fit_scale_weights(logits, truth, fit)
+    fit_ms = statistics.median(timed(lambda: fit_scale_weights(logits, truth, fit)) for _ in "abc")
+    return {
+        "fit_ms": round(fit_ms),
+        "plain_fit_ms": round(plain_ms),
+        "gain_of_fit": round(plain_ms / fit_ms),
+        "fit_difference": round(float((fitted[0] - expected).abs().max()), 6),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "unknown"
+    return next((one.split(":")[1].strip() for one in lines if one.startswith("model name")), "")
+
+
+def write_table(results: Path) -> None:
+    """Put the rows of the CSV and the share of each stage into docs/performance.md."""
+    with results.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shares = []
+    for row in rows:
+        total = sum(float(row[f"{name}_ms"]) for name in STAGES)
+        own = {name: f"{float(row[f'{name}_ms']) / total:.1%}" for name in STAGES}
+        shares.append({"model": row["model"], "objects": row["objects"], **own})
+    tables = [
+        markdown(COLUMNS, rows),
+        markdown({name: name for name in ("model", "objects", *STAGES)}, shares),
+    ]
+    text = "\n".join(tables)
+    print(text)
+    before, rest = DOCUMENT.read_text().split(TABLE_BEGIN)
+    _, after = rest.split(TABLE_END)
+    DOCUMENT.write_text(f"{before}{TABLE_BEGIN}\n{text}{TABLE_END}{after}")
+
+
+def markdown(columns: dict[str, str], rows: list[dict[str, str]]) -> str:
+    """One table."""
+    lines = [list(columns.values()), ["---"] * len(columns)]
+    lines += [[row[name] for name in columns] for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Our decoding against segment_anything's own modules."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from golden_model import TINY, small_sam
+
+from vos.sam.decoder import is_plain
+from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
+from vos.sam.nano import build_nano
+
+FRAME_HW = (90, 160)
+
+
+def random_sam() -> torch.nn.Module:
+    """A small Sam whose every weight matters, biases and norms too."""
+    torch.manual_seed(3)
+    module = small_sam(TINY)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module
+
+
+@pytest.fixture(scope="module")
+def module() -> torch.nn.Module:
+    return random_sam()
+
+
+@pytest.fixture(scope="module")
+def features() -> torch.Tensor:
+    return torch.randn(32, 8, 8, generator=torch.Generator().manual_seed(4))
+
+
+def asked(num_objects: int, *, box: bool, mask: bool) -> Prompts:
+    rng = np.random.default_rng(5)
+    points_xy = rng.integers(0, 90, (num_objects, 2, 2))
+    boxes_xyxy = np.concatenate([points_xy[:, 0], points_xy[:, 0] + 30], axis=1)
+    logits = 9 * torch.randn(num_objects, 32, 32, generator=torch.Generator().manual_seed(6))
+    labels = np.tile([POSITIVE, NEGATIVE], (num_objects, 1))
+    return Prompts(points_xy, labels, boxes_xyxy if box else None, logits if mask else None)
+
+
+@torch.inference_mode()
+def plainly(module, features, prompts: Prompts, sam: SamModel, num_masks: int):
+    """The same with segment_anything's own code alone."""
+    letterbox = sam.letterbox(FRAME_HW)
+    points = letterbox.points_to_model(torch.from_numpy(prompts.points_xy).double()).float()
+    boxes = prompts.boxes_xyxy
+    if boxes is not None:
+        boxes = letterbox.boxes_to_model(torch.from_numpy(boxes).double()).float()
+    masks = prompts.low_res_logits
+    sparse, dense = module.prompt_encoder(
+        points=(points, torch.from_numpy(prompts.point_labels)),
+        boxes=boxes,
+        masks=None if masks is None else masks[:, None],
+    )
+    return module.mask_decoder(
+        image_embeddings=features[None],
+        image_pe=module.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=num_masks == 3,
+    )
+
+
+@pytest.mark.parametrize("num_masks", [1, 3])
+@pytest.mark.parametrize("num_objects", [1, 3])
+@pytest.mark.parametrize("box", [False, True])
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+def test_decoding_equals_segment_anythings(
+    module, features, num_masks, num_objects, box, mask, together, monkeypatch
+):
+    if together:  # as on a GPU
+        monkeypatch.setattr(SamModel, "_groups", lambda self, count: [slice(0, count)])
+    sam = SamModel(module)
+    prompts = asked(num_objects, box=box, mask=mask)
+    before = features.clone()
+    decoded = sam.decode(features, prompts, sam.letterbox(FRAME_HW), num_masks=num_masks)
+    logits, ious = plainly(module, features, prompts, sam, num_masks)
+    assert decoded.low_res_logits.shape == (num_objects, num_masks, 32, 32)
+    torch.testing.assert_close(decoded.low_res_logits, logits, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(decoded.predicted_ious, ious, atol=2e-4, rtol=1e-4)
+    assert torch.equal(features, before)
+    if mask:
+        untouched = asked(num_objects, box=box, mask=True).low_res_logits
+        assert torch.equal(prompts.low_res_logits, untouched)
+
+
+def test_nano_decodes_as_its_own_modules_do():
+    torch.manual_seed(0)
+    module = build_nano()
+    sam = SamModel(module)
+    features = torch.randn(256, 64, 64)
+    prompts = asked(1, box=True, mask=False)
+    decoded = sam.decode(features, prompts, sam.letterbox(FRAME_HW))
+    logits, ious = plainly(module, features, prompts, sam, 3)
+    torch.testing.assert_close(decoded.low_res_logits, logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(decoded.predicted_ious, ious, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_loaded_later_are_used(features):
+    module, other = random_sam(), random_sam()
+    with torch.no_grad():
+        for tensor in (*other.parameters(), *other.buffers()):
+            tensor.mul_(1.1)
+    sam = SamModel(module)
+    prompts = asked(1, box=True, mask=True)
+    before = sam.decode(features, prompts, sam.letterbox(FRAME_HW)).low_res_logits
+    module.load_state_dict(other.state_dict())
+    after = sam.decode(features, prompts, sam.letterbox(FRAME_HW)).low_res_logits
+    logits, _ = plainly(other, features, prompts, sam, 3)
+    assert (after - before).abs().max() > 1e-2
+    torch.testing.assert_close(after, logits, atol=2e-4, rtol=1e-4)
+
+
+def test_only_segment_anythings_own_classes_are_plain(module):
+    assert is_plain(module)
+
+    class Other(type(module.mask_decoder)):
+        def forward(self, **inputs):
+            logits, ious = super().forward(**inputs)
+            return -logits, ious
+
+    changed = copy.deepcopy(module)
+    changed.mask_decoder.__class__ = Other
+    assert not is_plain(changed)
+
+
+def test_a_decoder_of_another_class_runs_its_own_code(module, features):
+    class Other(type(module.mask_decoder)):
+        def forward(self, **inputs):
+            logits, ious = super().forward(**inputs)
+            return -logits, ious
+
+    changed = copy.deepcopy(module)
+    changed.mask_decoder.__class__ = Other
+    prompts = asked(2, box=True, mask=True)
+    ours, theirs = SamModel(module), SamModel(changed)
+    letterbox = ours.letterbox(FRAME_HW)
+    torch.testing.assert_close(
+        theirs.decode(features, prompts, letterbox).low_res_logits,
+        -ours.decode(features, prompts, letterbox).low_res_logits,
+        atol=2e-4,
+        rtol=1e-4,
+    )

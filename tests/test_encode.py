@@ -1,0 +1,115 @@
+"""Frames to features: batches that do not fit, padding that is left out, a compiled encoder."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from colour_sam import ColourSam
+
+from vos.records import Frame
+from vos.sam.encode import encode
+from vos.sam.model import SamModel
+from vos.sam.nano import build_nano
+
+
+def frames(number: int) -> list[Frame]:
+    rng = np.random.default_rng(0)
+    return [
+        Frame(n, n / 25, f"{n:05d}", rng.integers(0, 256, (48, 90, 3), dtype=np.uint8))
+        for n in range(number)
+    ]
+
+
+class SmallMemory(SamModel):
+    """Has room for a few frames at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(ColourSam())
+        self.room = room
+        self.tried: list[int] = []
+
+    def encode(self, pictures):
+        self.tried.append(len(pictures))
+        if len(pictures) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().encode(pictures)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_stays_so(caplog):
+    sam = SmallMemory(room=2)
+    with caplog.at_level(logging.WARNING, logger="vos"):
+        encoded = list(encode(frames(11), sam, 8))
+    assert [one.frame.index for one in encoded] == list(range(11))
+    assert sam.tried == [8, 4, 2, 2, 2, 2, 2, 1]
+    assert [record.getMessage().split(" with ", 1)[1] for record in caplog.records] == [
+        "8 frames at once; going on with 4",
+        "4 frames at once; going on with 2",
+    ]
+    plain = SamModel(ColourSam())
+    for one in encoded:
+        assert torch.equal(one.features, plain.encode([one.frame.rgb])[0])
+
+
+def test_one_frame_that_does_not_fit_is_an_error():
+    with pytest.raises(torch.OutOfMemoryError):
+        list(encode(frames(3), SmallMemory(room=0), 2))
+
+
+def test_other_errors_are_not_taken_for_full_memory():
+    class Broken(SmallMemory):
+        def encode(self, pictures):
+            self.tried.append(len(pictures))
+            raise RuntimeError("a kernel failed")
+
+    sam = Broken(room=8)
+    with pytest.raises(RuntimeError, match="a kernel failed"):
+        list(encode(frames(4), sam, 4))
+    assert sam.tried == [4]
+
+
+@pytest.mark.parametrize("hw", [(48, 90), (90, 48), (64, 64), (20, 200)])
+def test_left_out_padding_looks_like_padding(hw):
+    """The stand-in's cells know nothing of each other, so that nothing may change."""
+    picture = np.random.default_rng(0).integers(0, 256, (*hw, 3), dtype=np.uint8)
+    skipping = SamModel(ColourSam(), skip_padding=True)
+    seen = []
+    skipping._sam.image_encoder.register_forward_pre_hook(
+        lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))
+    )
+    for _ in range(2):
+        assert torch.equal(skipping.encode([picture]), SamModel(ColourSam()).encode([picture]))
+    is_smaller = [height * width < 256 * 256 for height, width in seen]
+    assert is_smaller == ([False] * 2 if hw == (64, 64) else [True, False, True])
+
+
+def test_pictures_of_several_shapes_share_a_batch_without_padding():
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (*hw, 3), dtype=np.uint8) for hw in ((48, 90), (30, 90))]
+    skipping = SamModel(ColourSam(), skip_padding=True)
+    assert torch.equal(skipping.encode(pictures), SamModel(ColourSam()).encode(pictures))
+
+
+def test_left_out_padding_hardly_changes_nano():
+    torch.manual_seed(0)
+    module = build_nano()
+    picture = np.random.default_rng(0).integers(0, 256, (72, 128, 3), dtype=np.uint8)
+    exact = SamModel(module).encode([picture])
+    near = SamModel(module, skip_padding=True).encode([picture])
+    assert not torch.equal(near, exact)
+    inside = torch.cosine_similarity(near, exact, dim=1)[:, :36]
+    assert inside.min() > 0.95
+
+
+def test_a_compiled_encoder_gives_the_same(monkeypatch):
+    compiled = []
+
+    def compile_(call):
+        compiled.append(call)
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    picture = frames(1)[0].rgb
+    features = SamModel(ColourSam(), compiled=True).encode([picture])
+    assert len(compiled) == 1
+    assert torch.equal(features, SamModel(ColourSam()).encode([picture]))
