@@ -1,6 +1,6 @@
 """Time of the whole pipeline and of each stage, against the bare model and the plain way.
 
-    python benchmarks/pipeline.py                                  # everything, under 10 minutes
+    python benchmarks/pipeline.py                                  # everything
     python benchmarks/pipeline.py --model nano --objects 1 --davis ../shared/davis
     python benchmarks/pipeline.py --table                          # the rows, into the docs
 

@@ -181,6 +181,16 @@ def test_a_server_that_states_no_length(
     assert fetch(dataclasses.replace(spec, num_bytes=num_bytes)).read_bytes() == CONTENT
 
 
+def test_a_server_that_sends_without_end_does_not_fill_the_disk(
+    spec: ModelSpec, server: Server, cache: Path
+) -> None:
+    server.states_length = False
+    with pytest.raises(DownloadError, match="it sends more than 9000 bytes"):
+        fetch(dataclasses.replace(spec, num_bytes=9000))
+    assert partial_of(cache).stat().st_size <= 9000
+    assert not (cache / NAME).exists()
+
+
 def test_a_truncated_download_says_so_and_can_go_on(
     spec: ModelSpec, server: Server, cache: Path
 ) -> None:

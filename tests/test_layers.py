@@ -15,12 +15,13 @@ PACKAGE = Path(vos.__file__).parent
 LAYERS = (
     {"cli"},
     {"davis", "perseg"},
-    {"images"},
+    {"images", "saving"},
+    {"resume"},
     {"outputs"},
     {"pipeline"},
     {"track"},
     {"source", "sam", "sink", "score", "synthetic"},
-    {"config", "masks", "prefetch"},
+    {"config", "masks", "prefetch", "state"},
     {"records"},
     {"errors"},
 )

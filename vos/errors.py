@@ -48,3 +48,9 @@ class DeviceError(VosError, RuntimeError):
 
 class ScoreError(VosError, ValueError):
     """Results cannot be scored: frames are missing, broken, or of another size."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell torch's and Python's errors of full memory from others, without importing torch."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"OutOfMemoryError", "MemoryError"}) or "DefaultCPUAllocator" in str(error)

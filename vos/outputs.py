@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import shutil
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from itertools import chain
@@ -10,9 +11,13 @@ from pathlib import Path
 
 from vos.config import RunConfig
 from vos.errors import InputError, OutputError
-from vos.records import Frame, FrameMasks, SourceInfo
+from vos.masks import read_label_png
+from vos.records import Frame, FrameMasks, Labels, SourceInfo
 from vos.sam.model import SamModel
 from vos.sink import write_label_pngs, write_overlay, write_summary
+from vos.sink.names import name_fault
+from vos.sink.passing import closing_upstream
+from vos.sink.summary import kept_names
 
 Pair = tuple[Frame, FrameMasks]
 
@@ -39,8 +44,9 @@ class Outputs:
         Raises:
             InputError: the name would leave the folder, or the opacity is out of range.
         """
-        if self.name in ("", ".", "..") or self.name != Path(self.name.replace("\\", "/")).name:
-            raise InputError(f"a result's name must be a plain file name, got {self.name!r}")
+        fault = name_fault(self.name)
+        if fault is not None:
+            raise InputError(f"a result cannot be named {self.name!r}: {fault}; choose a --name")
         if self.overlay_alpha is not None and not 0 <= self.overlay_alpha <= 1:
             raise InputError(f"the overlay's alpha must be within [0, 1], got {self.overlay_alpha}")
 
@@ -60,10 +66,31 @@ class Outputs:
         return self.folder / f"{self.name}.json"
 
     @property
+    def unfinished_folder(self) -> Path:
+        """What a run that breaks off needs to go on; it is removed in the end."""
+        return self.folder / f".{self.name}.unfinished"
+
+    @property
+    def state_path(self) -> Path:
+        """The saved state of a run that can go on."""
+        return self.unfinished_folder / "state"
+
+    @property
+    def unfinished_summary(self) -> Path:
+        """The summary while it grows, of a run that can go on."""
+        return self.unfinished_folder / "summary.json"
+
+    @property
+    def pieces_folder(self) -> Path:
+        """The overlay's pieces while it grows, of a run that can go on."""
+        return self.unfinished_folder / "overlay"
+
+    @property
     def is_of_earlier_run(self) -> bool:
         """Whether what is there was written by vos, to its end or not."""
         unfinished = self.summary_path.with_name(f".{self.summary_path.name}.part")
-        return self.summary_path.exists() or unfinished.exists()
+        places = (self.summary_path, unfinished, self.unfinished_folder)
+        return any(place.exists() for place in places)
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -81,6 +108,11 @@ class Outputs:
             raise OutputError(f"the output folder {self.folder} is a file")
         if self.overwrite:
             return
+        if self.unfinished_folder.exists():
+            raise OutputError(
+                f"{self.masks_folder} is of a run that did not end; go on with it with --resume, "
+                "or pass --overwrite to start again"
+            )
         for path in (self.masks_folder, self.overlay_path, self.summary_path):
             is_taken = any(path.iterdir()) if path.is_dir() else path.exists()
             if is_taken:
@@ -90,8 +122,28 @@ class Outputs:
                 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kept:
+    """What a run takes over from an earlier one that broke off.
+
+    Attributes:
+        num_frames: Frames whose label maps and summary are done.
+        num_in_pieces: Those of them that stand in closed pieces of the overlay.
+        again: The frames between these two, read once more.
+    """
+
+    num_frames: int = 0
+    num_in_pieces: int = 0
+    again: Iterable[Frame] = ()
+
+
 def write_results(
-    pairs: Iterable[Pair], outputs: Outputs, info: SourceInfo, header: dict[str, object]
+    pairs: Iterable[Pair],
+    outputs: Outputs,
+    info: SourceInfo,
+    header: dict[str, object],
+    *,
+    kept: Kept | None = None,
 ) -> Generator[Pair, None, None]:
     """Write everything that was asked for while the frames pass by.
 
@@ -103,29 +155,75 @@ def write_results(
         outputs: Where the files go.
         info: What is known of the source; the overlay takes its frame rate.
         header: What the summary says of the run.
+        kept: What there is of an earlier run. With it, be it empty, the files grow in
+            ``outputs.unfinished_folder`` and stay there, so that a run that breaks off can go on.
 
     Yields:
         The same pairs.
 
     Raises:
-        OutputError: results are in the way, or the disk refuses.
+        OutputError: results are in the way, the disk refuses, or what is to be kept is gone.
     """
-    outputs.check_free()
-    iterator = iter(pairs)
-    first = next(iterator, None)
-    if first is None:
-        return
-    if outputs.overwrite:
-        _remove_earlier(outputs)
-    pairs = write_label_pngs(chain([first], iterator), outputs.masks_folder)
+    with closing_upstream(pairs) as iterator:
+        if kept is None or not kept.num_frames:
+            outputs.check_free()
+            first = next(iterator, None)
+            if first is None:
+                return
+            if outputs.overwrite:
+                _remove_earlier(outputs)
+            iterator = chain([first], iterator)
+        else:
+            _check_kept(outputs, kept.num_frames)
+        yield from _through_sinks(iterator, outputs, info, header, kept)
+
+
+def _through_sinks(
+    pairs: Iterator[Pair],
+    outputs: Outputs,
+    info: SourceInfo,
+    header: dict[str, object],
+    kept: Kept | None,
+) -> Iterator[Pair]:
+    """Chain the sinks that were asked for."""
+    can_go_on, kept = kept is not None, kept or Kept()
+    again = _with_labels(kept.again, outputs)
+    pairs = write_label_pngs(pairs, outputs.masks_folder)
     if outputs.overlay_alpha is not None:
         pairs = write_overlay(
             pairs,
             outputs.overlay_path,
             frame_rate_hz=info.frame_rate_hz,
             alpha=outputs.overlay_alpha,
+            pieces=outputs.pieces_folder if can_go_on else None,
+            num_kept=kept.num_in_pieces,
+            again=again,
         )
-    yield from write_summary(pairs, outputs.summary_path, header)
+    else:
+        for _ in again:
+            pass  # the source moves on
+    yield from write_summary(
+        pairs,
+        outputs.summary_path,
+        header,
+        unfinished=outputs.unfinished_summary if can_go_on else None,
+        num_kept=kept.num_frames,
+    )
+
+
+def _check_kept(outputs: Outputs, num_frames: int) -> None:
+    """Make sure that all label maps of the earlier run are there."""
+    for name in kept_names(outputs.unfinished_summary, num_frames):
+        path = outputs.masks_folder / f"{name}.png"
+        if not path.is_file():
+            raise OutputError(
+                f"{path}, which was done before, is gone; pass --overwrite to start again"
+            )
+
+
+def _with_labels(frames: Iterable[Frame], outputs: Outputs) -> Iterator[tuple[Frame, Labels]]:
+    for frame in frames:
+        yield frame, read_label_png(outputs.masks_folder / f"{frame.name}.png")
 
 
 def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, object]:
@@ -156,5 +254,7 @@ def _remove_earlier(outputs: Outputs) -> None:
             path.unlink()
         for path in (outputs.overlay_path, outputs.summary_path):
             path.unlink(missing_ok=True)
+        if outputs.unfinished_folder.exists():
+            shutil.rmtree(outputs.unfinished_folder)
     except OSError as error:
         raise OutputError(f"cannot replace the earlier results: {error}") from error

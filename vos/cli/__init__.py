@@ -14,9 +14,8 @@ from typing import NoReturn
 
 import click
 
-from vos.errors import VosError
-
-_INTERRUPTED = 130
+from vos.cli.interrupt import INTERRUPTED
+from vos.errors import VosError, is_out_of_memory
 
 _COMMANDS = {
     "run": ("vos.cli.run:run_command", "Segment the objects of one mask in a whole video."),
@@ -93,9 +92,14 @@ def _run(command: click.Command, args: Sequence[str] | None, prog_name: str) -> 
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(_INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        click.echo(f"interrupted: {error}" if str(error) else "interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        click.echo("error: out of memory; take a smaller model or another device", err=True)
+        sys.exit(1)
     finally:
         logger.removeHandler(handler)
     sys.exit(0)

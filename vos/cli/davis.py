@@ -46,7 +46,7 @@ def davis_command(
     dtype: str,
     batch_size: int | None,
     method: Method,
-    prior: PriorPolicy,
+    prior: PriorPolicy | None,
     fit_steps: int,
     published: bool,
     quiet: bool,

@@ -25,7 +25,9 @@ from vos.config import (
 if TYPE_CHECKING:
     from vos.outputs import Pair
 
-_SECONDS = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d+)?)s?")
+# Python refuses to read numbers of thousands of digits.
+_SECONDS = re.compile(r"(?:(?:(?P<h>\d{1,9}):)?(?P<m>\d{1,9}):)?(?P<s>\d+(?:\.\d+)?)s?")
+_MAX_DIGITS = 18
 _SECONDS_BETWEEN_LINES = 30.0
 
 _MODEL_OPTIONS = (
@@ -71,10 +73,10 @@ _MODEL_OPTIONS = (
 _VIDEO_OPTIONS = (
     click.option(
         "--prior",
-        default="box",
-        show_default=True,
         type=click.Choice(list(PRIOR_POLICIES)),
-        help="What carries over from the previous frame.",
+        help="What carries over from frame to frame: cells of the reference and of the last frames "
+        "(memory), the published box and its centre (box), or nothing (none).  [default: memory; "
+        "box with --method persam or --published]",
     ),
     click.option(
         "--fit-steps",
@@ -82,7 +84,7 @@ _VIDEO_OPTIONS = (
         default=FitConfig().num_steps,
         show_default=True,
         metavar="N",
-        help="Steps of the scale fit.",
+        help="Steps of the scale fit; the prior memory has a fit of its own.",
     ),
     click.option(
         "--published",
@@ -115,7 +117,7 @@ class Moment(click.ParamType[int | float]):
         """Read a frame number as int, a time as float seconds."""
         if not isinstance(value, str):
             return value
-        if value.isdecimal():
+        if value.isdecimal() and len(value) <= _MAX_DIGITS:
             return int(value)
         match = _SECONDS.fullmatch(value)
         if match is None:
@@ -139,12 +141,16 @@ def image_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def run_config(
     method: Method,
-    prior: PriorPolicy,
+    prior: PriorPolicy | None,
     fit_steps: int,
     published: bool,
     batch_size: int | None,
 ) -> RunConfig:
     """Turn the options into settings."""
+    if prior is None:
+        prior = "box" if published or method != "persam_f" else "memory"
+    if published and prior == "memory":
+        raise click.UsageError("--published knows no --prior memory; take box or none")
     return RunConfig(
         method=method,
         prior=prior,
@@ -174,13 +180,29 @@ def print_progress(
     *,
     quiet: bool,
     unit: str = "frame",
-) -> None:
-    """Pull all frames through the sinks; a bar on a terminal, a line now and then elsewhere."""
+    num_before: int = 0,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Pull all frames through the sinks; a bar on a terminal, a line now and then elsewhere.
+
+    Args:
+        pairs: What comes out of the sinks.
+        num_frames: How many there will be, if that is known.
+        written: Where the results are, for the closing line.
+        quiet: Whether only the closing line is printed.
+        unit: What to call a frame.
+        num_before: Frames done by an earlier run.
+        is_stopped: Asked after every frame.
+
+    Returns:
+        Whether all frames were pulled; False if it was stopped.
+    """
     from tqdm import tqdm
 
     started = last_line = time.monotonic()
     is_terminal = sys.stderr.isatty()
     num_done = 0
+    is_done = True
     with tqdm(
         pairs, total=num_frames, unit=unit, disable=quiet or not is_terminal, leave=False
     ) as bar:
@@ -191,8 +213,13 @@ def print_progress(
                 last_line = now
                 of = f" of about {num_frames}" if num_frames else ""
                 click.echo(f"{num_done}{of} {unit}s, {num_done / (now - started):.2f} per second")
+            if is_stopped():
+                is_done = False
+                break
     seconds = time.monotonic() - started
+    before = f" after {num_before} before" if num_before else ""
     click.echo(
-        f"{num_done} {unit}s in {seconds:.1f} s ({num_done / seconds:.2f} per second): "
+        f"{num_done} {unit}s{before} in {seconds:.1f} s ({num_done / seconds:.2f} per second): "
         + ", ".join(map(str, written))
     )
+    return is_done

@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.options import Moment, inference_options, print_progress, run_config
+from vos.cli.references import (
+    Boxes,
+    Coordinates,
+    FrameMask,
+    Points,
+    check_used,
+    describe_references,
+    later_reference,
+    segment_hints,
+)
 from vos.config import Method, PriorPolicy
-from vos.errors import DamagedSourceError, InputError, MaskError, SourceError
+from vos.errors import DamagedSourceError, InputError, VosError
 
 if TYPE_CHECKING:
-    from vos.records import Frame, Labels
-    from vos.sam.model import SamModel
-
-_FRAME_MASK = re.compile(r"(?P<frame>\d+):(?P<mask>.+)")
-_HINT = re.compile(r"(?:(?P<id>\d+):)?(?P<numbers>-?\d+(?:,-?\d+)+)")
-
-
-class _Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
-    """``[ID:]X,Y[,...]`` in frame pixels, with a fixed number of values."""
-
-    def __init__(self, form: str) -> None:
-        self.name = form
-        self.num_values = form.count(",") + 1
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int | None, tuple[int, ...]]:
-        match = _HINT.fullmatch(value.strip())
-        numbers = tuple(map(int, match["numbers"].split(","))) if match else ()
-        if match is None or len(numbers) != self.num_values:
-            self.fail(f"{value!r} is not {self.name}, or ID:{self.name}, in pixels", param, ctx)
-        return (int(match["id"]) if match["id"] else None), numbers
-
-
-class _FrameMask(click.ParamType[tuple[int, Path]]):
-    """``FRAME:MASK``: a frame's number and the file of its mask."""
-
-    name = "FRAME:MASK"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, Path]:
-        match = _FRAME_MASK.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is not {self.name}, such as 120:mask.png", param, ctx)
-        return int(match["frame"]), Path(match["mask"])
+    from vos.outputs import Outputs, Pair
+    from vos.pipeline import Progress
+    from vos.records import Labels
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +43,7 @@ class _FrameMask(click.ParamType[tuple[int, Path]]):
 @click.option(
     "--ref-box",
     "ref_boxes",
-    type=_Coordinates("X0,Y0,X1,Y1"),
+    type=Coordinates("X0,Y0,X1,Y1"),
     multiple=True,
     help="Instead of a mask: a box around an object. Repeatable, one object each; "
     "ID:X0,Y0,X1,Y1 names the object.",
@@ -73,7 +51,7 @@ class _FrameMask(click.ParamType[tuple[int, Path]]):
 @click.option(
     "--ref-point",
     "ref_points",
-    type=_Coordinates("X,Y"),
+    type=Coordinates("X,Y"),
     multiple=True,
     help="Instead of a mask: a click on the object. Repeatable; all clicks are of "
     "object 1 unless ID:X,Y names another.",
@@ -81,7 +59,7 @@ class _FrameMask(click.ParamType[tuple[int, Path]]):
 @click.option(
     "--ref",
     "later_refs",
-    type=_FrameMask(),
+    type=FrameMask(),
     multiple=True,
     help="The mask of a later frame: it corrects that frame and is learned from there on. Its "
     "background says nothing of objects that it does not hold; new ones may appear in it. "
@@ -105,6 +83,19 @@ class _FrameMask(click.ParamType[tuple[int, Path]]):
 @click.option("--name", help="Name of the results.  [default: the video's]")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results of this name.")
 @click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a run that broke off; the results are those of a run that did not.",
+)
+@click.option(
+    "--save-every",
+    type=click.FloatRange(0),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to save what --resume needs.",
+)
+@click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
     default=0.5,
@@ -124,31 +115,42 @@ class _FrameMask(click.ParamType[tuple[int, Path]]):
     show_default=True,
     help="Video decoder. decord reads ahead without bound: long videos fill the memory.",
 )
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=1 << 27,
+    show_default="134217728, enough for 16K",
+    metavar="N",
+    help="Refuse frames and masks of more pixels, which small files may unpack to.",
+)
 @inference_options
 def run_command(
     video: str,
     ref_mask: Path | None,
-    ref_boxes: tuple[tuple[int | None, tuple[int, int, int, int]], ...],
-    ref_points: tuple[tuple[int | None, tuple[int, int]], ...],
+    ref_boxes: Boxes,
+    ref_points: Points,
     later_refs: tuple[tuple[int, Path], ...],
     save_ref: Path | None,
     resize_mask: bool,
     out: Path,
     name: str | None,
     overwrite: bool,
+    resume: bool,
+    save_every: float,
     alpha: float,
     no_overlay: bool,
     start: int | float | None,
     end: int | float | None,
     every: int,
     decoder: Literal["av", "decord"],
+    max_pixels: int,
     model: str,
     checkpoint: Path | None,
     device: str,
     dtype: str,
     batch_size: int | None,
     method: Method,
-    prior: PriorPolicy,
+    prior: PriorPolicy | None,
     fit_steps: int,
     published: bool,
     quiet: bool,
@@ -158,26 +160,33 @@ def run_command(
     VIDEO is a file, a folder of images, or the URL of a stream. The mask belongs to the first
     frame used. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
     FOLDER/<name>.mp4 (overlay) and FOLDER/<name>.json (scores, boxes, settings).
+
+    Ctrl-C finishes the frame in hand; the same command with --resume goes on. So it does after a
+    crash, from what was saved last. Streams and cameras cannot be resumed.
     """
     for frame, _ in later_refs:
-        _check_used(frame, start, end, every)
+        check_used(frame, start, end, every)
     has_hints = bool(ref_boxes or ref_points)
     if (ref_mask is None) != has_hints:
         raise click.UsageError("give a --ref-mask, or else --ref-box and --ref-point")
-
+    if resume and overwrite:
+        raise click.UsageError("give either --resume or --overwrite")
     frames_with_ref = [frame for frame, _ in later_refs]
     if len(set(frames_with_ref)) < len(frames_with_ref):
         raise click.UsageError("give at most one --ref for each frame")
 
     from vos.masks import match_frame, read_mask, write_label_png
     from vos.outputs import Outputs, describe_run, write_results
-    from vos.pipeline import segment_video
+    from vos.pipeline import pairs_of, segment_steps
+    from vos.resume import Selected, describe_source, is_finished, load_saved, open_again
     from vos.sam.load import load_sam
-    from vos.source import open_source
+    from vos.saving import write_and_save
 
     config = run_config(method, prior, fit_steps, published, batch_size)
-    reference = None if ref_mask is None else read_mask(ref_mask)
-    with open_source(video, start=start, end=end, every=every, decoder=decoder) as source:
+    reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
+    selected = Selected(video, start, end, every, decoder, max_pixels)
+    with ExitStack() as stack:
+        source = stack.enter_context(selected.open())
         if reference is not None:
             reference = match_frame(reference, source.info.frame_hw, resize=resize_mask)
         outputs = Outputs(
@@ -186,81 +195,99 @@ def run_command(
             overlay_alpha=None if no_overlay else alpha,
             overwrite=overwrite,
         )
-        outputs.check_free()
+        described = describe_source(video)
+        if resume and described is None:
+            raise InputError(f"{video} can be read only once, so its run cannot be resumed")
+        if not resume:
+            outputs.check_free()
         later = {
-            frame: _later_reference(video, frame, mask, decoder, resize=resize_mask)
+            frame: later_reference(
+                video, frame, mask, decoder, resize=resize_mask, max_pixels=max_pixels
+            )
             for frame, mask in later_refs
         }
         sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
-        frames: Iterator[Frame] = iter(source)
-        if reference is None:
-            first, reference = _reference_from_hints(frames, ref_boxes, ref_points, sam)
-            frames = chain([first], frames)
-        if save_ref is not None:
-            write_label_png(save_ref, reference)
-        header = describe_run(video, sam, config)
-        with (
-            closing(segment_video(frames, reference, sam, config, later_references=later)) as pairs,
-            closing(write_results(pairs, outputs, source.info, header)) as results,
-        ):
-            try:
-                print_progress(results, source.info.num_frames, outputs.written, quiet=quiet)
-            except DamagedSourceError as error:
-                raise DamagedSourceError(
-                    f"{error}; the results of the good frames are in {outputs.masks_folder}"
-                ) from error
+        header = {
+            **describe_run(video, sam, config),
+            "selection": {"start": start, "end": end, "every": every, "decoder": decoder},
+            "references": describe_references(reference, ref_boxes, ref_points, later),
+            "overlay_alpha": outputs.overlay_alpha,
+            "source_file": described,
+        }
+        if resume and is_finished(outputs, header):
+            click.echo("finished before: " + ", ".join(map(str, outputs.written)))
+            return
+        begin: Labels | Progress
+        saved = load_saved(outputs, header, sam.device) if resume else None
+        if saved is not None:
+            source.close()
+            info, frames = stack.enter_context(open_again(selected, saved.mark))
+            begin = saved.progress
+        else:
+            if outputs.unfinished_folder.exists():  # it broke off before the first save
+                outputs = replace(outputs, overwrite=True)
+            outputs.check_free()
+            info, frames = source.info, iter(source)
+            if reference is None:
+                first, reference = segment_hints(frames, ref_boxes, ref_points, sam)
+                frames = chain([first], frames)
+            if save_ref is not None:
+                write_label_png(save_ref, reference)
+            begin = reference
+        steps = segment_steps(frames, begin, sam, config, later_references=later)
+        if described is None:
+            results = write_results(pairs_of(steps), outputs, info, header)
+        else:
+            results = write_and_save(
+                steps,
+                outputs,
+                info,
+                header,
+                sam,
+                batch_size=batch_size,
+                every_seconds=save_every,
+                saved=saved,
+                frames=frames,
+            )
+        num_before = 0 if saved is None else saved.num_frames
+        _pull(results, outputs, info.num_frames, num_before, quiet=quiet)
 
 
-def _check_used(frame: int, start: int | float | None, end: int | float | None, every: int) -> None:
-    """Refuse a later reference of a frame that will not be used, as far as numbers tell."""
-    first = start if isinstance(start, int) else None if start else 0
-    is_skipped = first is not None and (frame <= first or (frame - first) % every != 0)
-    if is_skipped or (isinstance(end, int) and frame >= end):
-        raise InputError(
-            f"--ref is for frame {frame}, which is not among the frames used after the first one"
-        )
-
-
-def _later_reference(
-    video: str, frame: int, mask: Path, decoder: Literal["av", "decord"], *, resize: bool
-) -> Labels:
-    """Read the mask of a later frame; the frame itself is looked for before anything is written."""
-    from vos.masks import match_frame, read_mask
-    from vos.source import open_source
-
-    labels = read_mask(mask)
-    if "://" in video:  # a stream cannot be opened twice
-        return labels
-    with open_source(video, start=frame, end=frame + 1, decoder=decoder) as source:
-        frame_hw = source.info.frame_hw
+def _pull(
+    results: Generator[Pair, None, None],
+    outputs: Outputs,
+    num_frames: int | None,
+    num_before: int,
+    *,
+    quiet: bool,
+) -> None:
+    """Pull all frames through the sinks, and say what is left if that breaks off."""
     try:
-        return match_frame(labels, frame_hw, resize=resize)
-    except MaskError as error:
-        raise MaskError(f"{mask}: {error}") from error
+        with stopping_on_interrupt() as stop, closing(results):
+            is_done = print_progress(
+                results,
+                num_frames,
+                outputs.written,
+                quiet=quiet,
+                num_before=num_before,
+                is_stopped=stop.is_set,
+            )
+    except VosError as error:
+        raise type(error)(f"{error}{_what_is_left(outputs, error)}") from error
+    except KeyboardInterrupt as error:
+        raise click.Abort(_what_is_left(outputs).removeprefix("; ")) from error
+    if not is_done:
+        raise click.Abort(_what_is_left(outputs).removeprefix("; "))
 
 
-def _reference_from_hints(
-    frames: Iterator[Frame],
-    boxes: tuple[tuple[int | None, tuple[int, int, int, int]], ...],
-    points: tuple[tuple[int | None, tuple[int, int]], ...],
-    sam: SamModel,
-) -> tuple[Frame, Labels]:
-    """Take the first frame and segment what the user pointed out in it."""
-    from vos.sam.encode import encode
-    from vos.track.reference import Hint, reference_from_hints
-
-    boxes_by_id: dict[int, tuple[int, int, int, int]] = {}
-    for object_id, box_xyxy in boxes:
-        boxes_by_id[object_id or len(boxes_by_id) + 1] = box_xyxy
-    points_by_id: dict[int, tuple[tuple[int, int], ...]] = {}
-    for object_id, point_xy in points:
-        points_by_id[object_id or 1] = (*points_by_id.get(object_id or 1, ()), point_xy)
-    hints = {
-        object_id: Hint(points_by_id.get(object_id, ()), boxes_by_id.get(object_id))
-        for object_id in boxes_by_id.keys() | points_by_id.keys()
-    }
-    first = next(frames, None)
-    if first is None:
-        raise SourceError("the source holds no frame")
-    (encoded,) = encode([first], sam, batch_size=1)
-    return first, reference_from_hints(encoded, hints, sam)
+def _what_is_left(outputs: Outputs, error: VosError | None = None) -> str:
+    if isinstance(error, DamagedSourceError):
+        return f"; the results of the good frames are in {outputs.masks_folder}"
+    if outputs.state_path.exists():
+        return (
+            f"; what is done is kept in {outputs.masks_folder}: the same command goes on with it "
+            "with --resume"
+        )
+    if error is None and outputs.masks_folder.exists():
+        return f"; the results so far are in {outputs.masks_folder}, and cannot be resumed"
+    return ""

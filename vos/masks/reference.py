@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from tokenize import TokenError
@@ -13,22 +14,34 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vos.errors import MaskError
+from vos.masks.image_files import (
+    BROKEN_IMAGE,
+    MAX_PIXELS,
+    check_max_pixels,
+    open_image,
+    size_fault,
+)
 from vos.masks.pixels import (
     is_label_map,
     labels_from_colours,
     labels_from_grey,
     labels_from_ids,
 )
-from vos.masks.png import BROKEN_IMAGE, DAVIS_PALETTE, grey_spread
+from vos.masks.png import DAVIS_PALETTE, grey_spread
 from vos.records import Labels
 
 _log = logging.getLogger("vos")
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+# Version 3 is for names of fields that are not Latin.
+_NPY_VERSIONS: Final = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _LOSSY_FORMATS: Final = ("JPEG", "MPO")  # MPO: a JPEG with further pictures
 
 
-def read_mask(path: str | os.PathLike[str]) -> Labels:
+def read_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Labels:
     """Read a reference mask.
 
     Read are PNG, JPEG, WebP, BMP, TIFF and GIF (its first picture), and ``.npy`` with a bool or
@@ -47,19 +60,23 @@ def read_mask(path: str | os.PathLike[str]) -> Labels:
 
     Args:
         path: The mask's file.
+        max_pixels: Most pixels that are legal.
 
     Returns:
         (H, W) uint8 with ids 0 to 254 and at least one object.
 
     Raises:
-        MaskError: the file is missing, broken, of another format or pixel type, holds no object,
-            more than 254 of them, or a picture that is no mask.
+        MaskError: the file is missing, broken, too large, of another format or pixel type, holds
+            no object, more than 254 of them, or a picture that is no mask.
+        InputError: ``max_pixels`` is below 1.
     """
+    check_max_pixels(max_pixels)
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
+            _check_array_file(path, max_pixels)
             return mask_from_array(np.load(path, mmap_mode="r", allow_pickle=False))
-        with Image.open(path, formats=_FORMATS) as image:
+        with open_image(path, _FORMATS, max_pixels) as image:
             labels = _labels_from_image(image)
     except FileNotFoundError as error:
         raise MaskError(f"there is no mask {path}") from error
@@ -141,6 +158,25 @@ def object_ids(labels: Labels) -> tuple[int, ...]:
     if not ids:
         raise MaskError("the mask holds no object")
     return ids
+
+
+def _check_array_file(path: Path, max_pixels: int) -> None:
+    """Check the size that a ``.npy`` file claims; numpy's own sums overflow.
+
+    Raises:
+        MaskError: it is no size of a mask, or too large.
+        ValueError: the header is broken.
+    """
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _NPY_VERSIONS:
+            raise ValueError(f"it is .npy of version {version}")
+        shape, _, _ = _NPY_VERSIONS[version](file)
+    if min(shape, default=0) < 0:
+        raise MaskError(f"a mask must be a non-empty (H, W) array, got shape {shape}")
+    fault = size_fault(math.prod(shape), 1, max_pixels)
+    if fault is not None:
+        raise MaskError(fault)
 
 
 def _labels_from_image(image: Image.Image) -> Labels:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vos.errors import MaskError, ScoreError
-from vos.masks.png import BROKEN_IMAGE
+from vos.masks.image_files import BROKEN_IMAGE
 from vos.score.check import fault_error, size_fault
 from vos.score.frames import FramePair
 from vos.score.layout import find_annotations, mask_files

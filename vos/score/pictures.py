@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vos.masks.png import BROKEN_IMAGE
+from vos.masks.image_files import BROKEN_IMAGE
 from vos.records import Labels
 from vos.score.labels import VOID, annotated_objects, predicted_objects
 from vos.score.png import read_labels

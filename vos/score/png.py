@@ -12,6 +12,7 @@ import numpy as np
 
 from vos.errors import MaskError
 from vos.masks import read_label_png
+from vos.masks.image_files import MAX_PIXELS, size_fault
 from vos.records import Labels
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -54,13 +55,20 @@ def read_labels(path: Path) -> Labels:
         MaskError: the file cannot be read, is damaged, or holds colours instead of indices.
     """
     (width, height, bit_depth, colour_type, *_, interlace), packed = _parse(path)
+    fault = size_fault(width, height, MAX_PIXELS)
+    if fault is not None:
+        raise MaskError(fault)
     if bit_depth == 8 and colour_type in _INDEX_COLOUR_TYPES and not interlace:
+        # One byte before each row names the row's prediction filter; 0 is none.
+        num_bytes = height * (width + 1)
+        unpacker = zlib.decompressobj()
         try:
-            # One byte before each row names the row's prediction filter; 0 is none.
-            content = zlib.decompress(packed, bufsize=height * (width + 1))
+            content = unpacker.decompress(packed, num_bytes + 1)
         except zlib.error as error:
             raise MaskError(f"damaged, {error}") from error
-        if len(content) == height * (width + 1):
+        if not unpacker.eof and len(content) <= num_bytes:
+            raise MaskError("damaged, its picture is cut short")
+        if len(content) == num_bytes:
             rows = np.frombuffer(content, np.uint8).reshape(height, width + 1)
             if not rows[:, 0].any():
                 return rows[:, 1:]

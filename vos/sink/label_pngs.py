@@ -15,7 +15,8 @@ def write_label_pngs(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
 
     Args:
         pairs: Frames and their masks.
-        folder: Made when the first frame arrives. Files of the same names are replaced.
+        folder: Made when the first frame arrives, and not again should it vanish. Files of the
+            same names are replaced.
 
     Yields:
         The same pairs, each after its file is complete.
@@ -23,11 +24,14 @@ def write_label_pngs(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
     Raises:
         OutputError: the disk refuses.
     """
+    is_first = True
     with closing_upstream(pairs) as upstream:
         for frame, masks in upstream:
             path = folder / f"{frame.name}.png"
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                if is_first:
+                    folder.mkdir(parents=True, exist_ok=True)
+                is_first = False
                 write_label_png(path, masks.labels)
             except OSError as error:
                 raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

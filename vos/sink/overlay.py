@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from vos.errors import InputError
 from vos.masks import DAVIS_PALETTE, grow_box_xyxy, mask_box_xyxy
-from vos.records import Labels
+from vos.records import Frame, Labels
 from vos.sink.passing import Pair, closing_upstream
+from vos.sink.pieces import PiecedVideo
 from vos.sink.video import VideoFile
 
 _CRF: Final = 20
@@ -26,7 +27,14 @@ _MIN_TEXT_SCALE: Final = 0.4
 
 
 def write_overlay(
-    pairs: Iterable[Pair], path: Path, *, frame_rate_hz: Fraction | None, alpha: float = 0.5
+    pairs: Iterable[Pair],
+    path: Path,
+    *,
+    frame_rate_hz: Fraction | None,
+    alpha: float = 0.5,
+    pieces: Path | None = None,
+    num_kept: int = 0,
+    again: Iterable[tuple[Frame, Labels]] = (),
 ) -> Iterator[Pair]:
     """Write an H.264 video of the frames with their masks while they pass by.
 
@@ -39,15 +47,27 @@ def write_overlay(
         path: The file, ending in .mp4, .mkv or .mov; replaced if it exists.
         frame_rate_hz: Nominal frame rate, or None.
         alpha: Opacity of the masks' colours in [0, 1].
+        pieces: A folder in which the video grows in pieces, which stay there; see
+            :class:`vos.sink.pieces.PiecedVideo`. Without it the video grows in one file.
+        num_kept: Frames that stand in pieces of an earlier run.
+        again: Frames of the earlier run that come after those and are drawn once more, before
+            the pairs are asked for.
 
     Yields:
         The same pairs.
 
     Raises:
         InputError: a setting is illegal, or the frames differ in size.
-        OutputError: the disk or the encoder refuses.
+        OutputError: the disk or the encoder refuses, or pieces of the earlier run are gone.
     """
-    with closing_upstream(pairs) as upstream, VideoFile(path, frame_rate_hz, crf=_CRF) as video:
+    with (
+        closing_upstream(pairs) as upstream,
+        VideoFile(path, frame_rate_hz, crf=_CRF)
+        if pieces is None
+        else PiecedVideo(path, pieces, frame_rate_hz, crf=_CRF, num_kept=num_kept) as video,
+    ):
+        for frame, labels in again:
+            video.add(draw_overlay(frame.rgb, labels, alpha), frame.pts_seconds)
         for frame, masks in upstream:
             video.add(draw_overlay(frame.rgb, masks.labels, alpha), frame.pts_seconds)
             yield frame, masks

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -14,10 +15,18 @@ from vos.records import Frame, FrameMasks
 from vos.sink.passing import Pair, closing_upstream, discard, unfinished_name
 
 _OWN_KEYS: Final = ("objects", "frames", "num_frames")
+_ENTRY: Final = b'{"index": '
 _NUM_DIGITS: Final = 6  # of seconds and scores; finer than either is known
 
 
-def write_summary(pairs: Iterable[Pair], path: Path, header: dict[str, object]) -> Iterator[Pair]:
+def write_summary(
+    pairs: Iterable[Pair],
+    path: Path,
+    header: dict[str, object],
+    *,
+    unfinished: Path | None = None,
+    num_kept: int = 0,
+) -> Iterator[Pair]:
     """Write one JSON document while frames pass by, a line for each.
 
     The document holds the header's keys, ``objects`` (ids), ``frames`` and ``num_frames``. A frame
@@ -30,13 +39,16 @@ def write_summary(pairs: Iterable[Pair], path: Path, header: dict[str, object]) 
         pairs: Frames and their masks.
         path: The JSON file, replaced if it exists.
         header: What else to say; JSON values.
+        unfinished: Where the document grows, with every line on the disk before its frame is
+            handed on. It stays there. Without it the document grows beside ``path``.
+        num_kept: Frames of an earlier run that stand in ``unfinished``; what follows them goes.
 
     Yields:
         The same pairs.
 
     Raises:
         InputError: the header holds what JSON cannot, or keys of the document itself.
-        OutputError: the disk refuses.
+        OutputError: the disk refuses, or ``unfinished`` does not hold the frames to be kept.
     """
     taken = [key for key in _OWN_KEYS if key in header]
     if taken:
@@ -51,14 +63,16 @@ def write_summary(pairs: Iterable[Pair], path: Path, header: dict[str, object]) 
 
     with closing_upstream(pairs) as upstream:
         first = next(upstream, None)
-        if first is None:
+        if first is None and not num_kept:
             return
-        document = _Document(path)
-        num_frames = 0
+        num_frames = num_kept
+        # Three lines surround the header's.
+        document = _Document(path, unfinished, num_kept and len(lines) + 3 + num_kept)
         try:
-            document.write("{\n" + "".join(lines))
-            document.write(f'"objects": {json.dumps(first[1].object_ids)},\n"frames": [')
-            for frame, masks in chain([first], upstream):
+            if not num_kept and first is not None:
+                document.write("{\n" + "".join(lines))
+                document.write(f'"objects": {json.dumps(first[1].object_ids)},\n"frames": [')
+            for frame, masks in chain([] if first is None else [first], upstream):
                 document.write((",\n" if num_frames else "\n") + json.dumps(_entry(frame, masks)))
                 num_frames += 1
                 yield frame, masks
@@ -66,14 +80,46 @@ def write_summary(pairs: Iterable[Pair], path: Path, header: dict[str, object]) 
             document.finish(f'\n],\n"num_frames": {num_frames}\n}}\n')
 
 
-class _Document:
-    """A text file that takes its name when it is finished; once writing fails, there is none."""
+def kept_names(unfinished: Path, num_frames: int) -> Iterator[str]:
+    """Read the names of the first frames in an unfinished document.
 
-    def __init__(self, path: Path) -> None:
+    Raises:
+        OutputError: it holds fewer frames.
+    """
+    num_found = 0
+    try:
+        with unfinished.open("rb") as file:
+            for line in file:
+                if num_found < num_frames and line.startswith(_ENTRY):
+                    num_found += 1
+                    yield str(json.loads(line.rstrip(b",\n"))["name"])
+    except (OSError, ValueError, KeyError) as error:
+        raise OutputError(f"cannot read {unfinished}: {error}") from error
+    if num_found < num_frames:
+        raise OutputError(f"{unfinished} holds {num_found} of the {num_frames} frames done before")
+
+
+class _Document:
+    """A text file that takes its name when it is finished; once writing fails, there is none.
+
+    Args:
+        path: Its name in the end.
+        unfinished: Where it grows and stays, or None for a place beside the path.
+        num_kept_lines: Lines to go on after, if that is more than 0.
+    """
+
+    def __init__(self, path: Path, unfinished: Path | None, num_kept_lines: int) -> None:
         self._path = path
-        self._unfinished = unfinished_name(path)
+        self._finished = unfinished_name(path)
+        self._unfinished = unfinished or self._finished
+        self._stays = unfinished is not None
         try:
-            self._file: TextIO | None = self._unfinished.open("w", encoding="utf-8", newline="\n")
+            self._unfinished.parent.mkdir(parents=True, exist_ok=True)
+            if num_kept_lines:
+                _cut(self._unfinished, num_kept_lines)
+            self._file: TextIO | None = self._unfinished.open(
+                "a" if num_kept_lines else "w", encoding="utf-8", newline="\n"
+            )
         except OSError as error:
             raise self._refusal(error) from error
 
@@ -82,17 +128,22 @@ class _Document:
             return
         try:
             self._file.write(text)
+            if self._stays:
+                self._file.flush()
         except OSError as error:
             self._give_up()
             raise self._refusal(error) from error
 
     def finish(self, text: str) -> None:
-        self.write(text)
         if self._file is None:
             return
         try:
             self._file.close()
-            self._unfinished.replace(self._path)
+            if self._stays:
+                shutil.copyfile(self._unfinished, self._finished)
+            with self._finished.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            self._finished.replace(self._path)
         except OSError as error:
             self._give_up()
             raise self._refusal(error) from error
@@ -102,10 +153,19 @@ class _Document:
             with suppress(OSError):
                 self._file.close()
         self._file = None
-        discard(self._unfinished)
+        discard(self._finished)
 
     def _refusal(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {self._path}: {error.strerror or error}")
+
+
+def _cut(unfinished: Path, num_lines: int) -> None:
+    """Keep the first lines of a document, the last of them without its comma and end."""
+    length, last = 0, b""
+    with unfinished.open("r+b") as file:
+        for last in islice(file, num_lines):
+            length += len(last)
+        file.truncate(length - len(last) + len(last.rstrip(b",\n")))
 
 
 def _entry(frame: Frame, masks: FrameMasks) -> dict[str, object]:

@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vos.errors import SourceError
+from vos.masks.image_files import MAX_PIXELS, size_fault
 
 _LIVE_SCHEMES: Final = ("rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _NETWORK_PROTOCOLS: Final = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,srt,srtp,tcp,tls,udp"
@@ -24,6 +25,13 @@ _TIMEOUT_SECONDS: Final = 15.0
 _END_DECLARING_FORMATS: Final = ("flv", "matroska")
 _CAMERA_PREFIX: Final = "/dev/video"
 _READ_SIZE: Final = 1 << 18
+# Decoders count what they pad; a frame that passes them is measured again, without padding.
+_DECODER_PIXELS: Final = 2
+_PADDING_PX: Final = 1 << 22
+_MAX_INT: Final = (1 << 31) - 1
+# While it opens a file FFmpeg decodes some frames. With options for streams, PyAV before 18
+# crashes on formats whose streams show up after the header.
+_PROBES_WITH_OPTIONS: Final = int(av.__version__.split(".")[0]) >= 18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +45,7 @@ class OpenVideo:
         is_live: Whether frames come when they are taken: nothing can be read twice, and damage
             passes.
         is_seekable: Whether any part can be read again.
+        max_pixels: Most pixels that a frame may have.
         has_pts: Whether it says when frames are shown. AVI only says when they are decoded; one
             frame leaves the decoder whenever another enters it.
     """
@@ -46,6 +55,7 @@ class OpenVideo:
     stream: VideoStream
     is_live: bool
     is_seekable: bool
+    max_pixels: int
     has_pts: bool
 
     @property
@@ -86,7 +96,7 @@ def is_camera(address: str) -> bool:
 
 
 @contextmanager
-def open_video_container(address: str) -> Iterator[OpenVideo]:
+def open_video_container(address: str, max_pixels: int = MAX_PIXELS) -> Iterator[OpenVideo]:
     """Open a video for decoding.
 
     A local file is handed to FFmpeg as an open file, and with every protocol forbidden: a playlist
@@ -94,16 +104,18 @@ def open_video_container(address: str) -> Iterator[OpenVideo]:
 
     Args:
         address: Path of a file, a URL, or a camera such as ``/dev/video0``.
+        max_pixels: Most pixels that a frame may have. More than that are refused where they are
+            declared; decoders stop before they take memory for many more.
 
     Raises:
-        SourceError: it cannot be opened or holds no video.
+        SourceError: it cannot be opened, holds no video, or its frames are too large.
     """
     is_file = os.path.isfile(address)
     if is_file and os.path.getsize(address) == 0:
         raise SourceError(f"{address} is an empty file")
     with ExitStack() as stack:
         try:
-            container = _open_container(address, stack)
+            container = _open_container(address, max_pixels, stack)
         except (av.InvalidDataError, av.EOFError) as error:
             message = (
                 f"cannot open {address}: it is not a video, or its beginning or index is missing"
@@ -116,6 +128,11 @@ def open_video_container(address: str) -> Iterator[OpenVideo]:
             raise SourceError(f"{address} holds no video")
         if stream.codec_context is None:
             raise SourceError(f"{address}: FFmpeg has no decoder for its video")
+        context = stream.codec_context
+        fault = size_fault(context.width, context.height, max_pixels)
+        if fault is not None:
+            raise SourceError(f"{address} is too large: {fault}")
+        context.options = _decoder_limit(max_pixels)
         # Frame threads would delay errors, and PyAV drops those that come up while draining.
         stream.thread_type = "SLICE"
         yield OpenVideo(
@@ -124,6 +141,7 @@ def open_video_container(address: str) -> Iterator[OpenVideo]:
             stream,
             is_live=is_camera(address) or urlsplit(address).scheme in _LIVE_SCHEMES,
             is_seekable=is_file,
+            max_pixels=max_pixels,
             has_pts=container.format.name != "avi",
         )
 
@@ -133,9 +151,11 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-# All options go to the demuxer alone: with options for streams, PyAV before 18 crashes on formats
-# whose streams show up after the header.
-def _open_container(address: str, stack: ExitStack) -> InputContainer:
+def _decoder_limit(max_pixels: int) -> dict[str, str]:
+    return {"max_pixels": str(min(_DECODER_PIXELS * max_pixels + _PADDING_PX, _MAX_INT))}
+
+
+def _open_container(address: str, max_pixels: int, stack: ExitStack) -> InputContainer:
     if is_camera(address):
         return stack.enter_context(av.open(address, "r", format="v4l2"))
     if is_url(address):
@@ -146,6 +166,7 @@ def _open_container(address: str, stack: ExitStack) -> InputContainer:
             av.open(
                 address,
                 "r",
+                options=_decoder_limit(max_pixels) if _PROBES_WITH_OPTIONS else {},
                 container_options=options,
                 metadata_errors="replace",
                 timeout=_TIMEOUT_SECONDS,
@@ -155,6 +176,7 @@ def _open_container(address: str, stack: ExitStack) -> InputContainer:
         av.open(
             stack.enter_context(Path(address).open("rb")),
             "r",
+            options=_decoder_limit(max_pixels) if _PROBES_WITH_OPTIONS else {},
             container_options={"protocol_whitelist": "none"},
             metadata_errors="replace",
             buffer_size=_READ_SIZE,

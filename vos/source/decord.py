@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
+from vos.masks.image_files import MAX_PIXELS
 from vos.source.container import open_video_container
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
@@ -23,7 +24,7 @@ _MAX_SECONDS: Final = 1e9  # decord gives far larger numbers where it has no tim
 _NO_FAULT: Final = 1e-9  # share of repeated frames above which decord reports damage
 
 
-def open_with_decord(path: str, selection: Selection) -> Source:
+def open_with_decord(path: str, selection: Selection, max_pixels: int = MAX_PIXELS) -> Source:
     """Open a video file with decord.
 
     decord cannot show videos that ask for a quarter turn, ignores mirroring, and takes some
@@ -32,6 +33,7 @@ def open_with_decord(path: str, selection: Selection) -> Source:
     Args:
         path: A video file.
         selection: The wanted frames.
+        max_pixels: Most pixels of a frame that the file may declare.
 
     Raises:
         SourceError: decord is not installed or cannot open the file, or no frame is wanted.
@@ -47,7 +49,7 @@ def open_with_decord(path: str, selection: Selection) -> Source:
     if not Path(path).is_file():
         raise SourceError(f"decord opens video files only, got {path}; use the decoder av")
     # Refuses what is no video, and playlists, which decord would follow to other files.
-    with open_video_container(path) as video:
+    with open_video_container(path, max_pixels) as video:
         rate_hz = video.frame_rate_hz
         start_seconds = video.start_seconds
     try:
@@ -60,7 +62,7 @@ def open_with_decord(path: str, selection: Selection) -> Source:
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, path))),
             name=Path(path).stem,
-            frame_rate_hz=rate_hz / selection.every if rate_hz else None,
+            frame_rate_hz=selection.rate_hz(rate_hz),
             num_frames=selection.count(len(reader), rate_hz, start_seconds),
             resources=stack.pop_all(),
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vos.errors import DamagedSourceError, InputError, SourceError
-from vos.masks.png import BROKEN_IMAGE
+from vos.masks.image_files import BROKEN_IMAGE, MAX_PIXELS, open_image
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
 
@@ -24,7 +24,11 @@ _FORMATS: Final = ("BMP", "JPEG", "PNG", "WEBP")
 
 
 def open_images(
-    path: Path, selection: Selection, *, frame_rate_hz: Fraction = Fraction(24)
+    path: Path,
+    selection: Selection,
+    *,
+    frame_rate_hz: Fraction = Fraction(24),
+    max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Open a folder of images, or one image.
 
@@ -35,6 +39,7 @@ def open_images(
         path: A folder with JPEG, PNG, BMP or WebP files, or one such file.
         selection: The wanted frames.
         frame_rate_hz: Image i is shown at ``i / frame_rate_hz`` seconds.
+        max_pixels: Most pixels that an image may have.
 
     Raises:
         InputError: ``frame_rate_hz`` is not positive.
@@ -44,11 +49,11 @@ def open_images(
         raise InputError(f"frame_rate_hz must be positive, got {frame_rate_hz}")
     files = image_files(path) if path.is_dir() else [path]
     with ExitStack() as stack:
-        pictures = stack.enter_context(closing(_pictures(files, frame_rate_hz)))
+        pictures = stack.enter_context(closing(_pictures(files, frame_rate_hz, max_pixels)))
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, str(path)))),
             name=path.resolve().name if path.is_dir() else path.stem,
-            frame_rate_hz=frame_rate_hz / selection.every,
+            frame_rate_hz=selection.rate_hz(frame_rate_hz),
             num_frames=selection.count(len(files), frame_rate_hz),
             resources=stack.pop_all(),
         )
@@ -85,14 +90,18 @@ def _natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(digits or -1), text) for digits, text in parts], name
 
 
-def _pictures(files: list[Path], frame_rate_hz: Fraction) -> Generator[Picture, None, None]:
+def _pictures(
+    files: list[Path], frame_rate_hz: Fraction, max_pixels: int
+) -> Generator[Picture, None, None]:
     for index, file in enumerate(files):
-        yield Picture(index, float(index / frame_rate_hz), partial(_load, file), file.stem)
+        yield Picture(
+            index, float(index / frame_rate_hz), partial(_load, file, max_pixels), file.stem
+        )
 
 
-def _load(file: Path) -> NDArray[np.uint8]:
+def _load(file: Path, max_pixels: int) -> NDArray[np.uint8]:
     try:
-        with Image.open(file, formats=_FORMATS) as image:
+        with open_image(file, _FORMATS, max_pixels) as image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):
                 # 16 bits of grey: Pillow would clip them at 255.

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, InputError, SourceError
 from vos.records import Frame
+
+_MAX_DENOMINATOR: Final = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,17 @@ class Selection:
         if self.end is None:
             return False
         return (index if isinstance(self.end, int) else pts_seconds) >= self.end
+
+    def rate_hz(self, rate_hz: Fraction | None) -> Fraction | None:
+        """Give the frame rate of what is delivered; None where it is unknown or next to nothing.
+
+        Args:
+            rate_hz: Frame rate of the source.
+        """
+        if rate_hz is None:
+            return None
+        # Files may declare any rate; FFmpeg's fractions have 32 bits.
+        return (rate_hz / self.every).limit_denominator(_MAX_DENOMINATOR) or None
 
     def count(
         self, num_frames: int | None, frame_rate_hz: Fraction | None, start_seconds: float = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
+from vos.masks.image_files import MAX_PIXELS, size_fault
 from vos.source.container import OpenVideo, is_url, open_video_container, reason
-from vos.source.seek import find_seek_point, frames_from, is_worth_seeking
+from vos.source.seek import SeekPoint, find_seek_point, frames_from, is_worth_seeking
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
 
@@ -30,10 +31,11 @@ _log = logging.getLogger("vos")
 _DEFAULT_RATE_HZ: Final = Fraction(25)  # of sources that know neither pts nor rate
 _MAX_GAP_SECONDS: Final = 1.0  # a longer jump back is another recording, not a rounding error
 _MAX_MISSING_SECONDS: Final = 0.5
+_MAX_SECONDS: Final = 1e10  # three centuries; beyond, floats do not tell frames apart
 _MAX_STEPS: Final = 1.5  # frame periods; between frames further apart one is missing
 
 
-def open_video(address: str, selection: Selection) -> Source:
+def open_video(address: str, selection: Selection, max_pixels: int = MAX_PIXELS) -> Source:
     """Open a video.
 
     Times are the stream's own: the first frame need not be at 0. Rotation and mirroring that the
@@ -42,42 +44,61 @@ def open_video(address: str, selection: Selection) -> Source:
     Args:
         address: Path of a file, a URL, or a camera such as ``/dev/video0``.
         selection: The wanted frames.
+        max_pixels: Most pixels that a frame may have.
 
     Raises:
-        SourceError: the video cannot be opened or has no wanted frame.
+        SourceError: the video cannot be opened, has no wanted frame, or its frames are too large.
     """
     with ExitStack() as stack:
-        video = stack.enter_context(open_video_container(address))
+        video, decoded, point = stack.enter_context(open_at(address, selection, max_pixels))
         rate_hz = video.frame_rate_hz
         num_frames = video.stream.frames or None
         if num_frames is None and rate_hz and video.duration_seconds is not None:
             num_frames = round(video.duration_seconds * rate_hz)
-        pictures = stack.enter_context(closing(_pictures(video, selection)))
+        first_index = 0 if point is None else point.first_index
+        pictures = stack.enter_context(closing(timed(video, decoded, first_index)))
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, address))),
             name=_name(address),
-            frame_rate_hz=rate_hz / selection.every if rate_hz else None,
+            frame_rate_hz=selection.rate_hz(rate_hz),
             num_frames=selection.count(num_frames, rate_hz, video.start_seconds),
             resources=stack.pop_all(),
         )
 
 
-def _pictures(video: OpenVideo, selection: Selection) -> Generator[Picture, None, None]:
-    """Decode from the first frame on, or from the keyframe before a far start."""
-    if not is_worth_seeking(video, selection):
-        yield from _timed(video, _good_frames(video), first_index=0)
-        return
-    point = find_seek_point(video, selection)
-    frames = None if point is None else frames_from(video, point, _good_frames)
-    if point is not None and frames is not None:
-        yield from _timed(video, frames, first_index=point.first_index)
-        return
-    with open_video_container(video.address) as video_again:
-        yield from _timed(video_again, _good_frames(video_again), first_index=0)
+@contextmanager
+def open_at(
+    address: str, selection: Selection, max_pixels: int
+) -> Iterator[tuple[OpenVideo, Iterator[VideoFrame], SeekPoint | None]]:
+    """Open a video and decode from its first frame on, or from a far start.
+
+    Args:
+        address: As in :func:`open_video`.
+        selection: The wanted frames.
+        max_pixels: As in :func:`open_video`.
+
+    Yields:
+        The video; its good frames, as of :func:`good_frames`; where they begin, or None where they
+        begin with the first frame of all.
+
+    Raises:
+        SourceError: the video cannot be opened or ends before the wanted part.
+    """
+    with open_video_container(address, max_pixels) as video:
+        if not is_worth_seeking(video, selection):
+            yield video, good_frames(video), None
+            return
+        point = find_seek_point(video, selection)
+        frames = None if point is None else frames_from(video, point, good_frames)
+        if frames is not None:
+            yield video, frames, point
+            return
+    with open_video_container(address, max_pixels) as video:
+        yield video, good_frames(video), None
 
 
-def _good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
-    """Decode until the end or the first damage.
+def good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
+    """Decode from where a video is until its end or the first damage.
 
     Raises:
         SourceError: there is no good frame.
@@ -101,7 +122,13 @@ def _good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
             num_good += 1
             yield frame
     if not num_good:
-        raise SourceError(f"{video.address}: no frame can be decoded ({damage or 'it has none'})")
+        message = f"{video.address}: no frame can be decoded ({damage or 'it has none'})"
+        context = video.stream.codec_context
+        if context.width * context.height == 0:
+            message += (
+                f"; its frames have no legal size, or far more than {video.max_pixels} pixels"
+            )
+        raise SourceError(message)
     if damage is not None:
         raise DamagedSourceError(damage)
 
@@ -186,8 +213,19 @@ def _period_seconds(video: OpenVideo) -> float:
     return float(1 / (video.frame_rate_hz or _DEFAULT_RATE_HZ))
 
 
-def _timed(video: OpenVideo, frames: Iterator[VideoFrame], first_index: int) -> Iterator[Picture]:
+def timed(
+    video: OpenVideo,
+    frames: Iterator[VideoFrame],
+    first_index: int,
+    matrix_of: Callable[[VideoFrame], NDArray[np.int32] | None] | None = None,
+) -> Generator[Picture, None, None]:
     """Number the frames and give each a time later than the one before.
+
+    Args:
+        video: Where the frames come from.
+        frames: Decoded frames in order of presentation.
+        first_index: Place of the first of them in the video.
+        matrix_of: Gives the display matrix of the first frame; :func:`display_matrix` if None.
 
     Raises:
         SourceError: there is no good frame.
@@ -201,26 +239,32 @@ def _timed(video: OpenVideo, frames: Iterator[VideoFrame], first_index: int) -> 
     index = first_index - 1
     try:
         for index, frame in enumerate(frames, first_index):
-            # Once, because PyAV ties a frame whose side data was seen into a reference cycle.
-            matrix = _display_matrix(frame) if index == first_index else matrix
+            if index == first_index:
+                matrix = (matrix_of or display_matrix)(frame)
             timestamp = frame.pts if video.has_pts else frame.dts
-            if timestamp is None or time_base is None:
-                seconds = max(last_seconds + period_seconds, 0.0)
-            else:
+            seconds = math.inf
+            if timestamp is not None and time_base is not None:
                 seconds = float(timestamp * time_base) + shift_seconds
+            if abs(seconds) > _MAX_SECONDS:
+                seconds = max(last_seconds + period_seconds, 0.0)
             gap_seconds = last_seconds - seconds
             if gap_seconds > _MAX_GAP_SECONDS:
                 shift_seconds += gap_seconds + period_seconds
                 seconds += gap_seconds + period_seconds
             last_seconds = max(seconds, last_seconds + period_seconds / 1000)
-            yield Picture(index, last_seconds, partial(_to_rgb, frame, matrix))
+            yield Picture(index, last_seconds, partial(_to_rgb, frame, matrix, video.max_pixels))
     except DamagedSourceError as error:
         message = f"{video.address} breaks off after {index + 1} frames: {error}"
         raise DamagedSourceError(message) from error
 
 
-def _to_rgb(frame: VideoFrame, matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
+def _to_rgb(
+    frame: VideoFrame, matrix: NDArray[np.int32] | None, max_pixels: int
+) -> NDArray[np.uint8]:
     """Convert to RGB and turn as the display matrix asks, to multiples of 90 degrees."""
+    fault = size_fault(frame.width, frame.height, max_pixels)
+    if fault is not None:
+        raise DamagedSourceError(f"a frame is too large: {fault}")
     try:
         rgb = cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
     except (av.FFmpegError, ValueError) as error:
@@ -235,7 +279,12 @@ def _to_rgb(frame: VideoFrame, matrix: NDArray[np.int32] | None) -> NDArray[np.u
     return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
+def display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
+    """Say how a frame is to be turned: (9,) int32, row by row, or None.
+
+    To be asked of few frames: PyAV ties a frame whose side data was seen into a reference cycle, so
+    that its memory and the threads that converted it stay until the garbage is collected.
+    """
     side_data: Any = frame.side_data
     matrix = side_data.get("DISPLAYMATRIX")
     return None if matrix is None else np.frombuffer(matrix, np.int32).copy()

@@ -1,0 +1,471 @@
+"""Runs that break off and go on: the same bytes in the end, whatever happened on the way."""
+
+import json
+import os
+import random
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from colour_sam import ColourSam
+from interrupted_runs import (
+    FRAMES_PER_PIECE,
+    NUM_FRAMES,
+    OPTIONS,
+    contents,
+    draw,
+    make_clip,
+    run_process,
+    shell,
+)
+from PIL import Image
+
+import vos
+from vos import saving
+from vos.config import FitConfig
+from vos.masks import write_label_png
+from vos.outputs import Outputs
+from vos.pipeline import Progress, Step, segment_steps
+from vos.records import SourceInfo
+from vos.resume import Mark, Selected, load_saved, open_again
+from vos.state import decode_state, encode_state
+from vos.track.prior import fresh_priors
+
+NUM_KILLS = 20
+SAVE_EVERY = (0, 3600)  # at every frame, or only once at the start and when a run ends
+LATER = ("--ref", "9:later.png")
+RUN = ("clip.mp4", *OPTIONS, *LATER, "--save-every", 0)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    make_clip(folder)
+    return folder
+
+
+@pytest.fixture
+def place(clip, tmp_path, monkeypatch) -> Path:
+    """A folder of its own with the clip, and the current one."""
+    folder = shutil.copytree(clip, tmp_path / "place")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(clip, tmp_path_factory) -> tuple[dict[str, bytes], dict[int, int]]:
+    """The results of a run that was left alone, and its length in calls, for each interval."""
+    results, num_events = [], {}
+    for seconds in SAVE_EVERY:
+        folder = shutil.copytree(clip, tmp_path_factory.mktemp("whole") / "place")
+        options = ("clip.mp4", *OPTIONS, *LATER, "--save-every", seconds)
+        code, num_events[seconds] = run_process(folder, *options)
+        assert code == 0, (folder / "stderr").read_text()
+        results.append(contents(folder / "out"))
+    assert results[0] == results[1]
+    assert len(results[0]) == NUM_FRAMES + 2
+    return results[0], num_events
+
+
+@pytest.fixture(scope="module")
+def killed(clip, uninterrupted, tmp_path_factory) -> Path:
+    """The clip and the results of a run that was killed in its second half."""
+    folder = shutil.copytree(clip, tmp_path_factory.mktemp("killed") / "place")
+    assert run_process(folder, *RUN, kill_at=uninterrupted[1][0] * 3 // 4)[0] == -9
+    assert 2 * FRAMES_PER_PIECE <= len(list((folder / "out" / "clip").glob("*.png"))) < NUM_FRAMES
+    return folder
+
+
+@pytest.fixture
+def broken_off(killed, tmp_path, monkeypatch) -> Path:
+    """A copy of those, and the current folder."""
+    folder = shutil.copytree(killed, tmp_path / "broken_off")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def only_error(capsys) -> str:
+    """The one line on stderr."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize("number", range(NUM_KILLS))
+def test_a_killed_run_goes_on_to_the_same_bytes(place, uninterrupted, number):
+    want, num_events = uninterrupted
+    rng = random.Random(number)
+    seconds = SAVE_EVERY[number % 3 == 2]
+    options = ("clip.mp4", *OPTIONS, *LATER, "--save-every", seconds)
+    kill_at = rng.randrange(num_events[seconds] // 10, num_events[seconds])
+    code, _ = run_process(place, *options, kill_at=kill_at)
+    assert code == -9
+    if number % 4 == 3:  # and once more on the way
+        run_process(place, *options, "--resume", kill_at=rng.randrange(kill_at // 2))
+    code, _ = run_process(place, *options, "--resume")
+    assert code == 0, (place / "stderr").read_text()
+    assert contents(place / "out") == want
+
+
+@pytest.mark.parametrize("options", [("--batch-size", 3), ("--no-overlay",), ("--every", 2)])
+def test_other_ways_to_run_go_on_too(place, options):
+    options = ("clip.mp4", *OPTIONS, "--save-every", 0, *options)
+    whole = ("clip.mp4", *OPTIONS[:-3], "whole", *OPTIONS[-2:], *options[len(OPTIONS) + 1 :])
+    code, num_events = run_process(place, *whole)
+    assert code == 0, (place / "stderr").read_text()
+    assert run_process(place, *options, kill_at=num_events * 2 // 3)[0] == -9
+    assert run_process(place, *options, "--resume")[0] == 0, (place / "stderr").read_text()
+    assert contents(place / "out") == contents(place / "whole")
+
+
+def test_a_folder_of_images_keeps_its_names(place):
+    (place / "clip").mkdir()
+    for t in range(NUM_FRAMES):
+        Image.fromarray(draw(t)[0]).save(place / "clip" / f"shot{t + 8}.png")
+    options = ("--ref-mask", "mask.png", "--fit-steps", 4, "--save-every", 0)
+    code, num_events = run_process(place, "clip", *options, "--out", "whole")
+    assert code == 0, (place / "stderr").read_text()
+    assert run_process(place, "clip", *options, "--out", "out", kill_at=num_events * 2 // 3)[0] < 0
+    assert run_process(place, "clip", *options, "--out", "out", "--resume")[0] == 0
+    assert contents(place / "out") == contents(place / "whole")
+    assert (place / "out" / "clip" / "shot23.png").exists()
+
+
+def test_a_far_frame_is_reached_by_seeking(tmp_path, monkeypatch):
+    """From frame 250 on the source seeks; indices, times, names and masks stay what they were."""
+    make_clip(tmp_path, num_frames=300)
+    monkeypatch.chdir(tmp_path)
+    write_label_png(tmp_path / "mask.png", draw(250, 300)[1])
+    options = ("clip.mp4", "--ref-mask", "mask.png", "--fit-steps", 4, "--save-every", 0)
+    options = (*options, "--start", 250)
+    code, num_events = run_process(tmp_path, *options, "--out", "whole")
+    assert code == 0, (tmp_path / "stderr").read_text()
+    kill_at = num_events * 2 // 3
+    assert run_process(tmp_path, *options, "--out", "out", kill_at=kill_at)[0] == -9
+    assert run_process(tmp_path, *options, "--out", "out", "--resume")[0] == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_without_resume_earlier_results_are_refused(broken_off, capsys):
+    before = contents(broken_off / "out")
+    assert shell(*RUN) == 1
+    line = only_error(capsys)
+    assert "--resume" in line
+    assert "--overwrite" in line
+    assert contents(broken_off / "out") == before
+    assert shell(*RUN, "--overwrite", "--end", 2) == 1  # the later reference lies beyond
+    assert shell("clip.mp4", *OPTIONS, "--overwrite", "--end", 2) == 0
+    assert len(contents(broken_off / "out")) == 4
+
+
+def test_resume_of_a_finished_run_says_so(place, uninterrupted, capsys):
+    assert shell(*RUN, "--resume") == 0  # there is nothing, so it starts
+    assert contents(place / "out") == uninterrupted[0]
+    times = {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*")}
+    capsys.readouterr()
+    assert shell(*RUN, "--resume") == 0
+    assert capsys.readouterr().out.startswith("finished before: out/clip")
+    assert {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*")} == times
+    assert shell(*RUN, "--resume", "--every", 3) == 1
+    assert "selection.every was 1 and is 3" in only_error(capsys)
+
+
+def test_resume_does_not_take_over_foreign_files(place, capsys):
+    (place / "out" / "clip").mkdir(parents=True)
+    (place / "out" / "clip" / "00000.png").write_bytes(b"mine")
+    assert shell(*RUN, "--resume") == 1
+    assert "is there already" in only_error(capsys)
+    assert (place / "out" / "clip" / "00000.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (["--fit-steps", 5], "settings.fit.num_steps was 4 and is 5"),
+        (["--prior", "none"], "settings.prior was 'box' and is 'none'"),
+        (["--end", 14], "selection.end was None and is 14"),
+        (["--alpha", 0.25], "overlay_alpha was 0.5 and is 0.25"),
+        (["--no-overlay"], "overlay_alpha was 0.5 and is None"),
+        (["--ref", "10:later.png"], "references.later_masks_sha256.10 was None"),
+        (["--ref-mask", "later.png"], "references.mask_sha256 was"),
+    ],
+)
+def test_a_run_with_other_settings_does_not_go_on(broken_off, capsys, options, difference):
+    before = contents(broken_off / "out")
+    assert shell(*RUN, "--resume", *options) == 1
+    line = only_error(capsys)
+    assert difference in line
+    assert "is of another run" in line
+    assert contents(broken_off / "out") == before
+
+
+def test_another_video_or_model_does_not_go_on(broken_off, capsys, monkeypatch):
+    content = (broken_off / "clip.mp4").read_bytes()
+    (broken_off / "clip.mp4").write_bytes(content + b"\0\0\0\x08free")
+    assert shell(*RUN, "--resume") == 1
+    assert f"source_file.num_bytes was {len(content)}" in only_error(capsys)
+    (broken_off / "clip.mp4").write_bytes(content)
+    other = vos.SamModel(ColourSam(), name="colour", weights_sha256="1" * 64)
+    monkeypatch.setattr("interrupted_runs.stand_in", lambda *args, **options: other)
+    assert shell(*RUN, "--resume") == 1
+    assert "weights_sha256 was '00000" in only_error(capsys)
+
+
+def test_pictures_that_have_changed_do_not_go_on(place, capsys):
+    """Their names and sizes are the same, so that only the frame itself tells."""
+    (place / "clip").mkdir()
+    for t in range(NUM_FRAMES):
+        Image.fromarray(draw(t)[0]).save(place / "clip" / f"{t}.bmp")
+    run = ("clip", *OPTIONS, "--save-every", 0)
+    assert run_process(place, *run, interrupt_at=(60_000,))[0] == 130
+    for t in range(NUM_FRAMES):
+        Image.fromarray(draw(t)[0] + np.uint8(1)).save(place / "clip" / f"{t}.bmp")
+    before = contents(place / "out")
+    assert shell(*run, "--resume") == 1
+    assert "clip has changed: frame" in only_error(capsys)
+    assert contents(place / "out") == before
+
+
+def remove_label_map(out: Path) -> None:
+    (out / "clip" / "00003.png").unlink()
+
+
+def remove_piece(out: Path) -> None:
+    (out / ".clip.unfinished" / "overlay" / "000000.nut").unlink()
+
+
+def break_piece(out: Path) -> None:
+    (out / ".clip.unfinished" / "overlay" / "000000.nut").write_bytes(b"x")
+
+
+def break_label_map(out: Path) -> None:
+    """One of those that are drawn again."""
+    (out / "clip" / f"{FRAMES_PER_PIECE + 1:05d}.png").write_bytes(b"x")
+
+
+def shorten_summary(out: Path) -> None:
+    summary = out / ".clip.unfinished" / "summary.json"
+    summary.write_bytes(summary.read_bytes()[:900])
+
+
+def shorten_state(out: Path) -> None:
+    state = out / ".clip.unfinished" / "state"
+    state.write_bytes(state.read_bytes()[:-1])
+
+
+def empty_state(out: Path) -> None:
+    (out / ".clip.unfinished" / "state").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (remove_label_map, "00003.png, which was done before, is gone"),
+        (remove_piece, "000000.nut, a part of the overlay, is gone"),
+        (break_piece, "000000.nut, a part of the overlay"),
+        (break_label_map, "00006.png"),
+        (shorten_summary, "summary.json"),
+        (shorten_state, "is damaged; pass --overwrite to start again"),
+        (empty_state, "no saved state of this version"),
+    ],
+)
+def test_damaged_results_are_one_clear_line(broken_off, capsys, damage, message):
+    damage(broken_off / "out")
+    assert shell(*RUN, "--resume") == 1
+    assert message in only_error(capsys)
+
+
+def num_overlay_frames(path: Path) -> int:
+    with av.open(str(path)) as overlay:
+        return sum(1 for _ in overlay.decode(video=0))
+
+
+@pytest.mark.parametrize("seconds", SAVE_EVERY)
+def test_an_interrupt_finishes_the_frame_and_tells_how_to_go_on(place, uninterrupted, seconds):
+    want, num_events = uninterrupted
+    options = ("clip.mp4", *OPTIONS, *LATER, "--save-every", seconds)
+    code, _ = run_process(place, *options, interrupt_at=(num_events[seconds] // 2,))
+    assert code == 130
+    *_, line = (place / "stderr").read_text().splitlines()
+    assert line.startswith("interrupted: ")
+    assert "--resume" in line
+    names = sorted(path.name for path in (place / "out" / "clip").iterdir())
+    assert 2 < len(names) < NUM_FRAMES
+    assert names == [f"{t:05d}.png" for t in range(len(names))]
+    assert num_overlay_frames(place / "out" / "clip.mp4") == len(names)
+    assert run_process(place, *options, "--resume")[0] == 0
+    assert contents(place / "out") == want
+
+
+def test_a_second_interrupt_ends_at_once(place, uninterrupted):
+    want, num_events = uninterrupted
+    at = num_events[0] // 2
+    code, _ = run_process(place, *RUN, interrupt_at=(at, at + 50))
+    assert code == 130
+    assert "Traceback" not in (place / "stderr").read_text()
+    assert run_process(place, *RUN, "--resume")[0] == 0
+    assert contents(place / "out") == want
+
+
+def test_a_state_names_only_what_is_on_the_disk(place, monkeypatch):
+    """Everything is synced before a state replaces the one before it, which is synced itself."""
+    synced, states = set(), []
+    fsync, replace_file = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def note_replace(path: Path, target: Path) -> Path:
+        if target.name == "state":
+            out = place / "out"
+            labels = sorted((out / "clip").glob("*.png"))
+            left = out / ".clip.unfinished"
+            needed = [path, out, out / "clip", left, left / "summary.json", left / "overlay"]
+            needed += [*labels, *(left / "overlay").glob("*.nut")]
+            states.append([each for each in needed if each.stat().st_ino not in synced])
+        return replace_file(path, target)
+
+    monkeypatch.setattr(saving.os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    assert shell(*RUN) == 0
+    assert states == [[]] * NUM_FRAMES
+
+
+def test_streams_cannot_be_resumed(place, capsys, monkeypatch):
+    monkeypatch.setattr("vos.resume.describe_source", lambda path: None)
+    assert shell(*RUN, "--resume") == 1
+    assert "can be read only once" in only_error(capsys)
+    assert shell(*RUN) == 0
+    assert len(contents(place / "out")) == NUM_FRAMES + 2
+
+
+def test_resume_and_overwrite_exclude_one_another(place, capsys):
+    assert shell(*RUN, "--resume", "--overwrite") == 2
+    assert "either --resume or --overwrite" in capsys.readouterr().err
+
+
+def test_clicks_go_on_without_their_first_frame(place):
+    hints = ("clip.mp4", "--ref-point", "12,14", "--fit-steps", 4, "--save-every", 0)
+    code, num_events = run_process(place, *hints, "--out", "whole")
+    assert code == 0, (place / "stderr").read_text()
+    assert run_process(place, *hints, "--out", "out", kill_at=num_events * 2 // 3)[0] == -9
+    assert run_process(place, *hints, "--out", "out", "--resume")[0] == 0
+    assert contents(place / "out") == contents(place / "whole")
+
+
+def test_the_clip_shows_what_resuming_must_carry(uninterrupted):
+    """An object is lost and comes back, and another look is learned on the way."""
+    frames = json.loads(uninterrupted[0]["clip.json"])["frames"]
+    present = np.array([[each["present"] for each in frame["objects"]] for frame in frames])
+    assert present[:, 0].all()
+    assert not present[:9, 1].any()
+    assert present[9:, 1].any()
+
+
+# --- what is carried, with a model whose results depend on it
+
+
+@pytest.fixture(scope="module")
+def nano_steps():
+    """A clip, its settings, and all its steps; the third frame teaches a second object."""
+    pictures = [draw(t, 8) for t in range(6)]
+    rgb = [np.kron(picture, np.ones((3, 3, 1), np.uint8)) for picture, _ in pictures]
+    labels = [np.kron(mask, np.ones((3, 3), np.uint8)) for _, mask in pictures]
+    sam = vos.load_sam("nano")
+    config = vos.RunConfig(fit=FitConfig(num_steps=20))
+    later = {2: labels[2], 4: labels[1]}
+
+    def go_on(start: np.ndarray | Progress, first: int = 0) -> list[Step]:
+        frames = (frame for frame in vos.frames_from_arrays(rgb) if frame.index >= first)
+        return list(segment_steps(frames, start, sam, config, later_references=later))
+
+    return go_on, go_on(labels[0])
+
+
+def are_same(ours: list[Step], theirs: list[Step]) -> bool:
+    assert [step.frame.index for step in ours] == [step.frame.index for step in theirs]
+    return all(
+        np.array_equal(one.masks.labels, other.masks.labels)
+        and np.array_equal(one.masks.scores, other.masks.scores)
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+@pytest.mark.parametrize("num_before", [1, 3, 4, 6])
+def test_a_saved_progress_gives_the_same_masks_to_the_last_bit(nano_steps, num_before):
+    go_on, steps = nano_steps
+    data = encode_state(steps[num_before - 1].progress)
+    progress = decode_state(Progress, data, torch.device("cpu"))
+    assert are_same(go_on(progress, num_before), steps[num_before:])
+
+
+def test_nothing_of_the_progress_could_be_left_out(nano_steps):
+    """Or else the test above could not fail."""
+    go_on, steps = nano_steps
+    progress = steps[2].progress
+    priors = fresh_priors(len(progress.targets.object_ids))
+    for changes in ({"priors": priors}, {"known": ()}, {"targets": steps[1].progress.targets}):
+        assert not are_same(go_on(replace(progress, **changes), 3), steps[3:])
+
+
+@pytest.mark.parametrize(("batch_size", "num_saved"), [(None, 8), (1, 8), (3, 6), (5, 5)])
+def test_a_state_is_saved_where_a_batch_ends(place, batch_size, num_saved):
+    """So that later batches hold what they would have held."""
+    sam = vos.SamModel(ColourSam())
+    config = vos.RunConfig(fit=FitConfig(num_steps=2), batch_size=batch_size)
+    frames = vos.frames_from_arrays(draw(t)[0] for t in range(NUM_FRAMES))
+    outputs = Outputs(folder=place / "out", name="clip")
+    info = SourceInfo("clip", draw(0)[0].shape[:2])
+    steps = segment_steps(frames, draw(0)[1], sam, config)
+    results = saving.write_and_save(steps, outputs, info, {}, sam, batch_size=batch_size)
+    for _ in range(8):
+        next(results)
+    results.close()
+    assert load_saved(outputs, {}, sam.device).num_frames == num_saved
+
+
+@pytest.mark.parametrize(("start", "every", "place_of_mark"), [(None, 1, 270), (20, 3, 90)])
+def test_a_source_is_opened_where_it_was_left(tmp_path, start, every, place_of_mark):
+    """Directly, with the indices, times, names and pixels of a reading from the start."""
+    make_clip(tmp_path, num_frames=300)
+    selected = Selected(str(tmp_path / "clip.mp4"), start=start, every=every)
+    with selected.open() as source:
+        want = list(source)[place_of_mark:]
+    opened = []
+
+    class Counted(Selected):
+        def open(self, first_index: int | None = None):
+            opened.append(first_index)
+            return Selected.open(self, first_index)
+
+    counted = Counted(selected.path, start=start, every=every)
+    with open_again(counted, Mark.of(place_of_mark, want[0])) as (info, frames):
+        got = list(frames)
+    assert info.frame_rate_hz == Fraction(10, every)
+    assert opened == [want[0].index]
+    assert [(f.index, f.pts_seconds, f.name) for f in got] == [
+        (f.index, f.pts_seconds, f.name) for f in want
+    ]
+    assert all(np.array_equal(one.rgb, other.rgb) for one, other in zip(got, want, strict=True))
+
+
+def test_a_file_that_misleads_seeking_is_read_from_its_start(place, monkeypatch):
+    with vos.open_source("clip.mp4") as source:
+        want = list(source)[9:]
+    opened = []
+    selected_open = Selected.open
+
+    def misled(self: Selected, first_index: int | None = None):
+        opened.append(first_index)
+        return selected_open(self, None if first_index is None else first_index - 1)
+
+    monkeypatch.setattr(Selected, "open", misled)
+    with open_again(Selected("clip.mp4"), Mark.of(9, want[0])) as (_, frames):
+        assert [frame.name for frame in frames] == [frame.name for frame in want]
+    assert opened == [9, None]

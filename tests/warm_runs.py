@@ -1,0 +1,16 @@
+"""Imported by the server that forks runs: what a run imports and sets up late is there already."""
+
+import contextlib
+import io
+import os
+import tempfile
+from pathlib import Path
+
+from interrupted_runs import OPTIONS, make_clip, shell
+
+_before = Path.cwd()
+with tempfile.TemporaryDirectory() as _folder, contextlib.redirect_stdout(io.StringIO()):
+    os.chdir(_folder)
+    make_clip(Path(_folder), 4)
+    shell("clip.mp4", *OPTIONS)
+    os.chdir(_before)

@@ -1,0 +1,107 @@
+"""Opening image files, with a limit on what they may unpack to."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from vos.errors import InputError
+
+MAX_PIXELS: Final = 1 << 27
+"""Pixels of one frame or mask that are legal if nothing else is said: 16K, but not much more."""
+
+BROKEN_IMAGE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow and numpy raise on files that are no image, broken, or too large to decode."""
+
+_HEAD_BYTES: Final = 16
+
+
+def check_max_pixels(max_pixels: int) -> None:
+    """Check a limit itself.
+
+    Raises:
+        InputError: it is not a positive integer.
+    """
+    if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
+        raise InputError(f"max_pixels must be an integer, 1 or more, got {max_pixels!r}")
+
+
+def size_fault(width: int, height: int, max_pixels: int) -> str | None:
+    """Say so if a picture has more pixels than are legal."""
+    if width * height <= max_pixels:
+        return None
+    return (
+        f"{width} x {height} are {width * height} pixels, more than the {max_pixels} that are "
+        "legal; if the file is to be trusted, raise the limit with --max-pixels (max_pixels=...)"
+    )
+
+
+class _ClippedFile(io.BufferedReader):
+    """A file that is never asked for more than it has left.
+
+    Pillow asks for as many bytes as a damaged file says, and Python takes memory for all of them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(io.FileIO(path))
+        self._num_bytes = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return super().read(size)
+        return super().read(min(size, max(0, self._num_bytes - self.tell())))
+
+
+@contextmanager
+def open_image(
+    path: str | os.PathLike[str], formats: Sequence[str], max_pixels: int = MAX_PIXELS
+) -> Iterator[ImageFile]:
+    """Open an image file; its size is checked before anything is unpacked.
+
+    Args:
+        path: The file.
+        formats: Names that Pillow has for the legal formats.
+        max_pixels: Most pixels that are legal.
+
+    Yields:
+        The image, not yet decoded; it keeps reading from the file.
+
+    Raises:
+        OSError: and the others of :data:`BROKEN_IMAGE`, ValueError for an image that is too large.
+    """
+    # Image.open has one limit for the whole process, and above half of it a warning.
+    Image.init()
+    with _ClippedFile(path) as file:
+        head = file.read(_HEAD_BYTES)
+        for name in formats:
+            factory, accepts = Image.OPEN[name]
+            # A string says why the format cannot be read here.
+            is_accepted = accepts is None or accepts(head)
+            if isinstance(is_accepted, str) or not is_accepted:
+                continue
+            file.seek(0)
+            try:
+                image = factory(file, os.fspath(path))
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+            fault = size_fault(*image.size, max_pixels)
+            if fault is not None:
+                raise ValueError(fault)
+            yield image
+            return
+    raise OSError(f"it is none of {', '.join(formats)}, or broken")

@@ -1,0 +1,201 @@
+"""Reading a source from its end to its start, with bounded memory."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from array import array
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vos.errors import DamagedSourceError, InputError, SourceError
+from vos.masks.image_files import MAX_PIXELS
+from vos.records import Frame
+from vos.source.images import open_images
+from vos.source.open import Decoder, is_images, open_source
+from vos.source.selection import Selection
+from vos.source.source import Source
+
+MAX_FRAMES_IN_MEMORY: Final = 32
+
+
+def open_backwards(
+    path: str | os.PathLike[str],
+    *,
+    start: int | float | None = None,
+    end: int | float | None = None,
+    every: int = 1,
+    decoder: Decoder = "av",
+    max_pixels: int = MAX_PIXELS,
+    max_frames_in_memory: int = MAX_FRAMES_IN_MEMORY,
+) -> Source:
+    """Open what :func:`vos.source.open_source` opens, but read its frames from last to first.
+
+    The frames are those of a forward reading: equal indices, times, names and pixels. Opening
+    reads all of the wanted part once, to learn where it ends, what the times are and, by checksum,
+    how every frame looks. Then stretches are decoded from the last to the first one, each from the
+    keyframe before it. What cannot be reached by seeking is decoded from the video's beginning:
+    that takes time that grows with the square of the length, and happens in AVI, with timestamps
+    that are missing or jump, and with decord. Where keyframes are further apart than
+    ``max_frames_in_memory``, what lies between is decoded several times.
+
+    Args:
+        path: A file or a folder. What can be read only once, such as a stream or a camera, cannot
+            be read backwards.
+        start: First wanted frame in forward order, as in ``open_source``.
+        end: First frame no longer wanted in forward order, likewise.
+        every: Of the frames between, every which one is wanted, counted from the first one.
+        decoder: Library that decodes videos.
+        max_pixels: Most pixels that a frame may have.
+        max_frames_in_memory: Frames that are held at a time, besides those of the decoder and
+            the one last handed out; 1 or more. Some 30 bytes are kept for each
+            frame of the video.
+
+    Returns:
+        An iterator of frames and context manager. If a forward reading breaks off, its good frames
+        come in reverse order, and the same DamagedSourceError after them.
+
+    Raises:
+        InputError: an argument is out of range.
+        SourceError: the source cannot be opened or read twice, or has no wanted frame. Iterating
+            raises it as well if the source does not give the same frames twice.
+    """
+    selection = Selection(start, end, every)
+    if max_frames_in_memory < 1:
+        raise InputError(f"max_frames_in_memory must be 1 or more, got {max_frames_in_memory}")
+    address = os.fspath(path)
+    if "://" in address or (
+        os.path.exists(address) and not os.path.isfile(address) and not os.path.isdir(address)
+    ):
+        raise SourceError(
+            f"{address} cannot be read backwards: it can be read only once; save it as a file first"
+        )
+    opened = open_source(
+        address, start=start, end=end, every=every, decoder=decoder, max_pixels=max_pixels
+    )
+    with opened as source:
+        info = source.info
+        if is_images(address):
+            forward = _Forward(_images_again(address, every, max_pixels), is_numbered=False)
+            forward.note(source)
+        elif decoder == "decord":
+            forward = _Forward(_decord_again(address, every, max_pixels))
+            forward.note(source)
+        else:
+            source.close()
+            from vos.source.reentry import read_noting
+
+            with read_noting(address, selection, max_pixels) as (frames, again):
+                forward = _Forward(again)
+                forward.note(frames)
+    with ExitStack() as stack:
+        return Source(
+            stack.enter_context(closing(_backwards(forward, max_frames_in_memory, address))),
+            name=info.name,
+            frame_rate_hz=info.frame_rate_hz,
+            num_frames=len(forward.indices),
+            resources=stack.pop_all(),
+        )
+
+
+Ways = Iterator[Source | Generator[Frame, None, None]]
+"""Several ways to read one stretch of frames, the fastest first."""
+
+
+@dataclass(slots=True, eq=False)
+class _Forward:
+    """What one forward reading showed of the N wanted frames; a few bytes for each.
+
+    Attributes:
+        again: Takes the first and the last index of a stretch; gives the ways to read it again.
+        is_numbered: Whether frames are named by their number among the wanted ones.
+        indices: (N,) int64, places in the source.
+        pts_seconds: (N,) float64.
+        checksums: (N,) uint32, of the pixels.
+        damage: What the reading broke off with.
+    """
+
+    again: Callable[[int, int], Ways]
+    is_numbered: bool = True
+    indices: array[int] = field(default_factory=lambda: array("q"))
+    pts_seconds: array[float] = field(default_factory=lambda: array("d"))
+    checksums: array[int] = field(default_factory=lambda: array("I"))
+    damage: str | None = None
+
+    def note(self, frames: Iterator[Frame]) -> None:
+        """Read all frames and remember what is needed to know them again."""
+        try:
+            for frame in frames:
+                self.indices.append(frame.index)
+                self.pts_seconds.append(frame.pts_seconds)
+                self.checksums.append(_checksum(frame))
+        except DamagedSourceError as error:
+            if not self.indices:
+                raise
+            self.damage = str(error)
+
+    def is_same(self, place: int, frame: Frame) -> bool:
+        """Tell whether a frame is the one that was seen at a place."""
+        same_index = frame.index == self.indices[place]
+        return same_index and _checksum(frame) == self.checksums[place]
+
+
+def _checksum(frame: Frame) -> int:
+    # Rows of odd widths may lie apart.
+    return zlib.crc32(np.ascontiguousarray(frame.rgb).data)
+
+
+def _backwards(
+    forward: _Forward, max_frames_in_memory: int, address: str
+) -> Generator[Frame, None, None]:
+    for last in range(len(forward.indices), 0, -max_frames_in_memory):
+        places = range(max(0, last - max_frames_in_memory), last)
+        stretch = _read_stretch(forward, places, address)
+        while stretch:
+            yield stretch.pop()
+    if forward.damage is not None:
+        raise DamagedSourceError(forward.damage)
+
+
+def _read_stretch(forward: _Forward, places: range, address: str) -> list[Frame]:
+    """Read the frames at some places of the forward reading, in that order.
+
+    Raises:
+        SourceError: they cannot be read, or are not those of the forward reading.
+    """
+    for way in forward.again(forward.indices[places[0]], forward.indices[places[-1]]):
+        stretch: list[Frame] = []
+        with closing(way) as frames, suppress(SourceError):
+            for place, frame in zip(places, frames, strict=False):
+                if not forward.is_same(place, frame):
+                    break
+                name = f"{place:05d}" if forward.is_numbered else frame.name
+                seconds = forward.pts_seconds[place]
+                stretch.append(replace(frame, name=name, pts_seconds=seconds))
+        if len(stretch) == len(places):
+            return stretch
+    raise SourceError(
+        f"{address} does not give the same frames twice: it has changed since it was opened, or is "
+        "damaged in a way that decoders do not notice"
+    )
+
+
+def _images_again(address: str, every: int, max_pixels: int) -> Callable[[int, int], Ways]:
+    def again(first: int, last: int) -> Ways:
+        yield open_images(Path(address), Selection(first, last + 1, every), max_pixels=max_pixels)
+
+    return again
+
+
+def _decord_again(address: str, every: int, max_pixels: int) -> Callable[[int, int], Ways]:
+    from vos.source.decord import open_with_decord
+
+    def again(first: int, last: int) -> Ways:
+        yield open_with_decord(address, Selection(first, last + 1, every), max_pixels)
+
+    return again

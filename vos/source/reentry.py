@@ -1,0 +1,134 @@
+"""Reading stretches of a video again, each from the keyframe before it."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from vos.records import Frame
+from vos.source.container import open_video_container
+from vos.source.seek import SeekPoint, frames_from
+from vos.source.selection import Selection, deliver
+from vos.source.video import display_matrix, good_frames, open_at, timed
+
+_NUM_KEYFRAMES: Final = 2  # tried before a stretch is decoded from the video's beginning
+
+Again = Callable[[int, int], Iterator[Generator[Frame, None, None]]]
+"""Takes the indices of a stretch's first and last wanted frame; gives ways to read it, the
+fastest first. Only the last one is sure to give the right frames."""
+
+
+@contextmanager
+def read_noting(
+    address: str, selection: Selection, max_pixels: int
+) -> Iterator[tuple[Generator[Frame, None, None], Again]]:
+    """Read a video, and note on the way how its stretches can be reached.
+
+    Args:
+        address: Path of a file.
+        selection: The wanted frames.
+        max_pixels: Most pixels that a frame may have.
+
+    Yields:
+        The wanted frames; and, once they are all read, the way to read some of them again.
+
+    Raises:
+        SourceError: the video cannot be opened or ends before the wanted part.
+    """
+    table = _Timestamps()
+    with open_at(address, selection, max_pixels) as (video, decoded, point):
+        if point is not None:
+            table.first_index = point.first_index
+            table.keyframes_pts.append(point.keyframe_pts)
+            table.keyframes_index.append(point.keyframe_index)
+        table.can_seek = video.has_pts
+        pictures = timed(video, table.note(decoded), table.first_index, table.matrix_of)
+        with closing(pictures), closing(deliver(pictures, selection, address)) as frames:
+            yield frames, _again(address, selection.every, max_pixels, table)
+
+
+@dataclass(slots=True, eq=False)
+class _Timestamps:
+    """Where a video can be entered.
+
+    Attributes:
+        first_index: Place of the first decoded frame.
+        pts: (M,) int64, of all decoded frames in order of presentation.
+        keyframes_pts: (N,) int64, ascending.
+        keyframes_index: (N,) int64, places of the keyframes.
+        can_seek: Whether a timestamp tells a frame from all others.
+        matrix: How frames are turned, once it is known.
+        has_matrix: Whether it is known.
+    """
+
+    first_index: int = 0
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    keyframes_pts: array[int] = field(default_factory=lambda: array("q"))
+    keyframes_index: array[int] = field(default_factory=lambda: array("q"))
+    can_seek: bool = True
+    matrix: NDArray[np.int32] | None = None
+    has_matrix: bool = False
+
+    def note(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Pass frames on and remember their timestamps."""
+        for index, frame in enumerate(frames, self.first_index):
+            pts = frame.pts
+            if pts is None or (self.pts and pts <= self.pts[-1]):
+                self.can_seek = False
+            if self.can_seek and pts is not None:
+                self.pts.append(pts)
+                if frame.key_frame:
+                    self.keyframes_pts.append(pts)
+                    self.keyframes_index.append(index)
+            yield frame
+
+    def matrix_of(self, frame: VideoFrame) -> NDArray[np.int32] | None:
+        """Give the display matrix of the video's first frame, which is asked for it once."""
+        if not self.has_matrix:
+            self.matrix, self.has_matrix = display_matrix(frame), True
+        return self.matrix
+
+    def ways_to(self, index: int) -> Iterator[SeekPoint]:
+        """Give the last keyframes before a frame, the nearest first."""
+        if not self.can_seek:
+            return
+        after = bisect_right(self.keyframes_index, index)
+        for number in reversed(range(max(0, after - _NUM_KEYFRAMES), after)):
+            yield SeekPoint(
+                keyframe_pts=self.keyframes_pts[number],
+                keyframe_index=self.keyframes_index[number],
+                first_pts=self.pts[index - self.first_index],
+                first_index=index,
+            )
+
+
+def _again(address: str, every: int, max_pixels: int, table: _Timestamps) -> Again:
+    def again(first: int, last: int) -> Iterator[Generator[Frame, None, None]]:
+        for point in (*table.ways_to(first), None):
+            wanted = Selection(first, last + 1, every)
+            yield _decode_from(address, wanted, max_pixels, point, table.matrix_of)
+
+    return again
+
+
+def _decode_from(
+    address: str,
+    selection: Selection,
+    max_pixels: int,
+    point: SeekPoint | None,
+    matrix_of: Callable[[VideoFrame], NDArray[np.int32] | None],
+) -> Generator[Frame, None, None]:
+    with open_video_container(address, max_pixels) as video:
+        frames = good_frames(video) if point is None else frames_from(video, point, good_frames)
+        if frames is not None:
+            first_index = 0 if point is None else point.first_index
+            with closing(timed(video, frames, first_index, matrix_of)) as pictures:
+                yield from deliver(pictures, selection, address)
