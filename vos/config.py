@@ -7,8 +7,9 @@ from typing import Final, Literal, get_args
 
 from vos.errors import InputError
 
-PriorPolicy = Literal["none", "box"]
-"""How a frame's prompts use the previous prediction: not at all, or as a box and its centre."""
+PriorPolicy = Literal["none", "box", "memory"]
+"""What carries over from frame to frame: nothing; the previous box and its centre, as published;
+or remembered cells of the reference and of the last frames (docs/tracking.md)."""
 
 PRIOR_POLICIES: Final[tuple[str, ...]] = get_args(PriorPolicy)
 
@@ -83,6 +84,50 @@ class AbsenceConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryConfig:
+    """How the ``memory`` prior follows an object (docs/tracking.md has what each part is worth).
+
+    Attributes:
+        context: Side of the window that is looked at, over the longer side of the object's box;
+            None always looks at the whole frame.
+        min_window_share: Least side of the window, over the frame's longer side.
+        max_looks: Windows per frame; more objects share them. Bounds the time per frame.
+        num_recent: Frames remembered beside the references.
+        pixel_head: Whether a pixel classifier fitted to the reference makes the final mask; else
+            it is SAM's own of highest predicted IoU.
+        colours: Whether that classifier sees the object's colours.
+        lose_score: Below this score a followed object counts as lost.
+        return_score: A lost object needs this score to be taken up again.
+    """
+
+    context: float | None = 2.2
+    min_window_share: float = 0.15
+    max_looks: int = 3
+    num_recent: int = 2
+    pixel_head: bool = True
+    colours: bool = True
+    lose_score: float = 0.4
+    return_score: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: a context below 1, a share outside [0, 1], or a number out of range.
+        """
+        if self.context is not None and not self.context >= 1:
+            raise InputError(f"context must be 1 or more, or None, got {self.context}")
+        for name in ("min_window_share", "lose_score", "return_score"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} must be within [0, 1], got {share}")
+        if self.max_looks < 1:
+            raise InputError(f"max_looks must be 1 or more, got {self.max_looks}")
+        if self.num_recent < 0:
+            raise InputError(f"num_recent must be 0 or more, got {self.num_recent}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """How a video or a set of images is segmented.
 
@@ -93,8 +138,9 @@ class RunConfig:
         fit: Schedule of the scale fit; PerSAM has none.
         min_cell_coverage: A feature cell of a reference is the object's above this share of it;
             None takes the published value of the method.
-        absence: Tests for loss and return; None keeps only the published behaviour, in which
-            nothing but an empty mask makes an object lost.
+        absence: Tests for loss and return of the priors ``none`` and ``box``; None keeps only the
+            published behaviour, in which nothing but an empty mask makes an object lost.
+        memory: Settings of the prior ``memory``.
         connected: Whether a mask found in a picture is reduced to its connected part at the
             similarity peak; always so where an object is searched several times.
         instance_similarity_ratio: In a picture where an object is searched several times, a
@@ -104,11 +150,12 @@ class RunConfig:
     """
 
     method: Method = "persam_f"
-    prior: PriorPolicy = "box"
+    prior: PriorPolicy = "memory"
     box_margin_px: int = 10
     fit: FitConfig = field(default_factory=FitConfig)
     min_cell_coverage: float | None = None
     absence: AbsenceConfig | None = field(default_factory=AbsenceConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     connected: bool = False
     instance_similarity_ratio: float = 0.8
     batch_size: int | None = None
@@ -125,6 +172,11 @@ class RunConfig:
             raise InputError(f"method must be one of {', '.join(METHODS)}, got {self.method}")
         if self.prior not in PRIOR_POLICIES:
             raise InputError(f"prior must be one of {', '.join(PRIOR_POLICIES)}, got {self.prior}")
+        if self.prior == "memory" and self.method != "persam_f":
+            raise InputError(
+                f"the prior memory fits a classifier, which the method {self.method} does without; "
+                "take the prior box or none"
+            )
         if self.box_margin_px < 0:
             raise InputError(f"box_margin_px must be 0 or more, got {self.box_margin_px}")
         if self.min_cell_coverage is not None and not 0 <= self.min_cell_coverage < 1:

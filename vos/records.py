@@ -100,7 +100,8 @@ class Encoded:
 
     Attributes:
         frame: The picture the features belong to.
-        features: (C, h, w) float32 on the model's device.
+        features: (C, h, w) float32 on the model's device; empty where the tracker encodes parts of
+            the frame by itself.
     """
 
     frame: Frame

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable
 
+import torch
+
 from vos.errors import InputError, is_out_of_memory
 from vos.records import Encoded, Frame
 from vos.sam.model import SamModel
@@ -74,6 +76,22 @@ def encode(
         if frame is None and failure is None:
             return
     raise failure
+
+
+def unencoded(frames: Iterable[Frame]) -> Generator[Encoded, None, None]:
+    """Pass on the frames of a video for a tracker that encodes parts of them by itself.
+
+    Yields:
+        One record per frame, without features.
+
+    Raises:
+        InputError: a frame has another size than the first.
+    """
+    frame_hw: tuple[int, int] | None = None
+    for frame in frames:
+        frame_hw = frame_hw or frame.frame_hw
+        _check_size(frame, frame_hw)
+        yield Encoded(frame, torch.empty(0))
 
 
 def _check_size(frame: Frame, frame_hw: tuple[int, int]) -> None:

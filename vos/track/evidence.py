@@ -1,0 +1,128 @@
+"""What a look says of an object: its mask there, and how much speaks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from vos.sam.geometry import average_in_cells, low_res_to_frame
+from vos.sam.model import POSITIVE, Decoded, Prompts, SamModel
+from vos.track.colours import Colours
+from vos.track.look import Look
+from vos.track.prior import grow_boxes
+from vos.track.refine import tight_boxes
+
+_LOGIT_RANGE: Final = 6.0
+_MIN_PART: Final = 0.1  # of the largest part's size
+_PROMPT_GAIN: Final = 2.0  # SAM's own logits are about twice as steep as the correspondence's
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompted:
+    """One object's prompts in a look.
+
+    Attributes:
+        point_xy: (2,) int64 window pixels, the inmost place of the object.
+        box_xyxy: (4,) int64 window pixels.
+        low_res: (h', w') float32 logits of the correspondence.
+    """
+
+    point_xy: NDArray[np.int64]
+    box_xyxy: NDArray[np.int64]
+    low_res: torch.Tensor
+
+
+def prompt(look: Look, probabilities: torch.Tensor) -> Prompted | None:
+    """Turn a correspondence into prompts.
+
+    Args:
+        look: The look.
+        probabilities: (h, w) of the object, 0 on the padding.
+
+    Returns:
+        The prompts; None where no pixel is more likely the object's than not.
+    """
+    low_res = to_logits(
+        F.interpolate(probabilities[None, None], size=look.pixels_hw, mode="bilinear")[0, 0]
+    )
+    logits = low_res_to_frame(low_res[None], look.letterbox)[0]
+    parts = large_parts((logits > 0).cpu().numpy())
+    if not parts.any():
+        return None
+    depth_px = cv2.distanceTransform(parts.astype(np.uint8), cv2.DIST_L2, 5)
+    inmost = int((depth_px * torch.sigmoid(logits).cpu().numpy()).argmax())
+    row, column = divmod(inmost, parts.shape[1])
+    box_xyxy = tight_boxes(torch.from_numpy(parts)[None])
+    margin_px = round(look.cell_px / 2)
+    grown = grow_boxes(box_xyxy, margin_px, look.letterbox.frame_hw)[0]
+    return Prompted(np.array([column, row]), grown, low_res)
+
+
+def large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Drop the connected parts of an (H, W) mask that are small beside the largest."""
+    num_parts, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if num_parts < 3:
+        return mask
+    areas_px = statistics[:, cv2.CC_STAT_AREA]
+    is_large = areas_px >= _MIN_PART * areas_px[1:].max()
+    is_large[0] = False
+    kept: NDArray[np.bool_] = is_large[parts]
+    return kept
+
+
+def decode(
+    look: Look, prompts: Sequence[Prompted], classifiers: torch.Tensor, sam: SamModel
+) -> tuple[Decoded, torch.Tensor]:
+    """Ask the decoder for K objects of one look.
+
+    Args:
+        look: The look.
+        prompts: One for each object.
+        classifiers: (K, V, D) of the pixels' embeddings.
+        sam: The model.
+
+    Returns:
+        SAM's own masks, and (K, V, h', w') what the classifiers say.
+    """
+    points_xy = np.stack([each.point_xy for each in prompts])[:, None]
+    asked = Prompts(
+        points_xy,
+        np.full(points_xy.shape[:2], POSITIVE),
+        np.stack([each.box_xyxy for each in prompts]),
+        torch.stack([each.low_res for each in prompts]) * _PROMPT_GAIN,
+    )
+    decoded = sam.decode(look.features, asked, look.letterbox, classifiers=classifiers)
+    if decoded.classifier_logits is None:
+        raise RuntimeError("the decoder was asked for classifiers and gave none")
+    return decoded, decoded.classifier_logits
+
+
+def evidence_maps(prompted: Prompted, colours: Colours | None, rgb: torch.Tensor) -> torch.Tensor:
+    """Give (2, h', w') maps for the head: correspondence and colour.
+
+    Args:
+        prompted: The object's correspondence.
+        colours: The object's colours; None gives an empty map.
+        rgb: (3, h', w') from :func:`low_res_rgb`.
+    """
+    correspondence = prompted.low_res.clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
+    colour = torch.zeros_like(correspondence) if colours is None else colours.look_up(rgb)
+    return torch.stack([correspondence, colour])
+
+
+def low_res_rgb(look: Look) -> torch.Tensor:
+    """Give the window's (3, h', w') float colours in [0, 255] at the decoder's resolution."""
+    rgb = torch.from_numpy(look.rgb).to(look.features.device).permute(2, 0, 1).float()
+    return average_in_cells(rgb, look.letterbox, look.pixels_hw)
+
+
+def to_logits(probabilities: torch.Tensor) -> torch.Tensor:
+    """Turn probabilities into logits within +-9.2."""
+    return torch.logit(probabilities, eps=1e-4)

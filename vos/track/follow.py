@@ -1,0 +1,251 @@
+"""One frame's masks by memory: look where the object should be, compare, segment, judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vos.config import MemoryConfig
+from vos.records import Frame, FrameMasks
+from vos.sam.geometry import average_in_cells, low_res_to_frame
+from vos.sam.model import SamModel
+from vos.track.correspond import Correspondence, correspond, distance_penalties, remember
+from vos.track.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
+from vos.track.look import Look, Window, look, share_windows, window_around
+from vos.track.segment import frame_masks, merge
+from vos.track.tracks import Track, box_of
+
+_MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
+_GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame
+_VELOCITY_MEMORY: Final = 0.5
+_SAM_SHARE: Final = 0.25  # of SAM's own mask in the final one
+_REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """All objects of a video.
+
+    Attributes:
+        object_ids: (K,) ascending, 1 to 254.
+        tracks: K of them; None for an object that no reference has shown so far.
+    """
+
+    object_ids: tuple[int, ...]
+    tracks: tuple[Track | None, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Finding:
+    """What a look shows of one object.
+
+    Attributes:
+        look: The look.
+        logits: Final logits of the window's pixels.
+        shares: (h, w) the object's share of each cell.
+        score: Trust in them, in [0, 1].
+    """
+
+    look: Look
+    logits: torch.Tensor
+    shares: torch.Tensor
+    score: float
+
+
+@torch.inference_mode()
+def follow(
+    frame: Frame, tracks: Tracks, sam: SamModel, config: MemoryConfig
+) -> tuple[FrameMasks, Tracks]:
+    """Find every object in the next frame.
+
+    Args:
+        frame: The frame.
+        tracks: What is known after the frame before it.
+        sam: The model.
+        config: Settings.
+
+    Returns:
+        The masks, and what is known now.
+    """
+    known = {row: track for row, track in enumerate(tracks.tracks) if track is not None}
+    findings = _find_all(frame, known, sam, config)
+    logits = torch.full((len(tracks.tracks), *frame.frame_hw), -torch.inf, device=sam.device)
+    scores = np.zeros(len(tracks.tracks), dtype=np.float32)
+    for row, finding in findings.items():
+        threshold = config.return_score if known[row].num_frames_lost else config.lose_score
+        if finding.score >= threshold:
+            logits[(row, *finding.look.slices)] = finding.logits
+            scores[row] = finding.score
+    labels = merge(logits, scores > 0, tracks.object_ids)
+    masks = frame_masks(labels, tracks.object_ids, scores)
+    after = [
+        track and _update(track, findings.get(row), labels == object_id, config)
+        for row, (object_id, track) in enumerate(zip(tracks.object_ids, tracks.tracks, strict=True))
+    ]
+    return masks, Tracks(tracks.object_ids, tuple(after))
+
+
+def _find_all(
+    frame: Frame, tracks: dict[int, Track], sam: SamModel, config: MemoryConfig
+) -> dict[int, _Finding]:
+    """Look where the objects should be; look closer where one may be that was lost."""
+    windows = {
+        row: _expected_window(track, frame.frame_hw, config) for row, track in tracks.items()
+    }
+    findings = _find(frame, tracks, windows, sam, config)
+    closer = {}
+    for row, finding in findings.items():
+        if tracks[row].num_frames_lost and config.context is not None:
+            box_xyxy = _box_in_frame(finding)
+            window = window_around(
+                box_xyxy, frame.frame_hw, config.context, config.min_window_share
+            )
+            if _side_px(window) * _GROWTH_WHEN_LOST < _side_px(windows[row]):
+                closer[row] = window
+    findings.update(_find(frame, {row: tracks[row] for row in closer}, closer, sam, config))
+    return findings
+
+
+def _find(
+    frame: Frame,
+    tracks: dict[int, Track],
+    windows: dict[int, Window],
+    sam: SamModel,
+    config: MemoryConfig,
+) -> dict[int, _Finding]:
+    """Look through each object's window; give nothing for those of which nothing is seen."""
+    if not tracks:
+        return {}
+    shared, places = share_windows(list(windows.values()), frame.frame_hw, config.max_looks)
+    findings = {}
+    for place, seen in enumerate(look(frame, shared, sam)):
+        rows = [row for row, own in zip(windows, places, strict=True) if own == place]
+        findings.update(_find_in(seen, {row: tracks[row] for row in rows}, sam, config))
+    return findings
+
+
+def _find_in(
+    seen: Look, tracks: dict[int, Track], sam: SamModel, config: MemoryConfig
+) -> dict[int, _Finding]:
+    """Find objects in one look, all with one call of the decoder."""
+    prompts: dict[int, Prompted] = {}
+    similarities = {}
+    for row, track in tracks.items():
+        found = _correspond(seen, track)
+        prompted = prompt(seen, seen.as_map(found.probabilities))
+        if prompted is not None:
+            prompts[row], similarities[row] = prompted, found.own_similarities
+    if not prompts:
+        return {}
+    classifiers = torch.stack([tracks[row].head.channels for row in prompts])[:, None]
+    decoded, channel_logits = decode(seen, list(prompts.values()), classifiers, sam)
+    best = decoded.predicted_ious.argmax(dim=1)
+    rgb = low_res_rgb(seen)
+    findings = {}
+    for place, (row, prompted) in enumerate(prompts.items()):
+        track = tracks[row]
+        own_low_res = low_res = decoded.low_res_logits[place, best[place]]
+        if config.pixel_head:
+            maps = evidence_maps(prompted, track.colours if config.colours else None, rgb)
+            by_head = track.head.logits(channel_logits[place, 0], maps)
+            low_res = torch.lerp(by_head, own_low_res, _SAM_SHARE)
+        logits, own_logits = low_res_to_frame(torch.stack([low_res, own_low_res]), seen.letterbox)
+        if (logits > 0).any():
+            shares = _shares(seen, logits, own_logits)
+            score = _score(track, shares[seen.is_inside], similarities[row])
+            findings[row] = _Finding(seen, logits, shares, score)
+    return findings
+
+
+def _correspond(seen: Look, track: Track) -> Correspondence:
+    """Compare a look with what is remembered; of an object in sight, only where it may be."""
+    size_px = _size_px(track.box_xyxy)
+    radius_px = _MOTION_SHARE * size_px + 3 * seen.cell_px
+    recent = [
+        (memory, distance_penalties(seen.places_xy, memory, radius_px)) for memory in track.recent
+    ]
+    found = correspond(seen.cells @ track.axes, track.references, recent)
+    if track.num_frames_lost:
+        return found
+    expected_xyxy = torch.from_numpy(track.box_xyxy + np.tile(track.velocity_xy, 2))
+    expected_xyxy = expected_xyxy.to(seen.places_xy)
+    reach_px = _REACH_SHARE * size_px + 2 * seen.cell_px
+    is_near = (seen.places_xy >= expected_xyxy[:2] - reach_px) & (
+        seen.places_xy <= expected_xyxy[2:] + reach_px
+    )
+    return replace(found, probabilities=found.probabilities * is_near.all(dim=1))
+
+
+def _shares(seen: Look, logits: torch.Tensor, own_logits: torch.Tensor) -> torch.Tensor:
+    """Give the object's (h, w) share of each cell, the mean of what two masks say.
+
+    Where they disagree a remembered cell so speaks for neither side, and the error of one does not
+    feed itself.
+    """
+    probabilities = (torch.sigmoid(logits) + torch.sigmoid(own_logits)) / 2
+    return average_in_cells(probabilities[None], seen.letterbox, seen.cells_hw)[0]
+
+
+def _score(track: Track, shares: torch.Tensor, similarities: torch.Tensor) -> float:
+    """Say how far a mask can be trusted, in [0, 1].
+
+    That is how similar its cells are to the reference's, as a share of what two looks at the
+    reference itself give.
+    """
+    weight = shares.sum().clamp_min(1e-6)
+    similarity = float((shares * similarities).sum() / weight)
+    return float(np.clip(similarity / max(track.own_similarity, 1e-6), 0, 1))
+
+
+def _update(
+    track: Track, finding: _Finding | None, mask: NDArray[np.bool_], config: MemoryConfig
+) -> Track:
+    """Remember what was seen; where nothing was, only that it was not."""
+    if finding is None or not mask.any():
+        return replace(track, num_frames_lost=track.num_frames_lost + 1)
+    box_xyxy = box_of(mask)
+    recent = track.recent
+    if config.num_recent:
+        newest = remember(finding.look, finding.shares, track.axes)
+        recent = (*recent, newest)[-config.num_recent :]
+    velocity_xy = np.zeros(2)
+    if not track.num_frames_lost:
+        moved_xy = _centre(box_xyxy) - _centre(track.box_xyxy)
+        velocity_xy = _VELOCITY_MEMORY * track.velocity_xy + (1 - _VELOCITY_MEMORY) * moved_xy
+    return replace(
+        track, recent=recent, box_xyxy=box_xyxy, velocity_xy=velocity_xy, num_frames_lost=0
+    )
+
+
+def _expected_window(track: Track, frame_hw: tuple[int, int], config: MemoryConfig) -> Window:
+    """Give the window to look through: larger, the longer the object has been lost."""
+    if config.context is None:
+        return (0, 0, frame_hw[1], frame_hw[0])
+    context = config.context * _GROWTH_WHEN_LOST**track.num_frames_lost
+    expected_xyxy = track.box_xyxy
+    if not track.num_frames_lost:
+        expected_xyxy = expected_xyxy + np.tile(track.velocity_xy, 2)
+    return window_around(expected_xyxy, frame_hw, context, config.min_window_share)
+
+
+def _box_in_frame(finding: _Finding) -> NDArray[np.float64]:
+    """Give the (4,) box of what was found, frame pixels."""
+    corner_xy = finding.look.window_xyxy[:2]
+    return box_of((finding.logits > 0).cpu().numpy()) + np.tile(corner_xy, 2)
+
+
+def _centre(box_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    centre_xy: NDArray[np.float64] = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    return centre_xy
+
+
+def _size_px(box_xyxy: NDArray[np.float64]) -> float:
+    return float((box_xyxy[2:] - box_xyxy[:2]).max()) + 1
+
+
+def _side_px(window: Window) -> int:
+    return max(window[2] - window[0], window[3] - window[1])

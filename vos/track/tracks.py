@@ -1,0 +1,208 @@
+"""What is remembered of an object from frame to frame, and how it is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vos.config import MemoryConfig
+from vos.records import Frame, Labels
+from vos.sam.geometry import average_in_cells
+from vos.sam.model import SamModel
+from vos.track.colours import Colours, learn_colours
+from vos.track.correspond import Memory, correspond, principal_axes, remember
+from vos.track.evidence import decode, evidence_maps, low_res_rgb, prompt
+from vos.track.head import Head, fit_head
+from vos.track.look import Look, look, window_around
+from vos.track.refine import tight_boxes
+
+_WHOLLY_INSIDE: Final = 0.99
+_SECOND_LOOK: Final = 0.06  # of the window's side
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One object. Every field is of bounded size, whatever the length of the video.
+
+    Attributes:
+        axes: (C, D) basis of its remembered cells.
+        references: A memory of each reference that shows it, the oldest first.
+        recent: Memories of the last frames in which it was seen, the newest last.
+        head: Its pixel classifier.
+        colours: Its colours.
+        own_similarity: Similarity of its cells between two looks at its reference.
+        own_iou: SAM's predicted IoU there.
+        box_xyxy: (4,) float64 frame pixels, where it was last seen.
+        velocity_xy: (2,) float64, frame pixels per frame, of the box's centre.
+        num_frames_lost: Frames since it was last seen, 0 while it is followed.
+    """
+
+    axes: torch.Tensor
+    references: tuple[Memory, ...]
+    recent: tuple[Memory, ...]
+    head: Head
+    colours: Colours
+    own_similarity: float
+    own_iou: float
+    box_xyxy: NDArray[np.float64]
+    velocity_xy: NDArray[np.float64]
+    num_frames_lost: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lesson:
+    """What one look at a reference teaches about the pixels.
+
+    Attributes:
+        channels: (D, N) pixel embeddings.
+        evidence: (E, N) further maps.
+        shares: (N,) the object's share.
+        similarity: Mean over the object's cells of their similarity to the other look's.
+        predicted_iou: SAM's.
+    """
+
+    channels: torch.Tensor
+    evidence: torch.Tensor
+    shares: torch.Tensor
+    similarity: float
+    predicted_iou: float
+
+
+def learn(
+    references: Sequence[tuple[Frame, Labels]],
+    object_id: int,
+    sam: SamModel,
+    config: MemoryConfig,
+) -> Track | None:
+    """Learn an object from the references that show it.
+
+    Each reference is looked at twice, through windows that differ by a few pixels: what the
+    correspondence says of one look from the memory of the other is as good as it will be in a
+    frame to come, while from its own memory it would be perfect, and the head would trust nothing
+    else.
+
+    Args:
+        references: Frames and their (H, W) label maps, the oldest first.
+        object_id: Which object.
+        sam: The model.
+        config: Settings.
+
+    Returns:
+        The object, last seen in the newest reference; None where no reference shows it.
+    """
+    shown = [(frame, labels == object_id) for frame, labels in references]
+    shown = [(frame, mask) for frame, mask in shown if mask.any()]
+    if not shown:
+        return None
+    looks = [_two_looks(frame, mask, sam, config) for frame, mask in shown]
+    axes = principal_axes(looks[0][0].cells)
+    masks = [mask for _, mask in shown]
+    colours = _learn_colours([first for first, _ in looks], masks)
+    memories, lessons = [], []
+    for (first, second), mask in zip(looks, masks, strict=True):
+        memories.append(remember(first, shares(first, mask, first.cells_hw), axes))
+        other = remember(second, shares(second, mask, second.cells_hw), axes)
+        lessons.append(_lesson(first, mask, other, axes, colours if config.colours else None, sam))
+    head = fit_head(
+        torch.cat([each.channels for each in lessons], dim=1),
+        torch.cat([each.evidence for each in lessons], dim=1),
+        torch.cat([each.shares for each in lessons]),
+    )
+    return Track(
+        axes=axes,
+        references=tuple(memories),
+        recent=(),
+        head=head,
+        colours=colours,
+        own_similarity=float(np.mean([each.similarity for each in lessons])),
+        own_iou=float(np.mean([each.predicted_iou for each in lessons])),
+        box_xyxy=box_of(masks[-1]),
+        velocity_xy=np.zeros(2),
+        num_frames_lost=0,
+    )
+
+
+def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give the (4,) inclusive box of an (H, W) mask that is not empty."""
+    box_xyxy: NDArray[np.float64] = tight_boxes(torch.from_numpy(mask)[None])[0].astype(np.float64)
+    return box_xyxy
+
+
+def shares(look: Look, mask: NDArray[np.bool_], cells_hw: tuple[int, int]) -> torch.Tensor:
+    """Give an (H, W) mask's share of each of (h, w) cells of a look."""
+    own = torch.from_numpy(np.ascontiguousarray(mask[look.slices])).to(look.features.device)
+    return average_in_cells(own[None].float(), look.letterbox, cells_hw)[0]
+
+
+def _two_looks(
+    frame: Frame, mask: NDArray[np.bool_], sam: SamModel, config: MemoryConfig
+) -> tuple[Look, Look]:
+    """Look at an object, and once more through a window of slightly other size and place."""
+    height, width = mask.shape
+    context = config.context
+    window = (0, 0, width, height)
+    if context is not None:
+        window = window_around(box_of(mask), (height, width), context, config.min_window_share)
+    x0, y0, x1, y1 = window
+    step = round((x1 - x0) * _SECOND_LOOK) + 3
+    # Outwards by different amounts; where the frame ends there, a little inwards.
+    outwards = [
+        low - step if low >= step else low + min(step // 4 + 1, (high - low) // 4)
+        for low, high in ((x0, x1), (y0, y1))
+    ]
+    inwards = [
+        high + step // 2 if high + step // 2 <= size else high - min(step // 4, (high - low) // 4)
+        for low, high, size in ((x0, x1, width), (y0, y1, height))
+    ]
+    first, second = look(frame, [window, (outwards[0], outwards[1], inwards[0], inwards[1])], sam)
+    return first, second
+
+
+def _learn_colours(looks: Sequence[Look], masks: Sequence[NDArray[np.bool_]]) -> Colours:
+    colours, owned = [], []
+    for each, mask in zip(looks, masks, strict=True):
+        inside = _whole_pixels(each)
+        colours.append(low_res_rgb(each)[:, inside])
+        owned.append(shares(each, mask, each.pixels_hw)[inside])
+    return learn_colours(torch.cat(colours, dim=1), torch.cat(owned))
+
+
+def _lesson(
+    look: Look,
+    mask: NDArray[np.bool_],
+    memory: Memory,
+    axes: torch.Tensor,
+    colours: Colours | None,
+    sam: SamModel,
+) -> _Lesson:
+    """Let a look be segmented from the memory of another, and keep what that gave."""
+    own = shares(look, mask, look.cells_hw)
+    found = correspond(look.cells @ axes, [memory])
+    # An object so small that no cell is mostly its own is shown to the decoder as it is.
+    prompted = prompt(look, look.as_map(found.probabilities)) or prompt(look, own / own.max())
+    if prompted is None:
+        raise RuntimeError("a mask with pixels has no prompt")
+    identity = torch.eye(sam.num_pixel_channels, device=sam.device)[None]
+    decoded, channels = decode(look, [prompted], identity, sam)
+    inside = _whole_pixels(look)
+    maps = evidence_maps(prompted, colours, low_res_rgb(look))
+    similarities = look.as_map(found.own_similarities)
+    is_own = own >= min(0.5, float(own.max()))
+    return _Lesson(
+        channels=channels[0][:, inside],
+        evidence=maps[:, inside],
+        shares=shares(look, mask, look.pixels_hw)[inside],
+        similarity=float(similarities[is_own].mean()),
+        predicted_iou=float(decoded.predicted_ious.max()),
+    )
+
+
+def _whole_pixels(look: Look) -> torch.Tensor:
+    """Say which of the (h', w') low-resolution pixels lie wholly on the picture."""
+    everywhere = torch.ones(1, *look.letterbox.frame_hw, device=look.features.device)
+    return average_in_cells(everywhere, look.letterbox, look.pixels_hw)[0] > _WHOLLY_INSIDE
