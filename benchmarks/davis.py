@@ -8,6 +8,7 @@ files, without the overlay and without loading the model; the peak is the whole 
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 from rows import append_row, environment, peak_mib
 
 import vos
+from vos.config import MemoryConfig
 from vos.davis import find_davis_sequences, segment_sequence
 from vos.outputs import Outputs
 from vos.score.davis import Evaluation
@@ -31,7 +33,14 @@ RESULTS = Path(__file__).with_name("results.csv")
 @click.option("--checkpoint", type=click.Path(path_type=Path))
 @click.option("--device", default="auto")
 @click.option("--dtype", default="auto")
-@click.option("--prior", default="box")
+@click.option("--prior", default="memory")
+@click.option(
+    "--memory",
+    "memory_settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A field of vos.config.MemoryConfig, the value as JSON. Repeatable.",
+)
 @click.option("--published", is_flag=True)
 @click.option("--note", default="", help="A word on what this row is for.")
 def main(
@@ -43,12 +52,16 @@ def main(
     device: str,
     dtype: str,
     prior: str,
+    memory_settings: tuple[str, ...],
     published: bool,
     note: str,
 ) -> None:
     """Print J and F of every sequence and append the overall row."""
     sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
-    config = vos.RunConfig.published() if published else vos.RunConfig(prior=prior)
+    memory = {name: json.loads(value) for name, value in (s.split("=") for s in memory_settings)}
+    config = vos.RunConfig(prior=prior, memory=MemoryConfig(**memory))
+    if published:
+        config = vos.RunConfig.published()
     scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()
@@ -62,7 +75,7 @@ def main(
         "weights": (sam.weights_sha256 or "")[:12],
         "device": str(sam.device),
         "dtype": sam.dtype,
-        "settings": "published" if published else f"prior={prior}",
+        "settings": "published" if published else " ".join([f"prior={prior}", *memory_settings]),
         "J&F": round(figures["J&F-Mean"], 4),
         "J": round(figures["J-Mean"], 4),
         "F": round(figures["F-Mean"], 4),

@@ -34,6 +34,7 @@ from vos.pipeline import Progress, Step, segment_steps
 from vos.records import SourceInfo
 from vos.resume import Mark, Selected, load_saved, open_again
 from vos.state import decode_state, encode_state
+from vos.track.policies import Published
 from vos.track.prior import fresh_priors
 
 NUM_KILLS = 20
@@ -187,7 +188,7 @@ def test_resume_does_not_take_over_foreign_files(place, capsys):
     ("options", "difference"),
     [
         (["--fit-steps", 5], "settings.fit.num_steps was 4 and is 5"),
-        (["--prior", "none"], "settings.prior was 'box' and is 'none'"),
+        (["--prior", "none"], "settings.prior was 'memory' and is 'none'"),
         (["--end", 14], "selection.end was None and is 14"),
         (["--alpha", 0.25], "overlay_alpha was 0.5 and is 0.25"),
         (["--no-overlay"], "overlay_alpha was 0.5 and is None"),
@@ -371,14 +372,14 @@ def test_the_clip_shows_what_resuming_must_carry(uninterrupted):
 # --- what is carried, with a model whose results depend on it
 
 
-@pytest.fixture(scope="module")
-def nano_steps():
+@pytest.fixture(scope="module", params=["box", "memory"])
+def nano_steps(request):
     """A clip, its settings, and all its steps; the third frame teaches a second object."""
     pictures = [draw(t, 8) for t in range(6)]
     rgb = [np.kron(picture, np.ones((3, 3, 1), np.uint8)) for picture, _ in pictures]
     labels = [np.kron(mask, np.ones((3, 3), np.uint8)) for _, mask in pictures]
     sam = vos.load_sam("nano")
-    config = vos.RunConfig(fit=FitConfig(num_steps=20))
+    config = vos.RunConfig(prior=request.param, fit=FitConfig(num_steps=20))
     later = {2: labels[2], 4: labels[1]}
 
     def go_on(start: np.ndarray | Progress, first: int = 0) -> list[Step]:
@@ -409,9 +410,18 @@ def test_nothing_of_the_progress_could_be_left_out(nano_steps):
     """Or else the test above could not fail."""
     go_on, steps = nano_steps
     progress = steps[2].progress
-    priors = fresh_priors(len(progress.targets.object_ids))
-    for changes in ({"priors": priors}, {"known": ()}, {"targets": steps[1].progress.targets}):
-        assert not are_same(go_on(replace(progress, **changes), 3), steps[3:])
+    earlier = steps[1].progress.state
+    if isinstance(earlier, Published):
+        state = progress.state
+        changes = (
+            {"state": replace(state, priors=fresh_priors(len(state.targets.object_ids)))},
+            {"state": replace(state, targets=earlier.targets)},
+        )
+    else:
+        tracks = (replace(t, box_xyxy=t.box_xyxy + 90, recent=()) for t in earlier.tracks)
+        changes = ({"state": replace(progress.state, tracks=tuple(tracks))},)
+    for change in (*changes, {"known": ()}):
+        assert not are_same(go_on(replace(progress, **change), 3), steps[3:])
 
 
 @pytest.mark.parametrize(("batch_size", "num_saved"), [(None, 8), (1, 8), (3, 6), (5, 5)])

@@ -100,14 +100,14 @@ class MemoryConfig:
         return_score: A lost object needs this score to be taken up again.
     """
 
-    context: float | None = 2.2
+    context: float | None = 1.8
     min_window_share: float = 0.15
     max_looks: int = 3
-    num_recent: int = 2
+    num_recent: int = 3
     pixel_head: bool = True
     colours: bool = True
-    lose_score: float = 0.4
-    return_score: float = 0.6
+    lose_score: float = 0.6
+    return_score: float = 0.75
 
     def __post_init__(self) -> None:
         """Check the ranges.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+from torch.nn import functional as F
 
 from vos.track.look import Look
 
@@ -17,6 +18,7 @@ _NUM_NEIGHBOURS: Final = 10
 _TEMPERATURE: Final = 0.05
 _MAX_CELLS: Final = 1024
 _PENALTY: Final = 0.1
+_OWN: Final = 0.5  # share from which a remembered cell is the object's
 _NEAR: Final = 0.05  # share above which a cell is kept before those of the background
 
 
@@ -79,45 +81,45 @@ def _thinned(places: torch.Tensor, max_num: int) -> torch.Tensor:
 
 def correspond(
     queries: torch.Tensor,
+    places_xy: torch.Tensor,
     references: Sequence[Memory],
-    recent: Sequence[tuple[Memory, torch.Tensor]] = (),
+    recent: Sequence[Memory],
+    radius_px: float,
 ) -> Correspondence:
     """Let each cell take the label of its most similar remembered cells.
 
-    The ten most similar of all memories vote with weights softmax(similarity / 0.05).
+    The ten most similar of all memories vote with weights softmax(similarity / 0.05). From the
+    similarity to a cell of a recent frame a penalty is taken that grows with the square of the
+    distance, 0.1 at the radius; a reference may be long ago, and its cells count wherever they
+    were.
 
     Args:
         queries: (N, D) cells of a look.
-        references: Memories that count wherever their cells are.
-        recent: Memories of frames just past, each with (N, M) penalties that are taken from the
-            similarities.
+        places_xy: (N, 2) where they are, frame pixels.
+        references: Memories of references, at least one.
+        recent: Memories of frames just past.
+        radius_px: How far an object's part may have moved since.
     """
-    memories = [(memory, None) for memory in references] + list(recent)
-    best: list[torch.Tensor] = []
-    labels: list[torch.Tensor] = []
-    own: list[torch.Tensor] = []
-    for memory, penalties in memories:
-        similarities = queries @ memory.cells.T
-        if len(own) < len(references):
-            is_own = memory.labels >= min(0.5, float(memory.labels.max()))
-            own.append(similarities[:, is_own].amax(dim=1))
-        if penalties is not None:
-            similarities -= penalties
-        values, index = similarities.topk(min(_NUM_NEIGHBOURS, similarities.shape[1]), dim=1)
-        best.append(values)
-        labels.append(memory.labels[index])
-    values, index = torch.cat(best, dim=1).topk(best[0].shape[1], dim=1)
-    weights = torch.softmax(values / _TEMPERATURE, dim=1)
-    probabilities = (weights * torch.cat(labels, dim=1).gather(1, index)).sum(dim=1)
-    return Correspondence(probabilities, torch.stack(own).amax(dim=0))
+    weight = _PENALTY / radius_px**2
+    own = [
+        memory.cells[memory.labels >= min(_OWN, float(memory.labels.max()))]
+        for memory in references
+    ]
+    own_similarities = (queries @ torch.cat(own).T).amax(dim=1)
 
-
-def distance_penalties(places_xy: torch.Tensor, memory: Memory, radius_px: float) -> torch.Tensor:
-    """Give (N, M) penalties that grow with the square of the distance, 0.1 at the radius.
-
-    Args:
-        places_xy: (N, 2) frame pixels.
-        memory: M cells of another frame.
-        radius_px: How far an object's part may have moved.
-    """
-    return torch.cdist(places_xy, memory.places_xy).square_() * (_PENALTY / radius_px**2)
+    # |q - m|^2 = |q|^2 - 2 q m + |m|^2, so that the penalty rides on the product of the cells.
+    origin_xy = places_xy.mean(dim=0)
+    from_xy = places_xy - origin_xy
+    keys = [F.pad(memory.cells, (0, 4)) for memory in references]
+    for memory in recent:
+        to_xy = memory.places_xy - origin_xy
+        squares = to_xy.square().sum(dim=1, keepdim=True)
+        parts = [memory.cells, 2 * weight * to_xy, -weight * squares, -torch.ones_like(squares)]
+        keys.append(torch.cat(parts, dim=1))
+    squares = from_xy.square().sum(dim=1, keepdim=True)
+    placed = torch.cat([queries, from_xy, torch.ones_like(squares), weight * squares], dim=1)
+    similarities = placed @ torch.cat(keys).T
+    labels = torch.cat([memory.labels for memory in (*references, *recent)])
+    values, index = similarities.topk(min(_NUM_NEIGHBOURS, len(labels)), dim=1)
+    votes = torch.softmax(values / _TEMPERATURE, dim=1)
+    return Correspondence((votes * labels[index]).sum(dim=1), own_similarities)

@@ -13,7 +13,7 @@ from vos.config import MemoryConfig
 from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
-from vos.track.correspond import Correspondence, correspond, distance_penalties, remember
+from vos.track.correspond import Correspondence, correspond, remember
 from vos.track.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
 from vos.track.look import Look, Window, look, share_windows, window_around
 from vos.track.segment import frame_masks, merge
@@ -164,20 +164,26 @@ def _find_in(
 def _correspond(seen: Look, track: Track) -> Correspondence:
     """Compare a look with what is remembered; of an object in sight, only where it may be."""
     size_px = _size_px(track.box_xyxy)
-    radius_px = _MOTION_SHARE * size_px + 3 * seen.cell_px
-    recent = [
-        (memory, distance_penalties(seen.places_xy, memory, radius_px)) for memory in track.recent
-    ]
-    found = correspond(seen.cells @ track.axes, track.references, recent)
-    if track.num_frames_lost:
-        return found
-    expected_xyxy = torch.from_numpy(track.box_xyxy + np.tile(track.velocity_xy, 2))
-    expected_xyxy = expected_xyxy.to(seen.places_xy)
-    reach_px = _REACH_SHARE * size_px + 2 * seen.cell_px
-    is_near = (seen.places_xy >= expected_xyxy[:2] - reach_px) & (
-        seen.places_xy <= expected_xyxy[2:] + reach_px
-    )
-    return replace(found, probabilities=found.probabilities * is_near.all(dim=1))
+    is_near = torch.ones(len(seen.cells), dtype=torch.bool, device=seen.cells.device)
+    if not track.num_frames_lost:
+        expected_xyxy = torch.from_numpy(track.box_xyxy + np.tile(track.velocity_xy, 2))
+        expected_xyxy = expected_xyxy.to(seen.places_xy)
+        reach_px = _REACH_SHARE * size_px + 2 * seen.cell_px
+        is_right_below = seen.places_xy >= expected_xyxy[:2] - reach_px
+        is_left_above = seen.places_xy <= expected_xyxy[2:] + reach_px
+        is_near = (is_right_below & is_left_above).all(dim=1)
+    probabilities, similarities = torch.zeros(2, len(seen.cells), device=seen.cells.device)
+    if is_near.any():
+        found = correspond(
+            seen.cells[is_near] @ track.axes,
+            seen.places_xy[is_near],
+            track.references,
+            track.recent,
+            _MOTION_SHARE * size_px + 3 * seen.cell_px,
+        )
+        probabilities[is_near] = found.probabilities
+        similarities[is_near] = found.own_similarities
+    return Correspondence(probabilities, similarities)
 
 
 def _shares(seen: Look, logits: torch.Tensor, own_logits: torch.Tensor) -> torch.Tensor:
@@ -235,11 +241,13 @@ def _expected_window(track: Track, frame_hw: tuple[int, int], config: MemoryConf
 def _box_in_frame(finding: _Finding) -> NDArray[np.float64]:
     """Give the (4,) box of what was found, frame pixels."""
     corner_xy = finding.look.window_xyxy[:2]
-    return box_of((finding.logits > 0).cpu().numpy()) + np.tile(corner_xy, 2)
+    box_xyxy: NDArray[np.float64] = box_of((finding.logits > 0).cpu().numpy())
+    box_xyxy += np.tile(corner_xy, 2)
+    return box_xyxy
 
 
 def _centre(box_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    centre_xy: NDArray[np.float64] = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    centre_xy: NDArray[np.float64] = box_xyxy.reshape(2, 2).mean(axis=0)
     return centre_xy
 
 

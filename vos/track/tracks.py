@@ -182,7 +182,7 @@ def _lesson(
 ) -> _Lesson:
     """Let a look be segmented from the memory of another, and keep what that gave."""
     own = shares(look, mask, look.cells_hw)
-    found = correspond(look.cells @ axes, [memory])
+    found = correspond(look.cells @ axes, look.places_xy, [memory], [], radius_px=1.0)
     # An object so small that no cell is mostly its own is shown to the decoder as it is.
     prompted = prompt(look, look.as_map(found.probabilities)) or prompt(look, own / own.max())
     if prompted is None:

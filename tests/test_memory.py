@@ -1,0 +1,243 @@
+"""The prior ``memory``: windows, correspondence, the fitted classifier, and what they are for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vos
+from vos.config import MemoryConfig
+from vos.errors import InputError
+from vos.records import Frame
+from vos.synthetic import ClipConfig, make_clip
+from vos.track.colours import learn_colours
+from vos.track.correspond import Memory, correspond
+from vos.track.evidence import large_parts
+from vos.track.follow import Tracks, follow
+from vos.track.head import fit_head
+from vos.track.look import look, share_windows, window_around
+from vos.track.tracks import learn
+
+SIZES = st.tuples(st.integers(16, 400), st.integers(16, 400))
+SHARES = st.floats(0, 1)
+
+
+@st.composite
+def frames_and_boxes(draw):
+    height, width = draw(SIZES)
+    x0, x1 = sorted(draw(st.tuples(st.integers(0, width - 1), st.integers(0, width - 1))))
+    y0, y1 = sorted(draw(st.tuples(st.integers(0, height - 1), st.integers(0, height - 1))))
+    return (height, width), np.array([x0, y0, x1, y1], dtype=np.float64)
+
+
+@given(frames_and_boxes(), st.floats(1, 4), SHARES)
+def test_a_window_lies_in_the_frame_and_holds_the_box(case, context, min_share):
+    (height, width), box = case
+    x0, y0, x1, y1 = window_around(box, (height, width), context, min_share)
+    assert 0 <= x0 < x1 <= width
+    assert 0 <= y0 < y1 <= height
+    assert x0 <= box[0] + 1
+    assert y0 <= box[1] + 1
+    assert x1 >= box[2]
+    assert y1 >= box[3]
+
+
+def test_a_window_of_a_lost_object_ends_as_the_whole_frame():
+    assert window_around(np.array([10.0, 10, 20, 20]), (48, 64), 100, 0) == (0, 0, 64, 48)
+
+
+@given(st.lists(frames_and_boxes(), min_size=1, max_size=6), st.integers(1, 4))
+def test_shared_windows_are_few_and_hold_each_objects_own(cases, max_windows):
+    frame_hw = (400, 400)
+    windows = [window_around(box, frame_hw, 1.5, 0.1) for _, box in cases]
+    shared, places = share_windows(windows, frame_hw, max_windows)
+    assert len(shared) <= max_windows
+    assert set(places) == set(range(len(shared)))
+    for own, place in zip(windows, places, strict=True):
+        around = shared[place]
+        assert around[0] <= own[0] + 1
+        assert around[1] <= own[1] + 1
+        assert around[2] >= own[2] - 1
+        assert around[3] >= own[3] - 1
+
+
+def test_objects_far_apart_keep_their_own_windows():
+    windows = [(0, 0, 50, 50), (350, 350, 400, 400)]
+    assert share_windows(windows, (400, 400), 2) == (windows, [0, 1])
+    assert len(share_windows(windows, (400, 400), 1)[0]) == 1
+
+
+def unit(*values):
+    return torch.nn.functional.normalize(torch.tensor(values, dtype=torch.float32), dim=1)
+
+
+def test_cells_take_the_labels_of_what_they_resemble():
+    memory = Memory(unit([1, 0], [0, 1]), torch.tensor([1.0, 0.0]), torch.zeros(2, 2))
+    found = correspond(unit([1, 0.1], [0.1, 1]), torch.zeros(2, 2), [memory], [], 1.0)
+    assert found.probabilities[0] > 0.99
+    assert found.probabilities[1] < 0.01
+    assert found.own_similarities[0] > 0.99
+    assert found.own_similarities[1] < 0.2
+
+
+def test_a_recent_frame_counts_near_by_and_a_reference_anywhere():
+    """Two equal cells, one the object's: in a recent frame the nearer one decides."""
+    places = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
+    memory = Memory(unit([1, 0], [1, 0]), torch.tensor([1.0, 0.0]), places)
+    queries = unit([1, 0], [1, 0])
+    recent = correspond(queries, places, [memory], [memory], 5.0)
+    assert recent.probabilities[0] > recent.probabilities[1]
+    anywhere = correspond(queries, places, [memory], [], 5.0)
+    assert torch.allclose(anywhere.probabilities, torch.tensor(0.5))
+
+
+def test_the_penalty_is_the_square_of_the_distance():
+    """The product that carries the penalties against the plain formula."""
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.nn.functional.normalize(torch.randn(30, 8, generator=generator), dim=1)
+    places = torch.rand(30, 2, generator=generator) * 800
+    labels = torch.rand(30, generator=generator)
+    queries, at = cells[:7], places[7:14]
+    far = Memory(-cells, torch.zeros(30), places)
+    found = correspond(queries, at, [far], [Memory(cells, labels, places)], 100.0)
+    distances = torch.cdist(at, places)
+    similarities = torch.cat(
+        [queries @ -cells.T, queries @ cells.T - 0.1 * (distances / 100).square()], dim=1
+    )
+    top, index = similarities.topk(10, dim=1)
+    every = torch.cat([torch.zeros(30), labels])
+    expected = (torch.softmax(top / 0.05, dim=1) * every[index]).sum(dim=1)
+    assert torch.allclose(found.probabilities, expected, atol=1e-4)
+
+
+def test_the_head_learns_what_tells_the_object_apart():
+    generator = torch.Generator().manual_seed(0)
+    channels = torch.randn(4, 4000, generator=generator)
+    evidence = torch.randn(2, 4000, generator=generator)
+    shares = (channels[2] + evidence[1] > 0.5).float()
+    head = fit_head(channels, evidence, shares)
+    logits = head.logits((head.channels @ channels)[None], evidence[:, None])[0]
+    assert ((logits > 0) == shares.bool()).float().mean() > 0.98
+    assert abs(head.channels[2]) > 10 * abs(head.channels[0])
+
+
+def test_colours_of_the_object_are_told_from_those_beside_it():
+    rgb = torch.tensor([[250.0, 10], [10, 10], [10, 250]]).repeat(1, 50)
+    colours = learn_colours(rgb, torch.tensor([1.0, 0.0]).repeat(50))
+    red, blue = colours.look_up(rgb[:, :2][:, None])[0]
+    assert red > 3
+    assert blue < -3
+
+
+def test_small_parts_are_dropped_and_large_ones_stay():
+    mask = np.zeros((20, 40), dtype=bool)
+    mask[2:12, 2:12] = mask[2:12, 20:25] = True
+    mask[15, 35] = True
+    kept = large_parts(mask)
+    assert kept[5, 5]
+    assert kept[5, 22]
+    assert not kept[15, 35]
+
+
+def test_a_look_knows_where_its_cells_are():
+    sam = vos.load_sam("nano", device="cpu", dtype="float32")
+    frame = Frame(0, 0.0, "0", np.zeros((60, 100, 3), np.uint8))
+    (seen,) = look(frame, [(20, 10, 80, 40)], sam)
+    assert seen.is_inside.sum() == len(seen.cells) == len(seen.places_xy)
+    assert seen.places_xy.min(dim=0).values.tolist() == pytest.approx([20, 10], abs=1)
+    assert seen.places_xy.max(dim=0).values.tolist() == pytest.approx([79, 39], abs=1)
+    assert torch.allclose(seen.cells.norm(dim=1), torch.ones(1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"context": 0.5},
+        {"min_window_share": 2},
+        {"lose_score": -1},
+        {"return_score": 1.5},
+        {"max_looks": 0},
+        {"num_recent": -1},
+    ],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
+        MemoryConfig(**wrong)
+
+
+def test_the_method_without_a_fit_has_no_memory():
+    with pytest.raises(InputError, match="take the prior box or none"):
+        vos.RunConfig(method="persam", prior="memory")
+
+
+def follow_clip(settings, config=None):
+    """Give the (frames, objects) J of a synthetic clip, and all masks."""
+    sam = vos.load_sam("nano", device="cpu", dtype="float32")
+    pairs = list(make_clip(ClipConfig(**settings)))
+    config = config or vos.RunConfig()
+    results = list(vos.segment_video([frame for frame, _ in pairs], pairs[0][1], sam, config))
+    ious = []
+    for (_, annotated), (_, masks) in zip(pairs, results, strict=True):
+        own = []
+        for object_id in masks.object_ids:
+            a, b = annotated == object_id, masks.labels == object_id
+            union = (a | b).sum()
+            own.append((a & b).sum() / union if union else 1.0)
+        ious.append(own)
+    return np.array(ious), [masks for _, masks in results]
+
+
+SMALL = {"frame_hw": (240, 320), "num_frames": 24}
+
+
+def test_look_alikes_do_not_take_over():
+    ious, _ = follow_clip(
+        SMALL | {"num_frames": 16, "num_objects": 2, "num_distractors": 2, "seed": 3}
+    )
+    assert ious[-5:].mean() > 0.8
+    assert ious.min() > 0.5
+
+
+def test_memory_and_time_do_not_grow_with_length():
+    """A track holds as much after many frames as after a few."""
+    sam = vos.load_sam("nano", device="cpu", dtype="float32")
+    pairs = list(make_clip(ClipConfig(**SMALL | {"num_objects": 1, "num_frames": 12})))
+    frame, labels = pairs[0]
+    config = MemoryConfig()
+    tracks = Tracks((1,), (learn([(frame, labels)], 1, sam, config),))
+    sizes = []
+    for frame, _ in pairs[1:]:
+        _, tracks = follow(frame, tracks, sam, config)
+        (track,) = tracks.tracks
+        sizes.append(sum(len(memory.cells) for memory in (*track.references, *track.recent)))
+        assert len(track.recent) <= config.num_recent
+    assert max(sizes) <= 1024 * (1 + config.num_recent)
+    assert max(sizes[config.num_recent :]) < 1.05 * sizes[config.num_recent]
+
+
+def test_an_object_that_is_gone_is_lost_and_found_again():
+    """An empty scene in the middle: nothing is made up there, and the object comes back."""
+    sam = vos.load_sam("nano", device="cpu", dtype="float32")
+    settings = SMALL | {"num_objects": 1, "num_frames": 10, "seed": 1}
+    pairs = list(make_clip(ClipConfig(**settings)))
+    scene = [frame for frame, _ in pairs]
+    reference = pairs[0][1]
+    empty = np.full_like(scene[0].rgb, 90)
+    hidden = [replace(frame, rgb=empty) if 3 <= n < 7 else frame for n, frame in enumerate(scene)]
+    results = [masks for _, masks in vos.segment_video(hidden, reference, sam)]
+    assert [bool(masks.present[0]) for masks in results[3:7]] == [False] * 4
+    assert all(len(masks.object_ids) == 1 for masks in results)
+    annotated, found = pairs[-1][1] == 1, results[-1].labels == 1
+    assert (annotated & found).sum() / (annotated | found).sum() > 0.8
+
+
+def test_results_do_not_depend_on_reading_ahead():
+    settings = SMALL | {"num_objects": 2, "num_frames": 4}
+    _, here = follow_clip(settings, vos.RunConfig(num_read_ahead=0))
+    _, ahead = follow_clip(settings, vos.RunConfig(num_read_ahead=8, batch_size=4))
+    for one, other in zip(here, ahead, strict=True):
+        assert np.array_equal(one.labels, other.labels)
+        assert np.array_equal(one.scores, other.scores)
