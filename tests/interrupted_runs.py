@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from colour_sam import PALETTE, ColourSam
 
 import vos
@@ -55,13 +56,19 @@ def stand_in(*args: object, **options: object) -> vos.SamModel:
 
 
 def shell(*args: object) -> int:
-    """Run vos-run with the stand-in model and short pieces; give its exit code."""
+    """Run vos-run with the stand-in model and short pieces; give its exit code.
+
+    With one thread, as the forked runs: sums of another number of threads differ in the last bits.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "load_sam", stand_in)
         patch.setattr(pieces, "FRAMES_PER_PIECE", FRAMES_PER_PIECE)
         patch.setattr(saving, "FRAMES_PER_PIECE", FRAMES_PER_PIECE)
         with pytest.raises(SystemExit) as end:
             run_main([str(arg) for arg in args])
+    torch.set_num_threads(num_threads)
     return end.value.code
 
 

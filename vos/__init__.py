@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vos.config import AbsenceConfig as AbsenceConfig
     from vos.config import FitConfig as FitConfig
+    from vos.config import MemoryConfig as MemoryConfig
     from vos.config import RunConfig as RunConfig
     from vos.errors import VosError as VosError
     from vos.masks import read_mask as read_mask
@@ -42,6 +43,7 @@ _HOMES = {
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",
+    "MemoryConfig": "vos.config",
     "RunConfig": "vos.config",
     "SamModel": "vos.sam.model",
     "VosError": "vos.errors",

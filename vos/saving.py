@@ -15,7 +15,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Final
 
 import torch
 
@@ -24,11 +23,10 @@ from vos.outputs import Kept, Outputs, Pair, write_results
 from vos.pipeline import Step
 from vos.records import Frame, SourceInfo
 from vos.resume import Mark, Saved
+from vos.sam.encode import default_batch_size
 from vos.sam.model import SamModel
 from vos.sink.pieces import FRAMES_PER_PIECE, PIECES
 from vos.state import decode_state, encode_state
-
-_GPU_BATCH_SIZE: Final = 8  # what the encoder takes there by itself
 
 
 def write_and_save(
@@ -67,7 +65,7 @@ def write_and_save(
     """
     # The last bits of features may depend on the size of their batch, so batches begin where they
     # would have begun without a break.
-    batch_size = batch_size or (1 if sam.device.type == "cpu" else _GPU_BATCH_SIZE)
+    batch_size = batch_size or default_batch_size(sam)
     saver = _Saver(outputs, json.dumps(header), saved, batch_size)
     kept = Kept()
     if saved is not None:

@@ -13,8 +13,10 @@ from vos.sam.model import SamModel
 
 _logger = logging.getLogger("vos")
 
-_CPU_BATCH_SIZE = 1
-_GPU_BATCH_SIZE = 8
+
+def default_batch_size(sam: SamModel) -> int:
+    """Give the frames per call where settings do not say: on a CPU batches gain nothing."""
+    return 1 if sam.device.type == "cpu" else 8
 
 
 def encode(
@@ -29,7 +31,7 @@ def encode(
     Args:
         frames: The pictures.
         sam: The model.
-        batch_size: Frames per call; None takes 1 on a CPU, where batches gain nothing, else 8.
+        batch_size: Frames per call; None takes :func:`default_batch_size`.
         same_size: Whether frames must be of one size, as those of a video are.
 
     Yields:
@@ -40,7 +42,7 @@ def encode(
         InputError: a frame has another size than the first, where they must agree.
     """
     if batch_size is None:
-        batch_size = _CPU_BATCH_SIZE if sam.device.type == "cpu" else _GPU_BATCH_SIZE
+        batch_size = default_batch_size(sam)
     frame_hw: tuple[int, int] | None = None
     batch: list[Frame] = []
     failure: Exception | None = None
