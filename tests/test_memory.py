@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from colour_sam import ColourSam
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -232,6 +233,42 @@ def test_an_object_that_is_gone_is_lost_and_found_again():
     assert all(len(masks.object_ids) == 1 for masks in results)
     annotated, found = pairs[-1][1] == 1, results[-1].labels == 1
     assert (annotated & found).sum() / (annotated | found).sum() > 0.8
+
+
+@pytest.mark.parametrize("frame_hw", [(1, 1), (2, 300), (300, 1), (3, 5), (64, 1000)])
+@pytest.mark.parametrize("place", [(0, 0), (-1, -1)])
+@pytest.mark.parametrize("context", [1.8, None])
+def test_one_pixel_in_the_corner_of_a_thin_frame_is_no_error(frame_hw, place, context):
+    rgb, mask = np.full((*frame_hw, 3), 90, np.uint8), np.zeros(frame_hw, np.uint8)
+    rgb[place], mask[place] = (230, 60, 40), 1
+    config = vos.RunConfig(memory=MemoryConfig(context=context))
+    frames = vos.frames_from_arrays([rgb] * 3)
+    sam = vos.SamModel(ColourSam())
+    results = list(vos.segment_video(frames, mask, sam, config))
+    assert [masks.object_ids for _, masks in results] == [(1,)] * 3
+
+
+def test_an_object_may_be_lost_for_hours():
+    sam = vos.SamModel(ColourSam())
+    rgb, mask = np.full((48, 64, 3), 90, np.uint8), np.zeros((48, 64), np.uint8)
+    seen = rgb.copy()
+    seen[10:30, 10:30], mask[10:30, 10:30] = (230, 60, 40), 1
+    frame, empty = vos.frames_from_arrays([seen, rgb])
+    config = MemoryConfig()
+    track = replace(learn([(frame, mask)], 1, sam, config), num_frames_lost=1_000_000)
+    masks, tracks = follow(empty, Tracks((1,), (track,)), sam, config)
+    assert not masks.present[0]
+    masks, _ = follow(frame, tracks, sam, config)
+    found = masks.labels == 1
+    assert (found & (mask > 0)).sum() / (found | (mask > 0)).sum() > 0.8
+
+
+def test_windows_of_many_objects_are_shared_at_once():
+    """254 objects: pairs are compared all together, not one by one."""
+    windows = [(x, y, x + 8, y + 8) for y in range(0, 160, 10) for x in range(0, 160, 10)][:254]
+    shared, places = share_windows(windows, (168, 168), 3)
+    assert len(shared) <= 3
+    assert len(places) == 254
 
 
 def test_results_do_not_depend_on_reading_ahead():

@@ -169,9 +169,17 @@ def average_in_cells(
     """Average (N, H, W) float maps over each of (h, w) cells: (N, h, w), 0 on the padding."""
     side = letterbox.image_size
     height, width = letterbox.resized_hw
+    # Where one column results PyTorch's antialiasing leaves out most rows; columns of a row it does
+    # not, so that such a map is scaled lying on its side.
+    lies = width == 1
     model = F.interpolate(
-        maps[:, None], size=(height, width), mode="bilinear", align_corners=False, antialias=True
+        maps.mT[:, None] if lies else maps[:, None],
+        size=(width, height) if lies else (height, width),
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
     )
+    model = model.mT if lies else model
     padded = F.pad(model, (0, side - width, 0, side - height))
     return F.adaptive_avg_pool2d(padded, cells_hw)[:, 0]
 
@@ -183,7 +191,8 @@ def cell_centres(
 
     Returns:
         (h, w, 2) float32 frame pixels, and (h, w) bool: the cells whose centre lies on the picture
-        rather than on the padding.
+        rather than on the padding, and those of the first row and column, even if the picture is
+        thinner than half a cell.
     """
     axes, inside = [], []
     for num_cells, model_px, frame_px in zip(
@@ -191,7 +200,7 @@ def cell_centres(
     ):
         centres = (torch.arange(num_cells) + 0.5) * (letterbox.image_size / num_cells)
         axes.append(centres * (frame_px / model_px) - 0.5)
-        inside.append(centres < model_px)
+        inside.append((centres < model_px) | (torch.arange(num_cells) == 0))
     rows, columns = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([columns, rows], dim=-1), inside[0][:, None] & inside[1]
 

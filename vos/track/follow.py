@@ -20,7 +20,8 @@ from vos.track.segment import frame_masks, merge
 from vos.track.tracks import Track, box_of
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
-_GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame
+_GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame,
+_MAX_GROWTHS: Final = 64  # so often at most: any window is larger than any frame by then
 _VELOCITY_MEMORY: Final = 0.5
 _SAM_SHARE: Final = 0.25  # of SAM's own mask in the final one
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
@@ -231,7 +232,7 @@ def _expected_window(track: Track, frame_hw: tuple[int, int], config: MemoryConf
     """Give the window to look through: larger, the longer the object has been lost."""
     if config.context is None:
         return (0, 0, frame_hw[1], frame_hw[0])
-    context = config.context * _GROWTH_WHEN_LOST**track.num_frames_lost
+    context = config.context * _GROWTH_WHEN_LOST ** min(track.num_frames_lost, _MAX_GROWTHS)
     expected_xyxy = track.box_xyxy
     if not track.num_frames_lost:
         expected_xyxy = expected_xyxy + np.tile(track.velocity_xy, 2)

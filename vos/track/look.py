@@ -133,13 +133,7 @@ def share_windows(
     shared = list(windows_xyxy)
     places = list(range(len(shared)))
     while len(shared) > 1:
-        losses = {
-            (a, b): _side_px(_union(shared[a], shared[b], frame_hw))
-            / max(_side_px(shared[a]), _side_px(shared[b]))
-            for a in range(len(shared))
-            for b in range(a + 1, len(shared))
-        }
-        (a, b), loss = min(losses.items(), key=lambda item: item[1])
+        a, b, loss = _cheapest_pair(np.array(shared))
         if loss > _FREE_LOSS and len(shared) <= max_windows:
             break
         shared[a] = _union(shared[a], shared[b], frame_hw)
@@ -148,11 +142,18 @@ def share_windows(
     return shared, places
 
 
+def _cheapest_pair(windows_xyxy: NDArray[np.int64]) -> tuple[int, int, float]:
+    """Give the two of (K, 4) windows that lose the least magnification as one, and how much."""
+    low, high = windows_xyxy[:, :2], windows_xyxy[:, 2:]
+    sides_px = (high - low).max(axis=1)
+    corners = np.maximum(high[:, None], high) - np.minimum(low[:, None], low)
+    losses = corners.max(axis=2) / np.maximum(sides_px[:, None], sides_px)
+    losses[np.tril_indices(len(losses))] = np.inf
+    a, b = divmod(int(losses.argmin()), len(losses))
+    return a, b, float(losses[a, b])
+
+
 def _union(one: Window, other: Window, frame_hw: tuple[int, int]) -> Window:
     """Give the square window around two, as far as the frame allows."""
     low, high = np.minimum(one, other)[:2], np.maximum(one, other)[2:]
     return window_around(np.concatenate([low, high - 1]).astype(np.float64), frame_hw, 1.0, 0.0)
-
-
-def _side_px(window: Window) -> int:
-    return max(window[2] - window[0], window[3] - window[1])
