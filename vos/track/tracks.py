@@ -36,7 +36,6 @@ class Track:
         head: Its pixel classifier.
         colours: Its colours.
         own_similarity: Similarity of its cells between two looks at its reference.
-        own_iou: SAM's predicted IoU there.
         box_xyxy: (4,) float64 frame pixels, where it was last seen.
         velocity_xy: (2,) float64, frame pixels per frame, of the box's centre.
         num_frames_lost: Frames since it was last seen, 0 while it is followed.
@@ -48,7 +47,6 @@ class Track:
     head: Head
     colours: Colours
     own_similarity: float
-    own_iou: float
     box_xyxy: NDArray[np.float64]
     velocity_xy: NDArray[np.float64]
     num_frames_lost: int
@@ -63,14 +61,12 @@ class _Lesson:
         evidence: (E, N) further maps.
         shares: (N,) the object's share.
         similarity: Mean over the object's cells of their similarity to the other look's.
-        predicted_iou: SAM's.
     """
 
     channels: torch.Tensor
     evidence: torch.Tensor
     shares: torch.Tensor
     similarity: float
-    predicted_iou: float
 
 
 def learn(
@@ -120,7 +116,6 @@ def learn(
         head=head,
         colours=colours,
         own_similarity=float(np.mean([each.similarity for each in lessons])),
-        own_iou=float(np.mean([each.predicted_iou for each in lessons])),
         box_xyxy=box_of(masks[-1]),
         velocity_xy=np.zeros(2),
         num_frames_lost=0,
@@ -188,7 +183,7 @@ def _lesson(
     if prompted is None:
         raise RuntimeError("a mask with pixels has no prompt")
     identity = torch.eye(sam.num_pixel_channels, device=sam.device)[None]
-    decoded, channels = decode(look, [prompted], identity, sam)
+    _, channels = decode(look, [prompted], identity, sam)
     inside = _whole_pixels(look)
     maps = evidence_maps(prompted, colours, low_res_rgb(look))
     similarities = look.as_map(found.own_similarities)
@@ -198,7 +193,6 @@ def _lesson(
         evidence=maps[:, inside],
         shares=shares(look, mask, look.pixels_hw)[inside],
         similarity=float(similarities[is_own].mean()),
-        predicted_iou=float(decoded.predicted_ious.max()),
     )
 
 
