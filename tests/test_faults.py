@@ -321,10 +321,10 @@ def saving_steps(frames, sam: vos.SamModel, config: vos.RunConfig):
 
 
 def test_threads_and_files_stay_as_many_over_hundreds_of_frames(tmp_path):
-    num_frames = 600
+    num_frames = 300
     frames = vos.frames_from_arrays(draw(t % NUM_FRAMES)[0] for t in range(num_frames))
     counts = []
-    for number, _ in enumerate(run_to(tmp_path, frames, vos.SamModel(ColourSam()))):
+    for number, _ in enumerate(run_to(tmp_path, frames, vos.SamModel(ColourSam(128)))):
         if number % 50 == 49:
             counts.append((num_open_files(), threading.active_count()))
     assert len(counts) == num_frames // 50
