@@ -96,6 +96,8 @@ class MemoryConfig:
         pixel_head: Whether a pixel classifier fitted to the reference makes the final mask; else
             it is SAM's own of highest predicted IoU.
         colours: Whether that classifier sees the object's colours.
+        thin_parts: Whether an object too thin for the decoder's pixels gets a second classifier,
+            of the frame's pixels.
         lose_score: Below this score a followed object counts as lost.
         return_score: A lost object needs this score to be taken up again.
     """
@@ -106,6 +108,7 @@ class MemoryConfig:
     num_recent: int = 3
     pixel_head: bool = True
     colours: bool = True
+    thin_parts: bool = True
     lose_score: float = 0.6
     return_score: float = 0.75
 

@@ -15,6 +15,7 @@ from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
 from vos.track.correspond import Correspondence, correspond, remember
 from vos.track.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
+from vos.track.fine import refine
 from vos.track.look import Look, Window, look, share_windows, window_around
 from vos.track.segment import frame_masks, merge
 from vos.track.tracks import Track, box_of
@@ -23,7 +24,6 @@ _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move 
 _GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame,
 _MAX_GROWTHS: Final = 64  # so often at most: any window is larger than any frame by then
 _VELOCITY_MEMORY: Final = 0.5
-_SAM_SHARE: Final = 0.25  # of SAM's own mask in the final one
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
 
 
@@ -149,12 +149,14 @@ def _find_in(
     findings = {}
     for place, (row, prompted) in enumerate(prompts.items()):
         track = tracks[row]
+        colours = track.colours if config.colours else None
         own_low_res = low_res = decoded.low_res_logits[place, best[place]]
         if config.pixel_head:
-            maps = evidence_maps(prompted, track.colours if config.colours else None, rgb)
-            by_head = track.head.logits(channel_logits[place, 0], maps)
-            low_res = torch.lerp(by_head, own_low_res, _SAM_SHARE)
+            maps = evidence_maps(prompted, colours, rgb)
+            low_res = track.head.logits(channel_logits[place, 0], maps, own_low_res)
         logits, own_logits = low_res_to_frame(torch.stack([low_res, own_low_res]), seen.letterbox)
+        if track.fine is not None:
+            logits = refine(track.fine, seen, logits, colours)
         if (logits > 0).any():
             shares = _shares(seen, logits, own_logits)
             score = _score(track, shares[seen.is_inside], similarities[row])

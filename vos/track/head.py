@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 _WEIGHT_DECAY: Final = 1e-3
 _MAX_ITERATIONS: Final = 40
+_SAM_SHARE: Final = 0.25  # of SAM's own mask in the final one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,14 +33,18 @@ class Head:
     evidence: torch.Tensor
     bias: torch.Tensor
 
-    def logits(self, channel_logits: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
-        """Give (h', w') logits.
+    def logits(
+        self, channel_logits: torch.Tensor, evidence: torch.Tensor, own_logits: torch.Tensor
+    ) -> torch.Tensor:
+        """Give the final (h', w') logits.
 
         Args:
             channel_logits: (h', w'), what the decoder says with ``channels`` as classifier.
             evidence: (E, h', w') further maps.
+            own_logits: (h', w') of SAM's own mask, which is mixed in.
         """
-        return channel_logits + torch.einsum("e,ehw->hw", self.evidence, evidence) + self.bias
+        summed = channel_logits + torch.einsum("e,ehw->hw", self.evidence, evidence) + self.bias
+        return torch.lerp(summed, own_logits, _SAM_SHARE)
 
 
 def fit_head(channels: torch.Tensor, evidence: torch.Tensor, shares: torch.Tensor) -> Head:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from vos.config import MemoryConfig
 from vos.records import Frame, Labels
-from vos.sam.geometry import average_in_cells
+from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
 from vos.track.colours import Colours, learn_colours
 from vos.track.correspond import Memory, correspond, principal_axes, remember
 from vos.track.evidence import decode, evidence_maps, low_res_rgb, prompt
+from vos.track.fine import Fine, fit_fine, is_thin
 from vos.track.head import Head, fit_head
 from vos.track.look import Look, look, window_around
 from vos.track.refine import tight_boxes
@@ -34,6 +35,7 @@ class Track:
         references: A memory of each reference that shows it, the oldest first.
         recent: Memories of the last frames in which it was seen, the newest last.
         head: Its pixel classifier.
+        fine: Its classifier of frame pixels; None where decoder pixels hold its shape.
         colours: Its colours.
         own_similarity: Similarity of its cells between two looks at its reference.
         box_xyxy: (4,) float64 frame pixels, where it was last seen.
@@ -45,6 +47,7 @@ class Track:
     references: tuple[Memory, ...]
     recent: tuple[Memory, ...]
     head: Head
+    fine: Fine | None
     colours: Colours
     own_similarity: float
     box_xyxy: NDArray[np.float64]
@@ -54,18 +57,22 @@ class Track:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lesson:
-    """What one look at a reference teaches about the pixels.
+    """What one look at a reference teaches.
 
     Attributes:
-        channels: (D, N) pixel embeddings.
-        evidence: (E, N) further maps.
-        shares: (N,) the object's share.
+        look: The look.
+        mask: (H, W) bool of the frame.
+        channels: (D, h', w') pixel embeddings.
+        evidence: (E, h', w') further maps.
+        own_logits: (h', w') of SAM's own mask.
         similarity: Mean over the object's cells of their similarity to the other look's.
     """
 
+    look: Look
+    mask: NDArray[np.bool_]
     channels: torch.Tensor
     evidence: torch.Tensor
-    shares: torch.Tensor
+    own_logits: torch.Tensor
     similarity: float
 
 
@@ -99,21 +106,26 @@ def learn(
     axes = principal_axes(looks[0][0].cells)
     masks = [mask for _, mask in shown]
     colours = _learn_colours([first for first, _ in looks], masks)
-    memories, lessons = [], []
+    seen_colours = colours if config.colours else None
+    memories, lessons, swapped = [], [], []
     for (first, second), mask in zip(looks, masks, strict=True):
-        memories.append(remember(first, shares(first, mask, first.cells_hw), axes))
+        own = remember(first, shares(first, mask, first.cells_hw), axes)
         other = remember(second, shares(second, mask, second.cells_hw), axes)
-        lessons.append(_lesson(first, mask, other, axes, colours if config.colours else None, sam))
-    head = fit_head(
-        torch.cat([each.channels for each in lessons], dim=1),
-        torch.cat([each.evidence for each in lessons], dim=1),
-        torch.cat([each.shares for each in lessons]),
-    )
+        memories.append(own)
+        lessons.append(_lesson(first, mask, other, axes, seen_colours, sam))
+        if config.thin_parts and config.pixel_head and is_thin(first, mask):
+            swapped.append(_lesson(second, mask, own, axes, seen_colours, sam))
+    head = _learn_head(lessons)
+    fine = None
+    if swapped:
+        taught = [(each.look, each.mask, _logits(each, head)) for each in (*lessons, *swapped)]
+        fine = fit_fine(taught, seen_colours)
     return Track(
         axes=axes,
         references=tuple(memories),
         recent=(),
         head=head,
+        fine=fine,
         colours=colours,
         own_similarity=float(np.mean([each.similarity for each in lessons])),
         box_xyxy=box_of(masks[-1]),
@@ -183,17 +195,35 @@ def _lesson(
     if prompted is None:
         raise RuntimeError("a mask with pixels has no prompt")
     identity = torch.eye(sam.num_pixel_channels, device=sam.device)[None]
-    _, channels = decode(look, [prompted], identity, sam)
-    inside = _whole_pixels(look)
-    maps = evidence_maps(prompted, colours, low_res_rgb(look))
+    decoded, channels = decode(look, [prompted], identity, sam)
     similarities = look.as_map(found.own_similarities)
     is_own = own >= min(0.5, float(own.max()))
     return _Lesson(
-        channels=channels[0][:, inside],
-        evidence=maps[:, inside],
-        shares=shares(look, mask, look.pixels_hw)[inside],
+        look=look,
+        mask=mask,
+        channels=channels[0],
+        evidence=evidence_maps(prompted, colours, low_res_rgb(look)),
+        own_logits=decoded.low_res_logits[0, decoded.predicted_ious[0].argmax()],
         similarity=float(similarities[is_own].mean()),
     )
+
+
+def _learn_head(lessons: Sequence[_Lesson]) -> Head:
+    insides = [_whole_pixels(each.look) for each in lessons]
+    pairs = list(zip(lessons, insides, strict=True))
+    wanted = [shares(each.look, each.mask, each.look.pixels_hw)[inside] for each, inside in pairs]
+    return fit_head(
+        torch.cat([each.channels[:, inside] for each, inside in pairs], dim=1),
+        torch.cat([each.evidence[:, inside] for each, inside in pairs], dim=1),
+        torch.cat(wanted),
+    )
+
+
+def _logits(lesson: _Lesson, head: Head) -> torch.Tensor:
+    """Give what a head makes of a lesson's window, (H, W) logits."""
+    by_channels = torch.einsum("d,dhw->hw", head.channels, lesson.channels)
+    low_res = head.logits(by_channels, lesson.evidence, lesson.own_logits)
+    return low_res_to_frame(low_res[None], lesson.look.letterbox)[0]
 
 
 def _whole_pixels(look: Look) -> torch.Tensor:

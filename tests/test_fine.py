@@ -1,0 +1,122 @@
+"""Objects thinner than the decoder's pixels."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import vos
+from vos.config import MemoryConfig
+from vos.score.measures import score_labels
+from vos.state import decode_state, encode_state
+from vos.track.fine import Fine, fit_fine, is_thin, refine
+from vos.track.look import look
+from vos.track.tracks import Track, learn
+
+HEIGHT, WIDTH = 480, 640
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return vos.load_sam("nano", dtype="float32", device="cpu")
+
+
+def draw_spokes(t: int) -> tuple[np.ndarray, np.ndarray]:
+    """A red disc with long spokes two pixels wide, that moves over a blurred background."""
+    noise = np.random.default_rng(3).integers(60, 140, (HEIGHT // 20, WIDTH // 20, 3))
+    rgb = np.kron(noise, np.ones((20, 20, 1))).astype(np.uint8)
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    centre = 280 + 7 * t, 230 + 4 * t
+    cv2.circle(mask, centre, 45, 1, thickness=-1)
+    for angle in np.linspace(0, 2 * np.pi, 12, endpoint=False):
+        end = centre + 190 * np.array([np.cos(angle), np.sin(angle)])
+        cv2.line(mask, centre, tuple(end.round().astype(int).tolist()), 1, thickness=2)
+    rgb[mask == 1] = 220, 40, 30
+    return rgb, mask
+
+
+def draw_disc(t: int) -> tuple[np.ndarray, np.ndarray]:
+    """A disc on the same background."""
+    rgb, _ = draw_spokes(0)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    mask = ((rows - 240) ** 2 + (columns - 240 - 4 * t) ** 2 < 120**2).astype(np.uint8)
+    rgb[mask == 1] = 30, 60, 220
+    return rgb, mask
+
+
+def learn_drawn(draw, sam, config: MemoryConfig | None = None) -> Track:
+    rgb, mask = draw(0)
+    (frame,) = vos.frames_from_arrays([rgb])
+    track = learn([(frame, mask)], 1, sam, config or MemoryConfig())
+    assert track is not None
+    return track
+
+
+def mean_scores(draw, sam, config: MemoryConfig) -> tuple[float, float]:
+    frames = vos.frames_from_arrays([draw(t)[0] for t in range(5)])
+    results = list(vos.segment_video(frames, draw(0)[1], sam, vos.RunConfig(memory=config)))
+    scores = [score_labels(draw(t)[1], results[t][1].labels, 1) for t in range(1, 5)]
+    j, f = np.mean(scores, axis=0)[:, 0]
+    return float(j), float(f)
+
+
+def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
+    with_j, with_f = mean_scores(draw_spokes, nano, MemoryConfig())
+    without_j, without_f = mean_scores(draw_spokes, nano, MemoryConfig(thin_parts=False))
+    assert with_j > 0.8
+    assert without_j < 0.7
+    assert with_f > without_f
+
+
+def test_an_object_that_decoder_pixels_hold_is_left_alone(nano):
+    assert learn_drawn(draw_spokes, nano).fine is not None
+    assert learn_drawn(draw_disc, nano).fine is None
+    for config in (MemoryConfig(thin_parts=False), MemoryConfig(pixel_head=False)):
+        assert learn_drawn(draw_spokes, nano, config).fine is None
+
+
+@pytest.mark.parametrize(("width_px", "thin"), [(2, True), (24, False)])
+def test_thin_is_what_a_decoder_pixel_cannot_hold(nano, width_px, thin):
+    rgb = np.full((480, 640, 3), 90, np.uint8)
+    mask = np.zeros((480, 640), dtype=bool)
+    mask[30:450, 300 : 300 + width_px] = True
+    (frame,) = vos.frames_from_arrays([rgb])
+    (seen,) = look(frame, [(0, 0, 640, 480)], nano)
+    assert is_thin(seen, mask) is thin
+
+
+def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_saved(nano):
+    first, second = (learn_drawn(draw_spokes, nano).fine for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert encode_state(first) == encode_state(second)
+    again = decode_state(Fine, encode_state(first), torch.device("cpu"))
+    maps = torch.rand(len(first.direct), 50)
+    torch.testing.assert_close(again.correction(maps), first.correction(maps), rtol=0, atol=0)
+
+
+def test_decided_logits_are_left_as_they_are(nano):
+    track = learn_drawn(draw_spokes, nano)
+    (frame,) = vos.frames_from_arrays([draw_spokes(1)[0]])
+    (seen,) = look(frame, [(0, 0, WIDTH, HEIGHT)], nano)
+    logits = torch.full((HEIGHT, WIDTH), -9.0)
+    assert track.fine is not None
+    torch.testing.assert_close(refine(track.fine, seen, logits, track.colours), logits)
+    assert fit_fine([(seen, draw_spokes(1)[1] == 1, logits)], track.colours) is None
+
+
+def test_a_window_larger_than_the_limit_is_corrected_at_the_limit_and_keeps_its_size(nano):
+    rgb, mask = (
+        np.kron(each, np.ones((3, 3, 1) if each.ndim == 3 else (3, 3))) for each in draw_spokes(0)
+    )
+    rgb, mask = rgb.astype(np.uint8), mask.astype(np.uint8)
+    (frame,) = vos.frames_from_arrays([rgb])
+    (seen,) = look(frame, [(0, 0, rgb.shape[1], rgb.shape[0])], nano)
+    logits = torch.from_numpy(np.where(mask == 1, 0.5, -0.5).astype(np.float32))
+    fine = fit_fine([(seen, mask == 1, logits)], None)
+    assert fine is not None
+    refined = refine(fine, seen, logits, None)
+    assert refined.shape == logits.shape
+    wanted = torch.from_numpy(mask == 1)
+    found = refined > 0
+    assert (wanted & found).sum() / (wanted | found).sum() > 0.9
