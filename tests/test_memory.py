@@ -120,7 +120,10 @@ def test_the_head_learns_what_tells_the_object_apart():
     evidence = torch.randn(2, 4000, generator=generator)
     shares = (channels[2] + evidence[1] > 0.5).float()
     head = fit_head(channels, evidence, shares)
-    logits = head.logits((head.channels @ channels)[None], evidence[:, None])[0]
+    by_channels = (head.channels @ channels)[None]
+    logits = by_channels[0] + head.evidence @ evidence + head.bias
+    mixed = head.logits(by_channels, evidence[:, None], own_logits=torch.full((1, 4000), 8.0))
+    assert torch.allclose(mixed[0], 0.75 * logits + 0.25 * 8, atol=1e-3)
     assert ((logits > 0) == shares.bool()).float().mean() > 0.98
     assert abs(head.channels[2]) > 10 * abs(head.channels[0])
 

@@ -113,7 +113,8 @@ def learn(
         other = remember(second, shares(second, mask, second.cells_hw), axes)
         memories.append(own)
         lessons.append(_lesson(first, mask, other, axes, seen_colours, sam))
-        if config.thin_parts and config.pixel_head and is_thin(first, mask):
+        wants_fine = config.thin_parts and config.pixel_head and mask[second.slices].any()
+        if wants_fine and is_thin(first, mask):
             swapped.append(_lesson(second, mask, own, axes, seen_colours, sam))
     head = _learn_head(lessons)
     fine = None
