@@ -17,6 +17,7 @@ import click
 from rows import append_row, environment, peak_mib
 
 import vos
+from vos.both_ways import Direction
 from vos.config import MemoryConfig
 from vos.davis import find_davis_sequences, segment_sequence
 from vos.outputs import Outputs
@@ -41,6 +42,12 @@ RESULTS = Path(__file__).with_name("results.csv")
     metavar="NAME=VALUE",
     help="A field of vos.config.MemoryConfig, the value as JSON. Repeatable.",
 )
+@click.option(
+    "--direction",
+    type=click.Choice(["forward", "both"]),
+    default="forward",
+    help="both looks twice, as vos-run does.",
+)
 @click.option("--published", is_flag=True)
 @click.option("--note", default="", help="A word on what this row is for.")
 def main(
@@ -53,6 +60,7 @@ def main(
     dtype: str,
     prior: str,
     memory_settings: tuple[str, ...],
+    direction: Direction,
     published: bool,
     note: str,
 ) -> None:
@@ -62,7 +70,10 @@ def main(
     config = vos.RunConfig(prior=prior, memory=MemoryConfig(**memory))
     if published:
         config = vos.RunConfig.published()
-    scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
+    settings = "published" if published else " ".join([f"prior={prior}", *memory_settings])
+    if direction != "forward":
+        settings += f" direction={direction}"
+    scores, num_frames, seconds = run_and_score(root, year, split, sam, config, direction)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()
         print(f"{sequence.name:16} J {figures['J-Mean']:.3f}  F {figures['F-Mean']:.3f}")
@@ -75,7 +86,7 @@ def main(
         "weights": (sam.weights_sha256 or "")[:12],
         "device": str(sam.device),
         "dtype": sam.dtype,
-        "settings": "published" if published else " ".join([f"prior={prior}", *memory_settings]),
+        "settings": settings,
         "J&F": round(figures["J&F-Mean"], 4),
         "J": round(figures["J-Mean"], 4),
         "F": round(figures["F-Mean"], 4),
@@ -88,7 +99,12 @@ def main(
 
 
 def run_and_score(
-    root: Path, year: int, split: str | None, sam: vos.SamModel, config: vos.RunConfig
+    root: Path,
+    year: int,
+    split: str | None,
+    sam: vos.SamModel,
+    config: vos.RunConfig,
+    direction: Direction = "forward",
 ) -> tuple[Evaluation, int, float]:
     """Scores of a set, its number of frames, and the seconds that segmenting them took."""
     sequences = find_davis_sequences(root, year=year, split=split)
@@ -97,7 +113,8 @@ def run_and_score(
         for sequence in sequences:
             outputs = Outputs(folder=Path(folder), name=sequence.name, overlay_alpha=None)
             started = time.perf_counter()
-            num_frames += sum(1 for _ in segment_sequence(sequence, outputs, sam, config))
+            pairs = segment_sequence(sequence, outputs, sam, config, direction=direction)
+            num_frames += sum(1 for _ in pairs)
             seconds += time.perf_counter() - started
         names = [sequence.name for sequence in sequences]
         return vos.evaluate(root, folder, year=year, sequences=names), num_frames, seconds

@@ -4,11 +4,14 @@ import errno
 import itertools
 import os
 import pkgutil
+import re
 import resource
 import shutil
 import signal
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -21,11 +24,12 @@ from interrupted_runs import NUM_FRAMES, OPTIONS, contents, draw, make_clip, she
 import vos
 from vos import saving
 from vos.config import FitConfig
-from vos.errors import DamagedSourceError, DeviceError
+from vos.errors import DamagedSourceError, DeviceError, SourceError
 from vos.masks import read_label_png, write_label_png
 from vos.outputs import Outputs, write_results
 from vos.records import SourceInfo
 from vos.sink.video import VideoFile
+from vos.source import waiting
 
 WATCHDOG_SECONDS = 60
 RUN = ("clip.mp4", *OPTIONS, "--save-every", 0)
@@ -161,6 +165,29 @@ def during_frame(monkeypatch, number: int, act) -> None:
     monkeypatch.setattr(vos.SamModel, "encode", acting)
 
 
+def test_a_second_run_into_the_same_place(place, whole, capsys):
+    """It is refused, whatever it was told, and the first one does not notice."""
+    refused = []
+
+    def start_others() -> None:
+        for option in ("--overwrite", "--resume"):
+            refused.append((shell(*RUN, option), only_error(capsys)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        during_frame(patch, 7, start_others)
+        assert shell(*RUN) == 0
+    assert [code for code, _ in refused] == [1, 1]
+    assert all("another run is writing to out/clip; wait until" in line for _, line in refused)
+    assert contents(place / "out") == whole
+
+
+def test_a_killed_run_locks_nobody_out(place, whole):
+    (place / "out").mkdir()
+    (place / "out" / ".clip.lock").touch()
+    assert shell(*RUN) == 0
+    assert contents(place / "out") == whole
+
+
 def test_an_output_folder_that_vanishes(place, capsys, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
         during_frame(patch, 7, lambda: shutil.rmtree(place / "out"))
@@ -257,24 +284,29 @@ def test_a_decoder_error_that_passes(place, whole, capsys):
     assert goes_on(place, whole)
 
 
-@pytest.fixture
-def stalling_server(place):
-    """Sends the first part of a transport stream, then nothing more, and stays connected."""
-    stream = place / "clip.ts"
-    with av.open(str(place / "clip.mp4")) as source, av.open(str(stream), "w") as target:
+def in_container(path: Path) -> bytes:
+    """Put the clip beside it into another container."""
+    place = path.parent
+    with av.open(str(place / "clip.mp4")) as source, av.open(str(path), "w") as target:
         copied = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = copied
                 target.mux(packet)
-    content = stream.read_bytes()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def stalling_server(place):
+    """Sends the first part of a transport stream, then nothing more, and stays connected."""
+    stream = in_container(place / "clip.ts")
     stopped = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
-                connection.sendall(content[: len(content) * 3 // 4])
+                connection.sendall(stream[: len(stream) * 3 // 4])
                 stopped.wait(WATCHDOG_SECONDS)
 
         thread = threading.Thread(target=serve)
@@ -284,12 +316,12 @@ def stalling_server(place):
         thread.join()
 
 
-def test_a_stream_that_stalls(stalling_server, place, capsys, monkeypatch):
-    monkeypatch.setattr("vos.source.container._TIMEOUT_SECONDS", 1.0)
-    code = shell(stalling_server, *OPTIONS, "--name", "live")
+def keeps_what_came_before_the_stall(place: Path, capsys, address: str) -> None:
+    """Run, and look at the error and at the results of the good frames."""
+    code = shell(address, *OPTIONS, "--name", "live")
     line = only_error(capsys)
     assert code == 1
-    assert "breaks off after" in line
+    assert re.search(r"breaks off after \d+ frames: no data came for \S+ s;", line)
     assert "good frames are in out/live" in line
     names = [path.name for path in (place / "out" / "live").iterdir()]
     assert 1 < len(names) < NUM_FRAMES
@@ -300,6 +332,142 @@ def test_a_stream_that_stalls(stalling_server, place, capsys, monkeypatch):
         "live.json",
         "live.mp4",
     ]
+
+
+def test_a_stream_that_stalls(stalling_server, place, capsys, monkeypatch):
+    monkeypatch.setattr("vos.source.waiting.STALL_SECONDS", 1.0)
+    keeps_what_came_before_the_stall(place, capsys, stalling_server)
+
+
+class Camera:
+    """A camera as FFmpeg shows one that it opened without blocking; its frames are the clip's."""
+
+    def __init__(self, num_frames: int, looks_per_frame: int = 1) -> None:
+        self.num_frames = num_frames  # until it stalls
+        self.looks_per_frame = looks_per_frame  # all but the last one in vain
+        self.num_looks = 0
+
+    def open(self, address: object, mode: str | None = None, **options: object) -> object:
+        if address != "camera":
+            return av_open(address, mode, **options)
+        assert options == {
+            "format": "v4l2",
+            "container_options": waiting.NOT_BLOCKING,
+            "timeout": waiting.STALL_SECONDS,
+        }
+        self.container = av_open("clip.mp4")
+        self.packets = self.container.demux()
+        return self
+
+    def demux(self) -> Iterator[av.Packet]:
+        while True:
+            self.num_looks += 1
+            if not self.num_frames or self.num_looks % self.looks_per_frame:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            self.num_frames -= 1
+            packet = next(self.packets, None)
+            if packet is None:
+                return
+            yield packet
+
+    def __enter__(self) -> "Camera":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.container.close()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.container, name)
+
+
+av_open = av.open
+
+
+@pytest.fixture
+def plug_in(place, monkeypatch):
+    """Connect a camera, with patience for 0.3 s."""
+    os.mkfifo("camera")  # is there, and no file
+    monkeypatch.setattr("vos.source.waiting.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("vos.source.container.is_camera", lambda address: address == "camera")
+    return lambda camera: monkeypatch.setattr(av, "open", camera.open)
+
+
+def test_a_camera_that_stalls(plug_in, place, capsys):
+    plug_in(Camera(num_frames=9))
+    keeps_what_came_before_the_stall(place, capsys, "camera")
+
+
+def test_a_camera_that_never_gives_a_frame(plug_in):
+    plug_in(Camera(num_frames=0))
+    with pytest.raises(SourceError, match=r"no frame can be decoded \(no data came for 0\.3 s\)"):
+        vos.open_source("camera")
+
+
+def test_a_slow_camera_is_waited_for(plug_in, clip):
+    """Its frames take longer than a stall may, all of them together."""
+    plug_in(Camera(num_frames=99, looks_per_frame=10))
+    started = time.monotonic()
+    with vos.open_source("camera") as source:
+        assert sum(1 for _ in source) == NUM_FRAMES
+    assert time.monotonic() - started > waiting.STALL_SECONDS
+
+
+def test_ffmpeg_takes_the_flag_that_has_no_name(place):
+    """AVFMT_FLAG_NONBLOCK is 4; what a camera does with it, FFmpeg's v4l2 alone can show."""
+    with (
+        av.open("clip.mp4") as plain,
+        av.open("clip.mp4", container_options=dict(waiting.NOT_BLOCKING)) as changed,
+    ):
+        assert changed.flags == plain.flags | 4
+        assert not plain.flags & 4
+
+
+@pytest.fixture
+def pipe(place):
+    """Starts a writer that puts a share of the clip into the pipe ``live``, then maybe stays."""
+    stream = in_container(place / "clip.mkv")
+    os.mkfifo("live")
+    stopped = threading.Event()
+    threads = []
+
+    def start(share: float, *, stays: bool) -> None:
+        def write() -> None:
+            with open("live", "wb") as file:
+                file.write(stream[: int(share * len(stream))])
+                file.flush()
+                if stays:
+                    stopped.wait(WATCHDOG_SECONDS)
+
+        threads.append(threading.Thread(target=write))
+        threads[-1].start()
+
+    yield start
+    stopped.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_pipe_is_read_as_a_file(pipe, place):
+    with vos.open_source("clip.mkv") as source:
+        want = [frame.rgb for frame in source]
+    pipe(1, stays=False)
+    with vos.open_source("live") as source:
+        got = [frame.rgb for frame in source]
+    assert len(want) == NUM_FRAMES
+    np.testing.assert_array_equal(got, want)
+
+
+def test_a_pipe_that_stalls(pipe, place, capsys, monkeypatch):
+    monkeypatch.setattr("vos.source.waiting.STALL_SECONDS", 0.5)
+    pipe(0.75, stays=True)
+    keeps_what_came_before_the_stall(place, capsys, "live")
+
+
+def test_a_pipe_that_nobody_writes_to(place, monkeypatch):
+    monkeypatch.setattr("vos.source.waiting.STALL_SECONDS", 0.2)
+    os.mkfifo("live")
+    with pytest.raises(SourceError, match=r"cannot open live: no data came for 0\.2 s"):
+        vos.open_source("live")
 
 
 # --- long runs, and runs alike

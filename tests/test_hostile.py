@@ -2,6 +2,7 @@
 
 import http.server
 import importlib
+import logging
 import re
 import struct
 import subprocess
@@ -23,16 +24,23 @@ from clips import HW, make_rgb, read, write_clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from interrupted_runs import stand_in
 from PIL import Image
 
+from vos.cli.davis import davis_command
+from vos.cli.images import images_command
 from vos.cli.options import Moment
+from vos.cli.perseg import perseg_command
 from vos.cli.references import Coordinates, FrameMask
 from vos.cli.run import run_command
-from vos.errors import DamagedSourceError, InputError, MaskError, SourceError
+from vos.config import FitConfig, RunConfig
+from vos.davis import find_davis_sequences, segment_sequence
+from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError
 from vos.masks import mask_from_array, read_label_png, read_mask
 from vos.masks.image_files import MAX_PIXELS
 from vos.masks.pixels import labels_from_colours, labels_from_grey
 from vos.outputs import Outputs
+from vos.score import evaluate_images
 from vos.score.png import read_labels
 from vos.sink.names import name_fault
 from vos.source import open_backwards, open_source
@@ -357,6 +365,75 @@ def test_the_command_line_hands_the_limit_on(tmp_path):
     (option,) = [one for one in run_command.params if one.name == "max_pixels"]
     assert option.default == MAX_PIXELS
     assert 7680 * 4320 < 15360 * 8640 <= MAX_PIXELS
+
+
+def add_pictures(root: Path) -> None:
+    """A set as DAVIS' and as PerSeg's, and a picture and a mask with a column less."""
+    rgb, labels = np.full((30, 41, 3), 90, np.uint8), np.zeros((30, 41), np.uint8)
+    rgb[5:20, 5:20], labels[5:20, 5:20] = (230, 50, 40), 1
+    for images, masks in (("JPEGImages/480p", "Annotations/480p"), ("Images", "Annotations")):
+        for folder, name, array in ((images, "jpg", rgb), (masks, "png", labels)):
+            (root / folder / "one").mkdir(parents=True)
+            for number in ("00", "01", "02", "03"):
+                Image.fromarray(array).save(root / folder / "one" / f"{number}.{name}")
+    Image.fromarray(rgb[:, :-1]).save(root / "small.png")
+    Image.fromarray(labels[:, :-1]).save(root / "small_mask.png")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "what"),
+    [
+        (images_command, ("Images/one/00.jpg", "Annotations/one/00.png", "small.png"), "mask"),
+        (
+            images_command,
+            ("Images/one/00.jpg", "small_mask.png", "small.png", "--resize-mask"),
+            "00.jpg",
+        ),
+        (images_command, ("small.png", "small_mask.png", "Images/one/01.jpg"), "01.jpg"),
+        (davis_command, (".", "--year", "2017"), "mask"),
+        (perseg_command, (".",), "mask"),
+    ],
+)
+def test_all_commands_that_read_pictures_obey_the_limit(
+    tmp_path, monkeypatch, caplog, command, arguments, what
+):
+    add_pictures(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vos.sam.load.load_sam", stand_in)
+    limits = {30 * 41: 0, 30 * 41 - 1: 1}
+    for limit, number in limits.items():
+        options = ("--fit-steps", "2", "--overwrite", "--max-pixels", str(limit))
+        with caplog.at_level(logging.WARNING, "vos"):
+            done = CliRunner().invoke(command, [*arguments, *options])
+        said = f"{done.exception}{caplog.text}"
+        assert bool(re.search(f"{what}.*{TOO_LARGE}", said)) == bool(number), said
+        assert (done.exception is None) == (number == 0), said
+
+
+def test_the_frames_of_a_set_obey_the_limit(tmp_path, monkeypatch):
+    add_pictures(tmp_path)
+    (sequence,) = find_davis_sequences(tmp_path)
+    monkeypatch.setattr("vos.davis.read_mask", lambda path, max_pixels: read_mask(path))
+    outputs = Outputs(folder=tmp_path / "out", name="one")
+    config = RunConfig(fit=FitConfig(num_steps=2))
+    with pytest.raises(SourceError, match=f"00.jpg.*{TOO_LARGE}"):
+        next(segment_sequence(sequence, outputs, stand_in(), config, max_pixels=30 * 41 - 1))
+
+
+@pytest.mark.parametrize("command", [images_command, davis_command, perseg_command])
+def test_the_limit_is_one_option(command):
+    (option,) = [one for one in command.params if one.name == "max_pixels"]
+    (other,) = [one for one in run_command.params if one.name == "max_pixels"]
+    assert (option.default, option.help) == (other.default, other.help)
+
+
+def test_scoring_reads_no_picture_beyond_the_limit(tmp_path, bomb):
+    """Pillow's own limit lets more through, and takes what a broken chunk claims."""
+    for folder in ("Annotations", "results"):
+        (tmp_path / folder / "one").mkdir(parents=True)
+        (tmp_path / folder / "one" / "01.png").write_bytes(flat_png(15_000, 10_000, bit_depth=1))
+    with pytest.raises(ScoreError, match=TOO_LARGE):
+        evaluate_images(tmp_path, tmp_path / "results")
 
 
 # --- numbers that headers claim

@@ -15,10 +15,10 @@ PACKAGE = Path(vos.__file__).parent
 LAYERS = (
     {"cli"},
     {"davis", "perseg"},
-    {"images", "saving"},
+    {"both_ways", "images", "saving"},
     {"resume"},
     {"outputs"},
-    {"pipeline"},
+    {"pipeline", "spill"},
     {"track"},
     {"source", "sam", "sink", "score", "synthetic"},
     {"config", "masks", "prefetch", "state"},

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vos.both_ways import Direction, segment_both_ways
 from vos.config import RunConfig
 from vos.errors import OutputError, ScoreError
 from vos.masks import match_frame, read_mask
+from vos.masks.image_files import MAX_PIXELS
 from vos.outputs import Outputs, Pair, describe_run, write_results
 from vos.pipeline import segment_video
 from vos.sam.model import SamModel
@@ -107,24 +109,51 @@ def is_finished(sequence: DavisSequence, outputs: Outputs, header: dict[str, obj
 
 
 def segment_sequence(
-    sequence: DavisSequence, outputs: Outputs, sam: SamModel, config: RunConfig
+    sequence: DavisSequence,
+    outputs: Outputs,
+    sam: SamModel,
+    config: RunConfig,
+    *,
+    direction: Direction = "forward",
+    max_pixels: int = MAX_PIXELS,
 ) -> Generator[Pair, None, None]:
     """Segment one sequence and write its results; a half-finished earlier run is replaced.
+
+    Args:
+        sequence: Which one.
+        outputs: Where its results go.
+        sam: The model.
+        config: Settings.
+        direction: ``both`` looks twice, as :func:`vos.segment_both_ways`.
+        max_pixels: Most pixels that a frame or the mask may have.
 
     Yields:
         Each frame with its masks.
 
     Raises:
-        VosError: as :func:`vos.segment_video` and :func:`vos.outputs.write_results`.
+        VosError: as the functions that segment and :func:`vos.outputs.write_results`.
     """
-    header = describe_run(str(sequence.images_dir), sam, config)
-    reference = read_mask(sequence.reference)
+    header = {**describe_run(str(sequence.images_dir), sam, config), "direction": direction}
+    reference = read_mask(sequence.reference, max_pixels=max_pixels)
     if sequence.join_objects:
         reference = (reference > 0).astype(np.uint8)
-    with open_source(sequence.images_dir, start=sequence.first_index) as source:
+    opened = open_source(sequence.images_dir, start=sequence.first_index, max_pixels=max_pixels)
+    with opened as source:
         reference = match_frame(reference, source.info.frame_hw)
+        if direction == "both":
+            found = segment_both_ways(
+                sequence.images_dir,
+                reference,
+                sam,
+                config,
+                start=sequence.first_index,
+                max_pixels=max_pixels,
+                spill_folder=outputs.folder,
+            )
+        else:
+            found = segment_video(source, reference, sam, config)
         with (
-            closing(segment_video(source, reference, sam, config)) as pairs,
+            closing(found) as pairs,
             closing(write_results(pairs, outputs, source.info, header)) as results,
         ):
             yield from results

@@ -17,11 +17,13 @@ import numpy as np
 from vos.config import RunConfig
 from vos.errors import OutputError, SourceError
 from vos.masks import match_frame, object_ids, read_mask
+from vos.masks.image_files import MAX_PIXELS
 from vos.outputs import Pair, describe_run
 from vos.pipeline import segment_images
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
 from vos.sink import write_label_pngs, write_summary
+from vos.sink.only_writer import only_writer
 from vos.sink.pictures import (
     TrainingLayout,
     training_files,
@@ -36,6 +38,7 @@ Reference = tuple[Path, Path]
 """A picture and the mask of the objects in it."""
 
 _SUMMARY: Final = "summary.json"
+_LOCK: Final = ".lock"
 _OVERLAYS: Final = "overlays"
 _log = logging.getLogger("vos")
 
@@ -138,16 +141,18 @@ class Pictures:
     Attributes:
         files: The pictures.
         failures: What could not be read so far, and why.
+        max_pixels: Most pixels that a picture may have.
     """
 
     files: tuple[Path, ...]
     failures: dict[Path, SourceError] = field(default_factory=dict)
+    max_pixels: int = MAX_PIXELS
 
     def __iter__(self) -> Iterator[Frame]:
         """Read the pictures; their index is their position, their name the file's stem."""
         for index, file in enumerate(self.files):
             try:
-                frame = read_picture(file, index)
+                frame = read_picture(file, index, max_pixels=self.max_pixels)
             except SourceError as error:
                 self.failures[file] = error
                 _log.warning("%s", error)
@@ -155,11 +160,14 @@ class Pictures:
             yield frame
 
 
-def find_pictures(paths: Sequence[str | os.PathLike[str]]) -> Pictures:
+def find_pictures(
+    paths: Sequence[str | os.PathLike[str]], *, max_pixels: int = MAX_PIXELS
+) -> Pictures:
     """List pictures.
 
     Args:
         paths: Pictures, and folders of pictures, which are not searched deeper.
+        max_pixels: Most pixels that a picture may have.
 
     Raises:
         SourceError: a path is missing or no picture, a folder holds none, or two pictures have
@@ -187,23 +195,27 @@ def find_pictures(paths: Sequence[str | os.PathLike[str]]) -> Pictures:
         other = by_stem.setdefault(file.stem, file)
         if other is not file:
             raise SourceError(f"the results of {other} and {file} would both be {file.stem}.png")
-    return Pictures(tuple(files))
+    return Pictures(tuple(files), max_pixels=max_pixels)
 
 
-def read_picture(file: Path, index: int = 0) -> Frame:
+def read_picture(file: Path, index: int = 0, *, max_pixels: int = MAX_PIXELS) -> Frame:
     """Read one picture.
 
     Raises:
-        SourceError: it is missing or broken.
+        SourceError: it is missing, broken or too large.
     """
     if file.suffix.lower() not in IMAGE_SUFFIXES:
         raise SourceError(f"{file} is no picture ({', '.join(IMAGE_SUFFIXES)})")
-    with open_source(file) as source:
+    with open_source(file, max_pixels=max_pixels) as source:
         return Frame(index, 0.0, file.stem, next(source).rgb)
 
 
 def read_references(
-    references: Iterable[Reference], *, resize: bool = False, join_objects: bool = False
+    references: Iterable[Reference],
+    *,
+    resize: bool = False,
+    join_objects: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[tuple[Frame, Labels]]:
     """Read reference pictures and their masks.
 
@@ -211,6 +223,7 @@ def read_references(
         references: Their files.
         resize: Accept masks of another size than their picture.
         join_objects: Whether all that is not background is one object, with id 1.
+        max_pixels: Most pixels that a picture or a mask may have.
 
     Raises:
         SourceError: a picture cannot be read.
@@ -218,10 +231,10 @@ def read_references(
     """
     pairs = []
     for picture, mask in references:
-        labels = read_mask(mask)
+        labels = read_mask(mask, max_pixels=max_pixels)
         if join_objects:
             labels = (labels > 0).astype(np.uint8)
-        frame = read_picture(picture)
+        frame = read_picture(picture, max_pixels=max_pixels)
         pairs.append((frame, match_frame(labels, frame.frame_hw, resize=resize)))
     return pairs
 
@@ -261,13 +274,15 @@ def segment_pictures(
         first = next(upstream, None)
         if first is None:
             return
-        if outputs.overwrite:
-            outputs.remove_earlier()
-        pairs: Iterator[Pair] = write_label_pngs(chain([first], upstream), outputs.folder)
-        if outputs.overlay_alpha is not None:
-            pairs = write_overlay_pictures(
-                pairs, outputs.overlays_folder, alpha=outputs.overlay_alpha
-            )
-        if outputs.training is not None:
-            pairs = write_training_set(pairs, outputs.training_folder, outputs.training)
-        yield from write_summary(pairs, outputs.summary_path, header)
+        with only_writer(outputs.folder / _LOCK, outputs.folder):
+            outputs.check_free(pictures.files)  # another run may have come first
+            if outputs.overwrite:
+                outputs.remove_earlier()
+            pairs: Iterator[Pair] = write_label_pngs(chain([first], upstream), outputs.folder)
+            if outputs.overlay_alpha is not None:
+                pairs = write_overlay_pictures(
+                    pairs, outputs.overlays_folder, alpha=outputs.overlay_alpha
+                )
+            if outputs.training is not None:
+                pairs = write_training_set(pairs, outputs.training_folder, outputs.training)
+            yield from write_summary(pairs, outputs.summary_path, header)

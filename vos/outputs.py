@@ -16,6 +16,7 @@ from vos.records import Frame, FrameMasks, Labels, SourceInfo
 from vos.sam.model import SamModel
 from vos.sink import write_label_pngs, write_overlay, write_summary
 from vos.sink.names import name_fault
+from vos.sink.only_writer import only_writer
 from vos.sink.passing import closing_upstream
 from vos.sink.summary import kept_names
 
@@ -84,6 +85,11 @@ class Outputs:
     def pieces_folder(self) -> Path:
         """The overlay's pieces while it grows, of a run that can go on."""
         return self.unfinished_folder / "overlay"
+
+    @property
+    def lock_path(self) -> Path:
+        """A file that is there while a run writes."""
+        return self.folder / f".{self.name}.lock"
 
     @property
     def is_of_earlier_run(self) -> bool:
@@ -162,20 +168,25 @@ def write_results(
         The same pairs.
 
     Raises:
-        OutputError: results are in the way, the disk refuses, or what is to be kept is gone.
+        OutputError: results are in the way, another run is writing there, the disk refuses, or what
+            is to be kept is gone.
     """
     with closing_upstream(pairs) as iterator:
-        if kept is None or not kept.num_frames:
+        is_new = kept is None or not kept.num_frames
+        if is_new:
             outputs.check_free()
             first = next(iterator, None)
             if first is None:
                 return
-            if outputs.overwrite:
-                _remove_earlier(outputs)
             iterator = chain([first], iterator)
-        else:
-            _check_kept(outputs, kept.num_frames)
-        yield from _through_sinks(iterator, outputs, info, header, kept)
+        with only_writer(outputs.lock_path, outputs.masks_folder):
+            if is_new:
+                outputs.check_free()  # another run may have come first
+                if outputs.overwrite:
+                    _remove_earlier(outputs)
+            elif kept is not None:
+                _check_kept(outputs, kept.num_frames)
+            yield from _through_sinks(iterator, outputs, info, header, kept)
 
 
 def _through_sinks(

@@ -107,7 +107,7 @@ def segment_steps(
     config = config or RunConfig()
     later = {index: mask_from_array(mask) for index, mask in (later_references or {}).items()}
     with (
-        _memory_of(sam),
+        memory_of(sam),
         closing(read_ahead(frames, config.num_read_ahead)) as decoded,
         closing(_stream(decoded, sam, config)) as stream,
     ):
@@ -203,7 +203,7 @@ def segment_images(
     labels = [match_frame(mask_from_array(mask), frame.frame_hw) for frame, mask in references]
     every_id = {object_id for mask in labels for object_id in object_ids(mask)}
     instance_ids(sorted(every_id), num_instances)
-    with _memory_of(sam):
+    with memory_of(sam):
         every = (frame for frame, _ in references)
         pictures = encode(every, sam, config.batch_size, same_size=False)
         *earlier, (newest, mask) = zip(pictures, labels, strict=True)
@@ -217,7 +217,7 @@ def segment_images(
 
 
 @contextmanager
-def _memory_of(sam: SamModel) -> Iterator[None]:
+def memory_of(sam: SamModel) -> Iterator[None]:
     """Say what can be done where memory runs out."""
     try:
         yield

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -13,15 +13,16 @@ from typing import Final
 
 import torch
 
-from vos.errors import OutputError, SourceError
+from vos.errors import InputError, OutputError, SourceError, VosError, is_out_of_memory
 from vos.masks.image_files import MAX_PIXELS
 from vos.outputs import Outputs
-from vos.pipeline import Progress
-from vos.records import Frame, SourceInfo
+from vos.pipeline import Progress, Step
+from vos.records import MAX_OBJECT_ID, Frame, SourceInfo
 from vos.source import Decoder, Source, open_source
 from vos.source.images import image_files
 from vos.source.open import is_images
-from vos.state import decode_state
+from vos.state import check_finite, decode_state
+from vos.track.policies import Published
 
 _ENDS_BYTES: Final = 1 << 20
 
@@ -141,14 +142,61 @@ def load_saved(outputs: Outputs, header: dict[str, object], device: torch.device
         data = path.read_bytes()
         saved = decode_state(Saved, data, device)
         before = json.loads(saved.header)
+        _check_same(before, header, outputs)
+        _check_sound(saved)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"cannot go on from {path}: {error}; pass --overwrite to start again"
-        ) from error
-    _check_same(before, header, outputs)
+    except OutputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise _cannot_go_on(path, error) from error
     return saved
+
+
+def going_on(steps: Generator[Step, None, None], outputs: Outputs) -> Generator[Step, None, None]:
+    """Pass on the steps of a run that goes on from a saved state.
+
+    What a state holds is known to be sound only in part. Whether its arrays fit the model and one
+    another shows when they are used.
+
+    Raises:
+        OutputError: something failed that is no error of vos.
+        VosError: as ``steps``.
+    """
+    with closing(steps):
+        try:
+            yield from steps
+        except VosError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise _cannot_go_on(outputs.state_path, error, "if that happens again, ") from error
+
+
+def _cannot_go_on(path: Path, error: Exception, when: str = "") -> OutputError:
+    what, *_ = str(error).splitlines() or [""]
+    if not isinstance(error, OSError | InputError):
+        what = f"{type(error).__name__}: {what}"
+    return OutputError(f"cannot go on from {path}: {what}; {when}pass --overwrite to start again")
+
+
+def _check_sound(saved: Saved) -> None:
+    """Refuse what a checksum does not show: values that no run leaves.
+
+    Raises:
+        InputError: there are some.
+    """
+    mark, progress = saved.mark, saved.progress
+    if not 0 <= mark.place < saved.num_frames:
+        raise InputError(f"frame {mark.place} is not one of the {saved.num_frames} done")
+    if not 0 <= mark.index <= progress.frame_index:
+        raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
+    state = progress.state
+    ids = state.targets.object_ids if isinstance(state, Published) else state.object_ids
+    if list(ids) != sorted(set(ids)) or not ids or ids[0] < 1 or ids[-1] > MAX_OBJECT_ID:
+        raise InputError(f"{ids} are no object ids")
+    check_finite(saved)
 
 
 def is_finished(outputs: Outputs, header: dict[str, object]) -> bool:
@@ -162,7 +210,7 @@ def is_finished(outputs: Outputs, header: dict[str, object]) -> bool:
     try:
         before = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
         _check_same({key: before.get(key) for key in header}, header, outputs)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"cannot read {outputs.summary_path}: {error}") from error

@@ -26,6 +26,9 @@ T = TypeVar("T")
 _MAGIC: Final = b"vos state 1 "
 _DOCUMENT: Final = "document"
 _PLAIN: Final = (bool, int, float, str)
+_MAX_INT: Final = (1 << 63) - 1  # what numpy, torch and range take
+_FORGED: Final = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+"""What records and tensors raise when they are built from what does not belong together."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -67,10 +70,28 @@ def decode_state(kind: type[T], data: bytes, device: torch.device) -> T:
         tensors = safetensors.torch.load(body)
         document = json.loads(tensors[_DOCUMENT].numpy().tobytes())
         return cast(T, _decode(kind, document, _Memory(tensors, device)))
-    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+    except (SafetensorError, *_FORGED) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"it cannot be decoded: {error}") from error
+
+
+def check_finite(record: Any) -> None:
+    """Make sure that no number of a record is NaN or infinite.
+
+    Raises:
+        InputError: one is.
+    """
+    if is_dataclass(record):
+        for each in fields(record):
+            check_finite(getattr(record, each.name))
+    elif isinstance(record, tuple | frozenset):
+        for each in record:
+            check_finite(each)
+    elif isinstance(record, np.ndarray | torch.Tensor | float):
+        numbers = torch.as_tensor(record)
+        if not torch.isfinite(numbers).all():
+            raise InputError(f"numbers of shape {tuple(numbers.shape)} are not all finite")
 
 
 def _encode(value: Any, tensors: Tensors) -> Any:
@@ -133,7 +154,8 @@ def _decode(hint: Any, node: Any, memory: _Memory) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in _PLAIN or hint is NoneType:
         is_number = hint is float and type(node) is int
-        return node if type(node) is hint or is_number else _refuse(hint, node)
+        is_huge = type(node) is int and abs(node) > _MAX_INT
+        return _refuse(hint, node) if is_huge or not (type(node) is hint or is_number) else node
     if is_dataclass(hint):
         return _decode_record(cast(type, hint), node, memory)
     if hint is torch.Tensor:
@@ -172,7 +194,7 @@ def _first_that_fits(hints: tuple[Any, ...], node: Any, decode: Callable[[Any], 
     for hint in hints:
         try:
             return decode(hint)
-        except (InputError, KeyError, ValueError, TypeError) as error:
+        except _FORGED as error:
             failure = failure if hint is NoneType else error
     raise InputError(f"nothing of {hints} fits: {failure}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vos.cli.options import inference_options, print_progress, run_config
+from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
 from vos.config import Method, PriorPolicy
 from vos.errors import ScoreError, VosError
 
@@ -32,6 +32,7 @@ from vos.errors import ScoreError, VosError
 )
 @click.option("--overlay", is_flag=True, help="Write overlay videos too.")
 @click.option("--overwrite", is_flag=True, help="Run again what is finished already.")
+@max_pixels_option
 @inference_options
 def davis_command(
     root: Path,
@@ -40,6 +41,7 @@ def davis_command(
     out: Path,
     overlay: bool,
     overwrite: bool,
+    max_pixels: int,
     model: str,
     checkpoint: Path | None,
     device: str,
@@ -81,7 +83,7 @@ def davis_command(
                 continue
             if outputs.is_of_earlier_run:
                 outputs = replace(outputs, overwrite=True)
-            pairs = segment_sequence(sequence, outputs, sam, config)
+            pairs = segment_sequence(sequence, outputs, sam, config, max_pixels=max_pixels)
             print_progress(pairs, sequence.num_frames, outputs.written, quiet=quiet)
         except VosError as error:
             failures[sequence.name] = error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import image_config, image_options, print_progress
+from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
 from vos.config import Method, RunConfig
 from vos.errors import SourceError
 
@@ -95,6 +95,7 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     help="Opacity of the overlays' colours.",
 )
 @click.option("--no-overlay", is_flag=True, help="Write no overlays.")
+@max_pixels_option
 @image_options
 def images_command(
     ref_image: Path,
@@ -111,6 +112,7 @@ def images_command(
     overwrite: bool,
     alpha: float,
     no_overlay: bool,
+    max_pixels: int,
     model: str,
     checkpoint: Path | None,
     device: str,
@@ -134,7 +136,7 @@ def images_command(
         connected=not published,
         instance_similarity_ratio=instance_ratio,
     )
-    pictures = find_pictures(images)
+    pictures = find_pictures(images, max_pixels=max_pixels)
     outputs = ImageOutputs(
         folder=out,
         overlay_alpha=None if no_overlay else alpha,
@@ -143,7 +145,7 @@ def images_command(
     )
     reference_files = [(ref_image, ref_mask), *more_references]
     outputs.check_free(pictures.files, reference_files)
-    references = read_references(reference_files, resize=resize_mask)
+    references = read_references(reference_files, resize=resize_mask, max_pixels=max_pixels)
     sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     pairs = segment_pictures(
         pictures, references, outputs, sam, config, num_instances=num_instances

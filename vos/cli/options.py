@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from vos.config import (
     METHODS,
@@ -106,6 +107,16 @@ _IMAGE_OPTIONS = (
 )
 
 
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=1 << 27,
+    show_default="134217728, enough for 16K",
+    metavar="N",
+    help="Refuse frames, pictures and masks of more pixels, which small files may unpack to.",
+)
+
+
 class Moment(click.ParamType[int | float]):
     """A frame's number (``250``) or a time (``2.5s``, ``1:30``, ``1:02:03.5``)."""
 
@@ -171,6 +182,29 @@ def image_config(
         absence=AbsenceConfig() if maybe_absent else None,
         batch_size=batch_size,
     )
+
+
+def is_given(name: str) -> bool:
+    """Tell whether the user gave an option of the command that runs, rather than its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT)
+
+
+def passes_printer(*, quiet: bool) -> Callable[[int, int], None]:
+    """Give what tells how far the passes are that come before the first result."""
+    is_terminal = sys.stderr.isatty()
+    last_line = time.monotonic()
+
+    def note(number: int, num_frames: int) -> None:
+        nonlocal last_line
+        line = f"pass {number} of 3, {num_frames} frames"
+        if is_terminal and not quiet:
+            click.echo(f"\r{line} ", nl=False, err=True)
+        elif not quiet and time.monotonic() - last_line > _SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
+            click.echo(line)
+
+    return note
 
 
 def print_progress(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import image_config, image_options, print_progress
+from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
 from vos.config import Method
 from vos.errors import SourceError, VosError
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only it. Repeatable.")
 @click.option("--overlay", is_flag=True, help="Write overlays too.")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results in this folder.")
+@max_pixels_option
 @image_options
 def perseg_command(
     root: Path,
@@ -44,6 +45,7 @@ def perseg_command(
     classes: tuple[str, ...],
     overlay: bool,
     overwrite: bool,
+    max_pixels: int,
     model: str,
     checkpoint: Path | None,
     device: str,
@@ -78,9 +80,9 @@ def perseg_command(
     failures: dict[str, str] = {}
     for number, each in enumerate(found, start=1):
         click.echo(f"[{number}/{len(found)}] {each.name}: {len(each.pictures)} pictures")
-        pictures = Pictures(each.pictures)
+        pictures = Pictures(each.pictures, max_pixels=max_pixels)
         try:
-            references = read_references([each.reference], join_objects=True)
+            references = read_references([each.reference], join_objects=True, max_pixels=max_pixels)
             pairs = segment_pictures(pictures, references, outputs[each.name], sam, config)
             print_progress(
                 pairs,

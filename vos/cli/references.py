@@ -81,7 +81,7 @@ def later_reference(
     from vos.source import open_source
 
     labels = read_mask(mask, max_pixels=max_pixels)
-    if "://" in video:  # a stream cannot be opened twice
+    if not Path(video).is_file() and not Path(video).is_dir():  # it cannot be opened twice
         return labels
     with open_source(
         video, start=frame, end=frame + 1, decoder=decoder, max_pixels=max_pixels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import chain
@@ -11,8 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vos.cli.interrupt import stopping_on_interrupt
-from vos.cli.options import Moment, inference_options, print_progress, run_config
+from vos.cli.options import (
+    Moment,
+    inference_options,
+    is_given,
+    max_pixels_option,
+    passes_printer,
+    run_config,
+)
+from vos.cli.pull import pull
 from vos.cli.references import (
     Boxes,
     Coordinates,
@@ -24,10 +30,10 @@ from vos.cli.references import (
     segment_hints,
 )
 from vos.config import Method, PriorPolicy
-from vos.errors import DamagedSourceError, InputError, VosError
+from vos.errors import InputError
 
 if TYPE_CHECKING:
-    from vos.outputs import Outputs, Pair
+    from vos.both_ways import Direction
     from vos.pipeline import Progress
     from vos.records import Labels
 
@@ -96,6 +102,15 @@ if TYPE_CHECKING:
     help="How often to save what --resume needs.",
 )
 @click.option(
+    "--direction",
+    type=click.Choice(["forward", "both"]),
+    default="forward",
+    show_default=True,
+    help="both looks twice: where an object was lost and came back, or is shown only by a later "
+    "--ref, it is followed back from there too. Takes up to twice as long, reads VIDEO several "
+    "times, and cannot be resumed.",
+)
+@click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
     default=0.5,
@@ -115,14 +130,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Video decoder. decord reads ahead without bound: long videos fill the memory.",
 )
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=1 << 27,
-    show_default="134217728, enough for 16K",
-    metavar="N",
-    help="Refuse frames and masks of more pixels, which small files may unpack to.",
-)
+@max_pixels_option
 @inference_options
 def run_command(
     video: str,
@@ -137,6 +145,7 @@ def run_command(
     overwrite: bool,
     resume: bool,
     save_every: float,
+    direction: Direction,
     alpha: float,
     no_overlay: bool,
     start: int | float | None,
@@ -174,15 +183,23 @@ def run_command(
     frames_with_ref = [frame for frame, _ in later_refs]
     if len(set(frames_with_ref)) < len(frames_with_ref):
         raise click.UsageError("give at most one --ref for each frame")
+    looks_twice = direction == "both"
+    if looks_twice and (resume or is_given("save_every")):
+        raise click.UsageError(
+            "--direction both cannot be resumed: give it without --resume and --save-every"
+        )
 
+    from vos.both_ways import check_both_ways, segment_both_ways
     from vos.masks import match_frame, read_mask, write_label_png
     from vos.outputs import Outputs, describe_run, write_results
     from vos.pipeline import pairs_of, segment_steps
-    from vos.resume import Selected, describe_source, is_finished, load_saved, open_again
+    from vos.resume import Selected, describe_source, going_on, is_finished, load_saved, open_again
     from vos.sam.load import load_sam
     from vos.saving import write_and_save
 
     config = run_config(method, prior, fit_steps, published, batch_size)
+    if looks_twice:
+        check_both_ways(video, config)
     reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
     selected = Selected(video, start, end, every, decoder, max_pixels)
     with ExitStack() as stack:
@@ -210,6 +227,7 @@ def run_command(
         header = {
             **describe_run(video, sam, config),
             "selection": {"start": start, "end": end, "every": every, "decoder": decoder},
+            "direction": direction,
             "references": describe_references(reference, ref_boxes, ref_points, later),
             "overlay_alpha": outputs.overlay_alpha,
             "source_file": described,
@@ -235,7 +253,28 @@ def run_command(
                 write_label_png(save_ref, reference)
             begin = reference
         steps = segment_steps(frames, begin, sam, config, later_references=later)
-        if described is None:
+        if saved is not None:
+            steps = going_on(steps, outputs)
+        if looks_twice and reference is not None:
+            source.close()
+            pairs = segment_both_ways(
+                video,
+                reference,
+                sam,
+                config,
+                later_references=later,
+                start=start,
+                end=end,
+                every=every,
+                decoder=decoder,
+                max_pixels=max_pixels,
+                spill_folder=out,
+                on_frame=passes_printer(quiet=quiet),
+            )
+            # Until the first result there is nothing to finish, so Ctrl-C simply ends it.
+            pairs = stack.enter_context(closing(pairs))
+            results = write_results(chain([next(pairs)], pairs), outputs, info, header)
+        elif described is None:
             results = write_results(pairs_of(steps), outputs, info, header)
         else:
             results = write_and_save(
@@ -250,44 +289,4 @@ def run_command(
                 frames=frames,
             )
         num_before = 0 if saved is None else saved.num_frames
-        _pull(results, outputs, info.num_frames, num_before, quiet=quiet)
-
-
-def _pull(
-    results: Generator[Pair, None, None],
-    outputs: Outputs,
-    num_frames: int | None,
-    num_before: int,
-    *,
-    quiet: bool,
-) -> None:
-    """Pull all frames through the sinks, and say what is left if that breaks off."""
-    try:
-        with stopping_on_interrupt() as stop, closing(results):
-            is_done = print_progress(
-                results,
-                num_frames,
-                outputs.written,
-                quiet=quiet,
-                num_before=num_before,
-                is_stopped=stop.is_set,
-            )
-    except VosError as error:
-        raise type(error)(f"{error}{_what_is_left(outputs, error)}") from error
-    except KeyboardInterrupt as error:
-        raise click.Abort(_what_is_left(outputs).removeprefix("; ")) from error
-    if not is_done:
-        raise click.Abort(_what_is_left(outputs).removeprefix("; "))
-
-
-def _what_is_left(outputs: Outputs, error: VosError | None = None) -> str:
-    if isinstance(error, DamagedSourceError):
-        return f"; the results of the good frames are in {outputs.masks_folder}"
-    if outputs.state_path.exists():
-        return (
-            f"; what is done is kept in {outputs.masks_folder}: the same command goes on with it "
-            "with --resume"
-        )
-    if error is None and outputs.masks_folder.exists():
-        return f"; the results so far are in {outputs.masks_folder}, and cannot be resumed"
-    return ""
+        pull(results, outputs, info.num_frames, num_before, quiet=quiet)

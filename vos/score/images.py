@@ -13,10 +13,9 @@ from typing import Final
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from vos.errors import MaskError, ScoreError
-from vos.masks.image_files import BROKEN_IMAGE
+from vos.masks.image_files import BROKEN_IMAGE, open_image
 from vos.score.check import fault_error, size_fault
 from vos.score.frames import FramePair
 from vos.score.layout import find_annotations, mask_files
@@ -230,7 +229,7 @@ def _compare(pair: FramePair) -> Overlap | str:
 def _read_foreground(path: Path) -> Mask:
     """Tell the pixels that are not black."""
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_image(path, ["PNG"]) as image:
             colours = np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
         raise MaskError(f"cannot be read ({error})") from error

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vos.masks.image_files import BROKEN_IMAGE
+from vos.masks.image_files import BROKEN_IMAGE, open_image
 from vos.records import Labels
 from vos.score.labels import VOID, annotated_objects, predicted_objects
 from vos.score.png import read_labels
@@ -22,6 +22,7 @@ from vos.score.scores import SequenceScore, Settings
 _LONGEST_SIDE_PX: Final = 400
 _JPEG_QUALITY: Final = 80
 _IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+_FORMATS: Final = ("JPEG", "PNG")
 
 # Bright enough to show on photographs; object ids take them in turn.
 OBJECT_COLOURS: Final = (
@@ -131,7 +132,7 @@ def _png_uri(painted: NDArray[np.uint8]) -> str:
 def _shrunk_jpeg(folder: Path, frame_name: str, size: tuple[int, int]) -> str | None:
     for suffix in _IMAGE_SUFFIXES:
         try:
-            with Image.open(folder / (frame_name + suffix)) as image:
+            with open_image(folder / (frame_name + suffix), _FORMATS) as image:
                 image.draft("RGB", size)
                 small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         except BROKEN_IMAGE:

@@ -93,7 +93,7 @@ def kept_names(unfinished: Path, num_frames: int) -> Iterator[str]:
                 if num_found < num_frames and line.startswith(_ENTRY):
                     num_found += 1
                     yield str(json.loads(line.rstrip(b",\n"))["name"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OutputError(f"cannot read {unfinished}: {error}") from error
     if num_found < num_frames:
         raise OutputError(f"{unfinished} holds {num_found} of the {num_frames} frames done before")

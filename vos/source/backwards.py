@@ -69,12 +69,7 @@ def open_backwards(
     if max_frames_in_memory < 1:
         raise InputError(f"max_frames_in_memory must be 1 or more, got {max_frames_in_memory}")
     address = os.fspath(path)
-    if "://" in address or (
-        os.path.exists(address) and not os.path.isfile(address) and not os.path.isdir(address)
-    ):
-        raise SourceError(
-            f"{address} cannot be read backwards: it can be read only once; save it as a file first"
-        )
+    check_read_again(address)
     opened = open_source(
         address, start=start, end=end, every=every, decoder=decoder, max_pixels=max_pixels
     )
@@ -100,6 +95,20 @@ def open_backwards(
             frame_rate_hz=info.frame_rate_hz,
             num_frames=len(forward.indices),
             resources=stack.pop_all(),
+        )
+
+
+def check_read_again(address: str) -> None:
+    """Refuse what can be read only once.
+
+    Raises:
+        SourceError: it is a stream, a camera, a pipe or the like.
+    """
+    if "://" in address or (
+        os.path.exists(address) and not os.path.isfile(address) and not os.path.isdir(address)
+    ):
+        raise SourceError(
+            f"{address} cannot be read backwards: it can be read only once; save it as a file first"
         )
 
 

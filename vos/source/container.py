@@ -13,15 +13,16 @@ from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.packet import Packet
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vos.errors import SourceError
 from vos.masks.image_files import MAX_PIXELS, size_fault
+from vos.source import waiting
 
 _LIVE_SCHEMES: Final = ("rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _NETWORK_PROTOCOLS: Final = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,srt,srtp,tcp,tls,udp"
-_TIMEOUT_SECONDS: Final = 15.0
 _END_DECLARING_FORMATS: Final = ("flv", "matroska")
 _CAMERA_PREFIX: Final = "/dev/video"
 _READ_SIZE: Final = 1 << 18
@@ -48,6 +49,7 @@ class OpenVideo:
         max_pixels: Most pixels that a frame may have.
         has_pts: Whether it says when frames are shown. AVI only says when they are decoded; one
             frame leaves the decoder whenever another enters it.
+        pipe: Where its bytes come from, if that is a pipe.
     """
 
     address: str
@@ -57,6 +59,11 @@ class OpenVideo:
     is_seekable: bool
     max_pixels: int
     has_pts: bool
+    pipe: waiting.Pipe | None
+
+    def packets(self) -> Iterator[Packet[Stream]]:
+        """Read the packets of all streams; see :func:`vos.source.waiting.packets`."""
+        return waiting.packets(self.container, self.pipe)
 
     @property
     def frame_rate_hz(self) -> Fraction | None:
@@ -114,9 +121,14 @@ def open_video_container(address: str, max_pixels: int = MAX_PIXELS) -> Iterator
     if is_file and os.path.getsize(address) == 0:
         raise SourceError(f"{address} is an empty file")
     with ExitStack() as stack:
+        pipe = None
         try:
-            container = _open_container(address, max_pixels, stack)
+            if not (is_file or is_url(address) or is_camera(address) or os.name == "nt"):
+                pipe = stack.enter_context(waiting.Pipe(address))
+            container = _open_container(address, max_pixels, stack, pipe)
         except (av.InvalidDataError, av.EOFError) as error:
+            if pipe is not None and pipe.has_stalled:
+                raise SourceError(f"cannot open {address}: {waiting.no_data()}") from error
             message = (
                 f"cannot open {address}: it is not a video, or its beginning or index is missing"
             )
@@ -143,11 +155,14 @@ def open_video_container(address: str, max_pixels: int = MAX_PIXELS) -> Iterator
             is_seekable=is_file,
             max_pixels=max_pixels,
             has_pts=container.format.name != "avi",
+            pipe=pipe,
         )
 
 
 def reason(error: Exception) -> str:
     """Say what FFmpeg or the system said, without the address."""
+    if isinstance(error, av.ExitError):  # nothing but its timeout makes FFmpeg exit
+        return waiting.no_data()
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -155,9 +170,19 @@ def _decoder_limit(max_pixels: int) -> dict[str, str]:
     return {"max_pixels": str(min(_DECODER_PIXELS * max_pixels + _PADDING_PX, _MAX_INT))}
 
 
-def _open_container(address: str, max_pixels: int, stack: ExitStack) -> InputContainer:
+def _open_container(
+    address: str, max_pixels: int, stack: ExitStack, pipe: waiting.Pipe | None
+) -> InputContainer:
     if is_camera(address):
-        return stack.enter_context(av.open(address, "r", format="v4l2"))
+        return stack.enter_context(
+            av.open(
+                address,
+                "r",
+                format="v4l2",
+                container_options=dict(waiting.NOT_BLOCKING),
+                timeout=waiting.STALL_SECONDS,
+            )
+        )
     if is_url(address):
         options = {"protocol_whitelist": _NETWORK_PROTOCOLS}
         if address.startswith("rtsp"):
@@ -169,12 +194,12 @@ def _open_container(address: str, max_pixels: int, stack: ExitStack) -> InputCon
                 options=_decoder_limit(max_pixels) if _PROBES_WITH_OPTIONS else {},
                 container_options=options,
                 metadata_errors="replace",
-                timeout=_TIMEOUT_SECONDS,
+                timeout=waiting.STALL_SECONDS,
             )
         )
     return stack.enter_context(
         av.open(
-            stack.enter_context(Path(address).open("rb")),
+            pipe or stack.enter_context(Path(address).open("rb")),
             "r",
             options=_decoder_limit(max_pixels) if _PROBES_WITH_OPTIONS else {},
             container_options={"protocol_whitelist": "none"},

@@ -43,7 +43,9 @@ def open_source(
 
     Raises:
         InputError: an argument is out of range.
-        SourceError: the source cannot be opened, has no wanted frame, or its frames are too large.
+        SourceError: the source cannot be opened, has no wanted frame, or its frames are too large;
+            or a live one sends nothing for 15 s. After its first frame that is a
+            DamagedSourceError, when the next frame is asked for.
     """
     selection = Selection(start, end, every)
     check_max_pixels(max_pixels)

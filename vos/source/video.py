@@ -147,7 +147,7 @@ def _decoded(video: OpenVideo) -> Iterator[VideoFrame | str]:
     skipped = None
     end_seconds = 0.0
     # Packets of all streams, because the last one tells whether the end is missing.
-    for packet in video.container.demux():
+    for packet in video.packets():
         end_seconds = max(end_seconds, _end_seconds(packet))
         if packet.stream.index != video.stream.index:
             continue
