@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from vos.config import MemoryConfig
-from vos.records import Frame, FrameMasks
+from vos.records import Frame, FrameMasks, Labels
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
 from vos.track.correspond import Correspondence, correspond, remember
@@ -18,7 +18,7 @@ from vos.track.evidence import Prompted, decode, evidence_maps, low_res_rgb, pro
 from vos.track.fine import refine
 from vos.track.look import Look, Window, look, share_windows, window_around
 from vos.track.segment import frame_masks, merge
-from vos.track.tracks import Track, box_of
+from vos.track.tracks import Track, box_of, shares
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame,
@@ -84,7 +84,7 @@ def follow(
     labels = merge(logits, scores > 0, tracks.object_ids)
     masks = frame_masks(labels, tracks.object_ids, scores)
     after = [
-        track and _update(track, findings.get(row), labels == object_id, config)
+        track and _update(track, findings.get(row), labels, object_id, config)
         for row, (object_id, track) in enumerate(zip(tracks.object_ids, tracks.tracks, strict=True))
     ]
     return masks, Tracks(tracks.object_ids, tuple(after))
@@ -93,51 +93,69 @@ def follow(
 def _find_all(
     frame: Frame, tracks: dict[int, Track], sam: SamModel, config: MemoryConfig
 ) -> dict[int, _Finding]:
-    """Look where the objects should be; look closer where one may be that was lost."""
+    """Look where the objects should be; look closer where one may be that was lost.
+
+    Those in sight come first, and what they hold is closed to the lost: whatever an object
+    resembles, it is not another that is being followed.
+    """
     windows = {
         row: _expected_window(track, frame.frame_hw, config) for row, track in tracks.items()
     }
-    findings = _find(frame, tracks, windows, sam, config)
+    lost = {row: track for row, track in tracks.items() if track.num_frames_lost}
+    in_sight = {row: track for row, track in tracks.items() if row not in lost}
+    taken = torch.zeros(frame.frame_hw, device=sam.device)
+    findings = _find(frame, in_sight, windows, taken, sam, config)
+    for finding in findings.values():
+        if finding.score >= config.lose_score:
+            taken[finding.look.slices][finding.logits > 0] = 1
+    found_again = _find(frame, lost, windows, taken, sam, config)
     closer = {}
-    for row, finding in findings.items():
-        if tracks[row].num_frames_lost and config.context is not None:
+    for row, finding in found_again.items():
+        if config.context is not None:
             box_xyxy = _box_in_frame(finding)
             window = window_around(
                 box_xyxy, frame.frame_hw, config.context, config.min_window_share
             )
             if _side_px(window) * _GROWTH_WHEN_LOST < _side_px(windows[row]):
                 closer[row] = window
-    findings.update(_find(frame, {row: tracks[row] for row in closer}, closer, sam, config))
-    return findings
+    again = {row: lost[row] for row in closer}
+    return findings | found_again | _find(frame, again, closer, taken, sam, config)
 
 
 def _find(
     frame: Frame,
     tracks: dict[int, Track],
     windows: dict[int, Window],
+    taken: torch.Tensor,
     sam: SamModel,
     config: MemoryConfig,
 ) -> dict[int, _Finding]:
     """Look through each object's window; give nothing for those of which nothing is seen."""
     if not tracks:
         return {}
-    shared, places = share_windows(list(windows.values()), frame.frame_hw, config.max_looks)
+    own_windows = [windows[row] for row in tracks]
+    shared, places = share_windows(own_windows, frame.frame_hw, config.max_looks)
     findings = {}
     for place, seen in enumerate(look(frame, shared, sam)):
-        rows = [row for row, own in zip(windows, places, strict=True) if own == place]
-        findings.update(_find_in(seen, {row: tracks[row] for row in rows}, sam, config))
+        rows = [row for row, own in zip(tracks, places, strict=True) if own == place]
+        findings.update(_find_in(seen, {row: tracks[row] for row in rows}, taken, sam, config))
     return findings
 
 
 def _find_in(
-    seen: Look, tracks: dict[int, Track], sam: SamModel, config: MemoryConfig
+    seen: Look,
+    tracks: dict[int, Track],
+    taken: torch.Tensor,
+    sam: SamModel,
+    config: MemoryConfig,
 ) -> dict[int, _Finding]:
     """Find objects in one look, all with one call of the decoder."""
     prompts: dict[int, Prompted] = {}
     similarities = {}
+    own_taken = average_in_cells(taken[seen.slices][None], seen.letterbox, seen.cells_hw)[0]
     for row, track in tracks.items():
         found = _correspond(seen, track)
-        prompted = prompt(seen, seen.as_map(found.probabilities))
+        prompted = prompt(seen, seen.as_map(found.probabilities) * (1 - own_taken))
         if prompted is not None:
             prompts[row], similarities[row] = prompted, found.own_similarities
     if not prompts:
@@ -158,9 +176,9 @@ def _find_in(
         if track.fine is not None:
             logits = refine(track.fine, seen, logits, colours)
         if (logits > 0).any():
-            shares = _shares(seen, logits, own_logits)
-            score = _score(track, shares[seen.is_inside], similarities[row])
-            findings[row] = _Finding(seen, logits, shares, score)
+            own_shares = _shares(seen, logits, own_logits)
+            score = _score(track, own_shares[seen.is_inside], similarities[row])
+            findings[row] = _Finding(seen, logits, own_shares, score)
     return findings
 
 
@@ -211,15 +229,23 @@ def _score(track: Track, shares: torch.Tensor, similarities: torch.Tensor) -> fl
 
 
 def _update(
-    track: Track, finding: _Finding | None, mask: NDArray[np.bool_], config: MemoryConfig
+    track: Track,
+    finding: _Finding | None,
+    labels: Labels,
+    object_id: int,
+    config: MemoryConfig,
 ) -> Track:
     """Remember what was seen; where nothing was, only that it was not."""
+    mask = labels == object_id
     if finding is None or not mask.any():
         return replace(track, num_frames_lost=track.num_frames_lost + 1)
     box_xyxy = box_of(mask)
     recent = track.recent
     if config.num_recent:
-        newest = remember(finding.look, finding.shares, track.axes)
+        # What another object won is not this one's, whatever its own mask said.
+        is_free = (labels == 0) | mask
+        own_shares = finding.shares * shares(finding.look, is_free, finding.look.cells_hw)
+        newest = remember(finding.look, own_shares, track.axes)
         recent = (*recent, newest)[-config.num_recent :]
     velocity_xy = np.zeros(2)
     if not track.num_frames_lost:
