@@ -144,6 +144,8 @@ class _Memory:
         if not isinstance(node, dict) or set(node) != keys:
             raise InputError("something else stands where an array belongs")
         stored, axes = self._tensors[node["key"]], node["axes"]
+        if stored.is_complex():
+            raise InputError("complex numbers stand where real ones belong")
         if sorted(axes) != list(range(stored.ndim)):
             raise InputError(f"{axes} is no order of {stored.ndim} axes")
         return stored.permute([axes.index(axis) for axis in range(stored.ndim)])
@@ -181,17 +183,24 @@ def _decode(hint: Any, node: Any, memory: _Memory) -> Any:
 def _decode_record(kind: type, node: Any, memory: _Memory) -> Any:
     # torch is imported for type checking only where the records stand.
     hints = get_type_hints(kind, localns={"torch": torch})
-    names = [each.name for each in fields(kind)]
-    if not isinstance(node, dict) or set(node) != set(names):
+    if not isinstance(node, dict) or set(node) != _field_names(kind):
         return _refuse(kind, node)
+    names = (each.name for each in fields(kind))
     return kind(**{name: _decode(hints[name], node[name], memory) for name in names})
+
+
+def _field_names(kind: Any) -> set[str]:
+    return {each.name for each in fields(kind)}
 
 
 def _first_that_fits(hints: tuple[Any, ...], node: Any, decode: Callable[[Any], Any]) -> Any:
     if node is None:
         return None if NoneType in hints else _refuse(hints, node)
     failure: Exception | None = None
-    for hint in hints:
+    # Of several records, the one with these fields was meant; its error says more than the last's.
+    names = set(node) if isinstance(node, dict) else None
+    meant = [hint for hint in hints if is_dataclass(hint) and names == _field_names(hint)]
+    for hint in meant or hints:
         try:
             return decode(hint)
         except _FORGED as error:
