@@ -258,7 +258,7 @@ def test_an_object_may_be_lost_for_hours():
     seen[10:30, 10:30], mask[10:30, 10:30] = (230, 60, 40), 1
     frame, empty = vos.frames_from_arrays([seen, rgb])
     config = MemoryConfig()
-    track = replace(learn([(frame, mask)], 1, sam, config), num_frames_lost=1_000_000)
+    track = replace(learn([(frame, mask)], 1, sam, config), motion=XX)
     masks, tracks = follow(empty, Tracks((1,), (track,)), sam, config)
     assert not masks.present[0]
     masks, _ = follow(frame, tracks, sam, config)

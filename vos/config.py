@@ -98,6 +98,8 @@ class MemoryConfig:
         colours: Whether that classifier sees the object's colours.
         thin_parts: Whether an object too thin for the decoder's pixels gets a second classifier,
             of the frame's pixels.
+        likely_parts: Whether connected parts of a mask are dropped with which it would be larger
+            than the object can have become.
         lose_score: Below this score a followed object counts as lost.
         return_score: A lost object needs this score to be taken up again.
     """
@@ -109,6 +111,7 @@ class MemoryConfig:
     pixel_head: bool = True
     colours: bool = True
     thin_parts: bool = True
+    likely_parts: bool = True
     lose_score: float = 0.6
     return_score: float = 0.75
 

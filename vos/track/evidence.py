@@ -16,11 +16,11 @@ from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import POSITIVE, Decoded, Prompts, SamModel
 from vos.track.colours import Colours
 from vos.track.look import Look
+from vos.track.parts import large_parts
 from vos.track.prior import grow_boxes
 from vos.track.refine import tight_boxes
 
 _LOGIT_RANGE: Final = 6.0
-_MIN_PART: Final = 0.1  # of the largest part's size
 _PROMPT_GAIN: Final = 2.0  # SAM's own logits are about twice as steep as the correspondence's
 
 
@@ -63,18 +63,6 @@ def prompt(look: Look, probabilities: torch.Tensor) -> Prompted | None:
     margin_px = round(look.cell_px / 2)
     grown = grow_boxes(box_xyxy, margin_px, look.letterbox.frame_hw)[0]
     return Prompted(np.array([column, row]), grown, low_res)
-
-
-def large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Drop the connected parts of an (H, W) mask that are small beside the largest."""
-    num_parts, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if num_parts < 3:
-        return mask
-    areas_px = statistics[:, cv2.CC_STAT_AREA]
-    is_large = areas_px >= _MIN_PART * areas_px[1:].max()
-    is_large[0] = False
-    kept: NDArray[np.bool_] = is_large[parts]
-    return kept
 
 
 def decode(

@@ -13,18 +13,23 @@ from vos.config import MemoryConfig
 from vos.records import Frame, FrameMasks, Labels
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
+from vos.track.contest import contested_pixels, is_contested
 from vos.track.correspond import Correspondence, correspond, remember
 from vos.track.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
 from vos.track.fine import refine
 from vos.track.look import Look, Window, look, share_windows, window_around
+from vos.track.motion import box_of, expected_box, when_contested, when_lost, when_seen
+from vos.track.parts import large_parts, unlikely_parts
 from vos.track.segment import frame_masks, merge
-from vos.track.tracks import Track, box_of, shares
+from vos.track.tracks import Track, shares
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame,
 _MAX_GROWTHS: Final = 64  # so often at most: any window is larger than any frame by then
-_VELOCITY_MEMORY: Final = 0.5
-_REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
+_REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be,
+_REACH_VELOCITY: Final = 0.5  # and of its velocity, for that may be wrong by its own size
+_UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
+_DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,14 +82,22 @@ def follow(
     logits = torch.full((len(tracks.tracks), *frame.frame_hw), -torch.inf, device=sam.device)
     scores = np.zeros(len(tracks.tracks), dtype=np.float32)
     for row, finding in findings.items():
-        threshold = config.return_score if known[row].num_frames_lost else config.lose_score
+        threshold = config.return_score if known[row].motion.num_frames_lost else config.lose_score
         if finding.score >= threshold:
             logits[(row, *finding.look.slices)] = finding.logits
             scores[row] = finding.score
     labels = merge(logits, scores > 0, tracks.object_ids)
     masks = frame_masks(labels, tracks.object_ids, scores)
+    contested = contested_pixels(logits)
+    is_torn = [
+        row in findings
+        and scores[row] > 0
+        and is_contested(findings[row].logits > 0, contested[findings[row].look.slices])
+        for row in range(len(scores))
+    ]
+    contested_of = [contested.cpu().numpy() if torn else None for torn in is_torn]
     after = [
-        track and _update(track, findings.get(row), labels, object_id, config)
+        track and _update(track, findings.get(row), labels, object_id, contested_of[row], config)
         for row, (object_id, track) in enumerate(zip(tracks.object_ids, tracks.tracks, strict=True))
     ]
     return masks, Tracks(tracks.object_ids, tuple(after))
@@ -101,7 +114,7 @@ def _find_all(
     windows = {
         row: _expected_window(track, frame.frame_hw, config) for row, track in tracks.items()
     }
-    lost = {row: track for row, track in tracks.items() if track.num_frames_lost}
+    lost = {row: track for row, track in tracks.items() if track.motion.num_frames_lost}
     in_sight = {row: track for row, track in tracks.items() if row not in lost}
     taken = torch.zeros(frame.frame_hw, device=sam.device)
     findings = _find(frame, in_sight, windows, taken, sam, config)
@@ -175,6 +188,10 @@ def _find_in(
         logits, own_logits = low_res_to_frame(torch.stack([low_res, own_low_res]), seen.letterbox)
         if track.fine is not None:
             logits = refine(track.fine, seen, logits, colours)
+        if config.likely_parts:
+            is_dropped = unlikely_parts(seen, logits, similarities[row], track.motion)
+            logits = logits.masked_fill(is_dropped, _DROPPED)
+            own_logits = own_logits.masked_fill(is_dropped, _DROPPED)
         if (logits > 0).any():
             own_shares = _shares(seen, logits, own_logits)
             score = _score(track, own_shares[seen.is_inside], similarities[row])
@@ -184,12 +201,12 @@ def _find_in(
 
 def _correspond(seen: Look, track: Track) -> Correspondence:
     """Compare a look with what is remembered; of an object in sight, only where it may be."""
-    size_px = _size_px(track.box_xyxy)
+    motion = track.motion
     is_near = torch.ones(len(seen.cells), dtype=torch.bool, device=seen.cells.device)
-    if not track.num_frames_lost:
-        expected_xyxy = torch.from_numpy(track.box_xyxy + np.tile(track.velocity_xy, 2))
-        expected_xyxy = expected_xyxy.to(seen.places_xy)
-        reach_px = _REACH_SHARE * size_px + 2 * seen.cell_px
+    if not motion.num_frames_lost:
+        expected_xyxy = torch.from_numpy(expected_box(motion)).to(seen.places_xy)
+        reach_px = _REACH_SHARE * motion.size_px + 2 * seen.cell_px
+        reach_px += _REACH_VELOCITY * float(np.abs(motion.velocity_xy).max())
         is_right_below = seen.places_xy >= expected_xyxy[:2] - reach_px
         is_left_above = seen.places_xy <= expected_xyxy[2:] + reach_px
         is_near = (is_right_below & is_left_above).all(dim=1)
@@ -200,7 +217,7 @@ def _correspond(seen: Look, track: Track) -> Correspondence:
             seen.places_xy[is_near],
             track.references,
             track.recent,
-            _MOTION_SHARE * size_px + 3 * seen.cell_px,
+            _MOTION_SHARE * motion.size_px + 3 * seen.cell_px,
         )
         probabilities[is_near] = found.probabilities
         similarities[is_near] = found.own_similarities
@@ -233,38 +250,53 @@ def _update(
     finding: _Finding | None,
     labels: Labels,
     object_id: int,
+    contested: NDArray[np.bool_] | None,
     config: MemoryConfig,
 ) -> Track:
-    """Remember what was seen; where nothing was, only that it was not."""
+    """Remember what was seen; where nothing was, only that it was not.
+
+    Args:
+        track: The object before this frame.
+        finding: What was found of it.
+        labels: (H, W) label map of the frame.
+        object_id: Its label.
+        contested: (H, W), which pixels several objects want; None where few of them are its own.
+        config: Settings.
+    """
     mask = labels == object_id
-    if finding is None or not mask.any():
-        return replace(track, num_frames_lost=track.num_frames_lost + 1)
-    box_xyxy = box_of(mask)
+    is_moving_on = contested is not None and track.motion.can_move_on
+    if finding is None or not (mask.any() or is_moving_on):
+        return replace(track, motion=when_lost(track.motion))
     recent = track.recent
     if config.num_recent:
         # What another object won is not this one's, whatever its own mask said.
         is_free = (labels == 0) | mask
         own_shares = finding.shares * shares(finding.look, is_free, finding.look.cells_hw)
+        if contested is not None:
+            of_both = shares(finding.look, contested, finding.look.cells_hw)
+            own_shares = own_shares + (_UNDECIDED - own_shares) * of_both
         newest = remember(finding.look, own_shares, track.axes)
         recent = (*recent, newest)[-config.num_recent :]
-    velocity_xy = np.zeros(2)
-    if not track.num_frames_lost:
-        moved_xy = _centre(box_xyxy) - _centre(track.box_xyxy)
-        velocity_xy = _VELOCITY_MEMORY * track.velocity_xy + (1 - _VELOCITY_MEMORY) * moved_xy
-    return replace(
-        track, recent=recent, box_xyxy=box_xyxy, velocity_xy=velocity_xy, num_frames_lost=0
+    if is_moving_on:
+        return replace(track, recent=recent, motion=when_contested(track.motion))
+    box_xyxy = box_of(large_parts(mask) if track.is_one_piece else mask)
+    motion = when_seen(
+        track.motion, box_xyxy, float(mask.sum()), is_contested=contested is not None
     )
+    return replace(track, recent=recent, motion=motion)
 
 
 def _expected_window(track: Track, frame_hw: tuple[int, int], config: MemoryConfig) -> Window:
     """Give the window to look through: larger, the longer the object has been lost."""
     if config.context is None:
         return (0, 0, frame_hw[1], frame_hw[0])
-    context = config.context * _GROWTH_WHEN_LOST ** min(track.num_frames_lost, _MAX_GROWTHS)
-    expected_xyxy = track.box_xyxy
-    if not track.num_frames_lost:
-        expected_xyxy = expected_xyxy + np.tile(track.velocity_xy, 2)
-    return window_around(expected_xyxy, frame_hw, context, config.min_window_share)
+    num_growths = min(track.motion.num_frames_lost, _MAX_GROWTHS)
+    return window_around(
+        expected_box(track.motion),
+        frame_hw,
+        config.context * _GROWTH_WHEN_LOST**num_growths,
+        config.min_window_share,
+    )
 
 
 def _box_in_frame(finding: _Finding) -> NDArray[np.float64]:
@@ -273,15 +305,6 @@ def _box_in_frame(finding: _Finding) -> NDArray[np.float64]:
     box_xyxy: NDArray[np.float64] = box_of((finding.logits > 0).cpu().numpy())
     box_xyxy += np.tile(corner_xy, 2)
     return box_xyxy
-
-
-def _centre(box_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    centre_xy: NDArray[np.float64] = box_xyxy.reshape(2, 2).mean(axis=0)
-    return centre_xy
-
-
-def _size_px(box_xyxy: NDArray[np.float64]) -> float:
-    return float((box_xyxy[2:] - box_xyxy[:2]).max()) + 1
 
 
 def _side_px(window: Window) -> int:

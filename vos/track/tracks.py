@@ -20,7 +20,8 @@ from vos.track.evidence import decode, evidence_maps, low_res_rgb, prompt
 from vos.track.fine import Fine, fit_fine, is_thin
 from vos.track.head import Head, fit_head
 from vos.track.look import Look, look, window_around
-from vos.track.refine import tight_boxes
+from vos.track.motion import Motion, box_of, start
+from vos.track.parts import is_one_piece
 
 _WHOLLY_INSIDE: Final = 0.99
 _SECOND_LOOK: Final = 0.06  # of the window's side
@@ -38,9 +39,8 @@ class Track:
         fine: Its classifier of frame pixels; None where decoder pixels hold its shape.
         colours: Its colours.
         own_similarity: Similarity of its cells between two looks at its reference.
-        box_xyxy: (4,) float64 frame pixels, where it was last seen.
-        velocity_xy: (2,) float64, frame pixels per frame, of the box's centre.
-        num_frames_lost: Frames since it was last seen, 0 while it is followed.
+        is_one_piece: Whether a reference shows it as one connected part.
+        motion: Where it is, and where it is going.
     """
 
     axes: torch.Tensor
@@ -50,9 +50,8 @@ class Track:
     fine: Fine | None
     colours: Colours
     own_similarity: float
-    box_xyxy: NDArray[np.float64]
-    velocity_xy: NDArray[np.float64]
-    num_frames_lost: int
+    is_one_piece: bool
+    motion: Motion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,16 +128,9 @@ def learn(
         fine=fine,
         colours=colours,
         own_similarity=float(np.mean([each.similarity for each in lessons])),
-        box_xyxy=box_of(masks[-1]),
-        velocity_xy=np.zeros(2),
-        num_frames_lost=0,
+        is_one_piece=any(map(is_one_piece, masks)),
+        motion=start(masks[-1]),
     )
-
-
-def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give the (4,) inclusive box of an (H, W) mask that is not empty."""
-    box_xyxy: NDArray[np.float64] = tight_boxes(torch.from_numpy(mask)[None])[0].astype(np.float64)
-    return box_xyxy
 
 
 def shares(look: Look, mask: NDArray[np.bool_], cells_hw: tuple[int, int]) -> torch.Tensor:
