@@ -16,7 +16,6 @@ from vos.records import Frame
 from vos.synthetic import ClipConfig, make_clip
 from vos.track.colours import learn_colours
 from vos.track.correspond import Memory, correspond
-from vos.track.evidence import large_parts
 from vos.track.follow import Tracks, follow
 from vos.track.head import fit_head
 from vos.track.look import look, share_windows, window_around
@@ -136,16 +135,6 @@ def test_colours_of_the_object_are_told_from_those_beside_it():
     assert blue < -3
 
 
-def test_small_parts_are_dropped_and_large_ones_stay():
-    mask = np.zeros((20, 40), dtype=bool)
-    mask[2:12, 2:12] = mask[2:12, 20:25] = True
-    mask[15, 35] = True
-    kept = large_parts(mask)
-    assert kept[5, 5]
-    assert kept[5, 22]
-    assert not kept[15, 35]
-
-
 def test_a_look_knows_where_its_cells_are():
     sam = vos.load_sam("nano", device="cpu", dtype="float32")
     frame = Frame(0, 0.0, "0", np.zeros((60, 100, 3), np.uint8))
@@ -258,7 +247,8 @@ def test_an_object_may_be_lost_for_hours():
     seen[10:30, 10:30], mask[10:30, 10:30] = (230, 60, 40), 1
     frame, empty = vos.frames_from_arrays([seen, rgb])
     config = MemoryConfig()
-    track = replace(learn([(frame, mask)], 1, sam, config), motion=XX)
+    track = learn([(frame, mask)], 1, sam, config)
+    track = replace(track, motion=replace(track.motion, num_frames_lost=1_000_000))
     masks, tracks = follow(empty, Tracks((1,), (track,)), sam, config)
     assert not masks.present[0]
     masks, _ = follow(frame, tracks, sam, config)

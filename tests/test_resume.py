@@ -418,7 +418,11 @@ def test_nothing_of_the_progress_could_be_left_out(nano_steps):
             {"state": replace(state, targets=earlier.targets)},
         )
     else:
-        tracks = (replace(t, box_xyxy=t.box_xyxy + 90, recent=()) for t in earlier.tracks)
+        motions = (replace(t.motion, box_xyxy=t.motion.box_xyxy + 90) for t in earlier.tracks)
+        tracks = (
+            replace(t, motion=motion, recent=())
+            for t, motion in zip(earlier.tracks, motions, strict=True)
+        )
         changes = ({"state": replace(progress.state, tracks=tuple(tracks))},)
     for change in (*changes, {"known": ()}):
         assert not are_same(go_on(replace(progress, **change), 3), steps[3:])

@@ -1,7 +1,7 @@
 """Identities through occlusion, absence and look-alikes, with the embedded weights."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ GOOD_IOU = 0.8
 MAX_FRAMES_TO_RETURN = 5
 RNG = np.random.default_rng(0)
 RED, BLUE = (make_look(RNG, number, has_texture=True) for number in range(2))
+RED_RECTANGLE = replace(BLUE, colours=RED.colours)
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,25 @@ def test_an_object_that_left_does_not_take_over_one_that_stays():
     check_lost_and_found(clip, results, 1, 6)
     check_always_followed(clip, results, 2)
     check_no_strangers(clip, results)
+
+
+@pytest.mark.parametrize("other", [RED, RED_RECTANGLE], ids=["twins", "same colours"])
+def test_objects_of_one_colour_cross_and_keep_their_ids(other):
+    scene = []
+    for index in range(20):
+        there, back = 80 + 5.5 * index, 170 - 5.5 * index
+        scene.append(
+            [
+                Shape(1, RED, (there, 70), 18, 0.3 + 0.02 * index),
+                Shape(2, other, (back, 86), 18, 1.2 - 0.02 * index),
+            ]
+        )
+    clip = draw(scene)
+    results = track(clip)
+    for object_id in (1, 2):
+        ious = ious_of(clip, results, object_id)
+        assert ious[-3:].min() > GOOD_IOU, f"object {object_id}: {ious.round(2)}"
+    check_no_strangers(clip[-3:], results[-3:])
 
 
 def test_look_alikes_that_pass_close_by_do_not_take_over():

@@ -1,0 +1,133 @@
+"""Where an object should be, how large, and what is settled only later."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vos.track.contest import contested_pixels, is_contested
+from vos.track.look import window_around
+from vos.track.motion import Motion, expected_box, start, when_contested, when_lost, when_seen
+
+AREA_PX = 400.0
+MAX_AREA_CHANGE = 0.01
+NOT_SEEN = -torch.inf
+SPEEDS = st.floats(-200, 200)
+
+
+def box(x0, y0, x1, y1):
+    return np.array([x0, y0, x1, y1], dtype=np.float64)
+
+
+def moving(**changes):
+    return replace(Motion(box(10, 10, 29, 29), np.array([4.0, -2.0]), AREA_PX), **changes)
+
+
+def test_motion_starts_at_the_mask_and_at_rest():
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[5:15, 20:50] = True
+    motion = start(mask)
+    assert motion.box_xyxy.tolist() == [20, 5, 49, 14]
+    assert motion.velocity_xy.tolist() == [0, 0]
+    assert (motion.area_px, motion.size_px) == (300, 30)
+    assert expected_box(motion).tolist() == [20, 5, 49, 14]
+
+
+def test_an_object_is_expected_where_it_was_and_where_it_is_going():
+    assert expected_box(moving()).tolist() == [10, 8, 33, 29]
+
+
+def test_a_lost_object_is_expected_where_it_was_last_seen():
+    motion = when_lost(moving(num_frames_contested=3))
+    assert expected_box(motion).tolist() == [10, 10, 29, 29]
+    assert (motion.num_frames_lost, motion.num_frames_contested) == (1, 0)
+
+
+def test_velocity_follows_steady_movement():
+    motion = moving(velocity_xy=np.zeros(2))
+    for _ in range(12):
+        here = motion.box_xyxy + np.array([3, 5, 3, 5])
+        motion = when_seen(motion, here, AREA_PX, is_contested=False)
+    assert motion.velocity_xy == pytest.approx([3, 5], abs=0.01)
+
+
+def test_an_object_that_is_found_again_starts_at_rest():
+    motion = when_seen(moving(num_frames_lost=9), box(90, 90, 99, 99), AREA_PX, is_contested=False)
+    assert motion.velocity_xy.tolist() == [0, 0]
+    assert motion.num_frames_lost == 0
+
+
+@given(st.floats(1, 1e7))
+def test_the_expected_area_changes_slowly(area_px):
+    motion = when_seen(moving(), box(10, 10, 29, 29), area_px, is_contested=False)
+    change = np.log(motion.area_px / AREA_PX)
+    assert abs(change) <= MAX_AREA_CHANGE * 1.001
+    assert np.sign(change) == np.sign(np.log(area_px / AREA_PX)) or change == 0
+
+
+def test_the_expected_area_reaches_a_new_one():
+    motion = moving()
+    for _ in range(400):
+        motion = when_seen(motion, box(10, 10, 29, 29), 2 * AREA_PX, is_contested=False)
+    assert motion.area_px == pytest.approx(2 * AREA_PX, rel=0.01)
+
+
+def test_a_contested_object_keeps_its_way_but_not_for_ever():
+    motion = moving()
+    num_moves = 0
+    while motion.can_move_on:
+        motion = when_contested(motion)
+        num_moves += 1
+    assert num_moves == 12
+    assert motion.box_xyxy == pytest.approx(box(10, 10, 29, 29) + 12 * np.tile([4, -2], 2))
+    assert motion.area_px == AREA_PX
+    seen = when_seen(motion, motion.box_xyxy, AREA_PX, is_contested=True)
+    assert not seen.can_move_on
+    seen = when_seen(motion, motion.box_xyxy, AREA_PX, is_contested=False)
+    assert seen.can_move_on
+
+
+def test_a_lost_object_does_not_move_on():
+    assert not moving(num_frames_lost=1).can_move_on
+
+
+@given(SPEEDS, SPEEDS, st.integers(1, 300), st.integers(1, 300), st.floats(1, 4))
+def test_an_object_that_moved_out_of_the_frame_still_has_a_window(right, down, height, width, grow):
+    motion = moving(box_xyxy=box(0, 0, width - 1, height - 1), velocity_xy=np.array([right, down]))
+    while motion.can_move_on:
+        motion = when_contested(motion)
+    x0, y0, x1, y1 = window_around(expected_box(motion), (height, width), grow, 0.1)
+    assert 0 <= x0 < x1 <= width
+    assert 0 <= y0 < y1 <= height
+
+
+def test_a_pixel_is_contested_where_two_claim_it_about_equally():
+    logits = torch.tensor(
+        [
+            [[5.0, 5.0, 5.0, -1.0, 5.0]],
+            [[4.0, 1.0, -1.0, -1.5, NOT_SEEN]],
+            [[NOT_SEEN, 0.5, NOT_SEEN, -9.0, 3.5]],
+        ]
+    )
+    assert contested_pixels(logits)[0].tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("logit", [5.0, NOT_SEEN])
+def test_one_object_alone_has_nothing_to_contest(logit):
+    assert not contested_pixels(torch.full((1, 3, 4), logit)).any()
+
+
+def test_objects_that_were_not_seen_contest_nothing():
+    assert not contested_pixels(torch.full((3, 3, 4), NOT_SEEN)).any()
+
+
+@pytest.mark.parametrize(("num_contested", "expected"), [(0, False), (3, False), (4, True)])
+def test_an_object_is_contested_by_the_share_of_its_own_mask(num_contested, expected):
+    claimed, contested = torch.zeros(2, 5, 10, dtype=torch.bool)
+    claimed[0] = True
+    contested[0, :num_contested] = True
+    contested[2:] = True  # elsewhere
+    assert is_contested(claimed, contested) is expected

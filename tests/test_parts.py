@@ -1,0 +1,105 @@
+"""Which of a mask's connected parts can be the object's."""
+
+import numpy as np
+import pytest
+import torch
+
+import vos
+from vos.records import Frame
+from vos.track.look import look
+from vos.track.motion import Motion
+from vos.track.parts import is_one_piece, large_parts, unlikely_parts
+
+FRAME_HW = (96, 160)
+WINDOW_XYXY = (10, 20, 150, 90)
+BALL, SHOE, HEAD = (30, 30, 50, 50), (80, 30, 100, 50), (110, 30, 140, 60)
+SPECK = (20, 70, 22, 72)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    sam = vos.load_sam("nano", device="cpu", dtype="float32")
+    frame = Frame(0, 0.0, "0", np.zeros((*FRAME_HW, 3), np.uint8))
+    (only,) = look(frame, [WINDOW_XYXY], sam)
+    return only
+
+
+def at_rest(area_px, centre_xy=(40, 40), **changes):
+    side = np.sqrt(area_px) / 2
+    box_xyxy = np.array([*np.subtract(centre_xy, side), *np.add(centre_xy, side)])
+    return Motion(box_xyxy, np.zeros(2), float(area_px), **changes)
+
+
+def dropped(seen, boxes_xyxy, motion, likeness=()):
+    """Give which of some boxes (frame pixels) are dropped, each as a whole."""
+    x, y = WINDOW_XYXY[:2]
+    logits = torch.full((WINDOW_XYXY[3] - y, WINDOW_XYXY[2] - x), -4.0)
+    similarities = torch.full((len(seen.cells),), 0.8)
+    places = [(slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)) for x0, y0, x1, y1 in boxes_xyxy]
+    for place in places:
+        logits[place] = 4
+    for (x0, y0, x1, y1), similarity in zip(boxes_xyxy, likeness, strict=False):
+        margin = torch.tensor([6, 6])
+        is_in = (seen.places_xy >= torch.tensor([x0, y0]) - margin).all(dim=1)
+        is_in &= (seen.places_xy < torch.tensor([x1, y1]) + margin).all(dim=1)
+        similarities[is_in] = similarity
+    result = unlikely_parts(seen, logits, similarities, motion)
+    assert result.shape == logits.shape
+    assert not result[logits <= 0].any()
+    shares = [result[place].float().mean().item() for place in places]
+    assert set(shares) <= {0, 1}
+    return [share == 1 for share in shares]
+
+
+def test_what_is_too_much_for_the_object_is_dropped(seen):
+    assert dropped(seen, [BALL, SHOE], at_rest(400), (0.9, 0.7)) == [False, True]
+    assert dropped(seen, [BALL, SHOE], at_rest(400), (0.7, 0.9)) == [True, False]
+
+
+def test_parts_that_are_not_too_much_together_stay(seen):
+    assert dropped(seen, [BALL, SHOE], at_rest(800)) == [False, False]
+
+
+def test_of_equal_likeness_the_part_of_the_expected_size_stays(seen):
+    assert dropped(seen, [HEAD, BALL], at_rest(400)) == [True, False]
+    assert dropped(seen, [HEAD, BALL], at_rest(900)) == [False, True]
+
+
+def test_the_best_part_stays_even_if_too_large(seen):
+    assert dropped(seen, [HEAD, (20, 70, 24, 74)], at_rest(300)) == [False, True]
+    assert dropped(seen, [HEAD], at_rest(10)) == [False]
+
+
+def test_specks_stay_whatever_they_are(seen):
+    assert dropped(seen, [BALL, SPECK], at_rest(400), (0.9, 0.1)) == [False, False]
+
+
+def test_an_empty_mask_has_no_parts(seen):
+    assert dropped(seen, [], at_rest(400)) == []
+
+
+def test_while_objects_cross_the_nearer_part_stays(seen):
+    """Else two twins could trade places."""
+    for centre_xy, expected in (((40, 40), [False, True]), ((90, 40), [True, False])):
+        motion = at_rest(400, centre_xy, num_frames_contested=2)
+        assert dropped(seen, [BALL, SHOE], motion) == expected
+
+
+def test_an_object_in_one_piece_is_told_from_one_in_two():
+    mask = np.zeros((20, 40), dtype=bool)
+    mask[2:12, 2:12] = True
+    assert is_one_piece(mask)
+    mask[15, 35] = True
+    assert is_one_piece(mask)
+    mask[2:12, 20:25] = True
+    assert not is_one_piece(mask)
+
+
+def test_small_parts_are_dropped_and_large_ones_stay():
+    mask = np.zeros((20, 40), dtype=bool)
+    mask[2:12, 2:12] = mask[2:12, 20:25] = True
+    mask[15, 35] = True
+    kept = large_parts(mask)
+    assert kept[5, 5]
+    assert kept[5, 22]
+    assert not kept[15, 35]
