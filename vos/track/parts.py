@@ -18,6 +18,8 @@ _MIN_PART: Final = 0.1  # of the largest part's size
 _ONE_PIECE: Final = 0.98  # of the object's pixels in one part
 _AREA_SLACK: Final = 1.15  # of the expected area
 _SPECK: Final = 0.02  # of the expected area: too small to be another thing
+_PLACE: Final = 0.1  # what a distance of the object's size counts for, squared,
+_CONTESTED_PLACE: Final = 1.0  # and while others want its pixels
 
 
 def large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -63,9 +65,9 @@ def unlikely_parts(
     similar = low_res_to_frame(low_res, seen.letterbox)[0].cpu().numpy()
     worth = np.bincount(parts.ravel(), weights=similar.ravel()) / areas_px
     worth *= np.minimum(areas_px / motion.area_px, motion.area_px / areas_px)
-    if motion.num_frames_contested:
-        centres_xy = centres_xy + np.array(seen.window_xyxy[:2])
-        worth /= 1 + (_distances_px(motion, centres_xy) / motion.size_px) ** 2
+    centres_xy = centres_xy + np.array(seen.window_xyxy[:2])
+    weight = _CONTESTED_PLACE if motion.num_frames_contested else _PLACE
+    worth /= 1 + weight * (_distances_px(motion, centres_xy) / motion.size_px) ** 2
     best_first = 1 + np.argsort(-worth[1:], kind="stable")
     is_dropped = areas_px >= _SPECK * motion.area_px
     is_dropped[0] = False
