@@ -6,6 +6,7 @@ import torch
 
 import vos
 from vos.records import Frame
+from vos.track.correspond import Correspondence
 from vos.track.look import look
 from vos.track.motion import Motion
 from vos.track.parts import is_one_piece, large_parts, unlikely_parts
@@ -30,20 +31,26 @@ def at_rest(area_px, centre_xy=(40, 40), **changes):
     return Motion(box_xyxy, np.zeros(2), float(area_px), **changes)
 
 
-def dropped(seen, boxes_xyxy, motion, likeness=()):
-    """Give which of some boxes (frame pixels) are dropped, each as a whole."""
+def dropped(seen, boxes_xyxy, motion, likeness=(), memory=()):
+    """Give which of some boxes (frame pixels) are dropped, each as a whole.
+
+    Both of what is known of each box are 0.8 unless given: how like the references it is, and how
+    likely the object's by all that is remembered.
+    """
     x, y = WINDOW_XYXY[:2]
     logits = torch.full((WINDOW_XYXY[3] - y, WINDOW_XYXY[2] - x), -4.0)
-    similarities = torch.full((len(seen.cells),), 0.8)
+    similarities, probabilities = torch.full((2, len(seen.cells)), 0.8)
     places = [(slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)) for x0, y0, x1, y1 in boxes_xyxy]
     for place in places:
         logits[place] = 4
-    for (x0, y0, x1, y1), similarity in zip(boxes_xyxy, likeness, strict=False):
-        margin = torch.tensor([6, 6])
-        is_in = (seen.places_xy >= torch.tensor([x0, y0]) - margin).all(dim=1)
-        is_in &= (seen.places_xy < torch.tensor([x1, y1]) + margin).all(dim=1)
-        similarities[is_in] = similarity
-    result = unlikely_parts(seen, logits, similarities, motion)
+    for cells, values in ((similarities, likeness), (probabilities, memory)):
+        for (x0, y0, x1, y1), value in zip(boxes_xyxy, values, strict=False):
+            margin = torch.tensor([6, 6])
+            is_in = (seen.places_xy >= torch.tensor([x0, y0]) - margin).all(dim=1)
+            is_in &= (seen.places_xy < torch.tensor([x1, y1]) + margin).all(dim=1)
+            cells[is_in] = value
+    found = Correspondence(probabilities, similarities)
+    result = unlikely_parts(seen, logits, found, motion)
     assert result.shape == logits.shape
     assert not result[logits <= 0].any()
     shares = [result[place].float().mean().item() for place in places]
@@ -54,6 +61,12 @@ def dropped(seen, boxes_xyxy, motion, likeness=()):
 def test_what_is_too_much_for_the_object_is_dropped(seen):
     assert dropped(seen, [BALL, SHOE], at_rest(400), (0.9, 0.7)) == [False, True]
     assert dropped(seen, [BALL, SHOE], at_rest(400), (0.7, 0.9)) == [True, False]
+
+
+def test_what_memory_is_less_sure_of_is_dropped(seen):
+    alike = (0.8, 0.82)
+    assert dropped(seen, [BALL, SHOE], at_rest(400), alike) == [True, False]
+    assert dropped(seen, [BALL, SHOE], at_rest(400), alike, (0.9, 0.7)) == [False, True]
 
 
 def test_parts_that_are_not_too_much_together_stay(seen):

@@ -164,13 +164,13 @@ def _find_in(
 ) -> dict[int, _Finding]:
     """Find objects in one look, all with one call of the decoder."""
     prompts: dict[int, Prompted] = {}
-    similarities = {}
+    memories: dict[int, Correspondence] = {}
     own_taken = average_in_cells(taken[seen.slices][None], seen.letterbox, seen.cells_hw)[0]
     for row, track in tracks.items():
         found = _correspond(seen, track)
         prompted = prompt(seen, seen.as_map(found.probabilities) * (1 - own_taken))
         if prompted is not None:
-            prompts[row], similarities[row] = prompted, found.own_similarities
+            prompts[row], memories[row] = prompted, found
     if not prompts:
         return {}
     classifiers = torch.stack([tracks[row].head.channels for row in prompts])[:, None]
@@ -189,12 +189,12 @@ def _find_in(
         if track.fine is not None:
             logits = refine(track.fine, seen, logits, colours)
         if config.likely_parts:
-            is_dropped = unlikely_parts(seen, logits, similarities[row], track.motion)
+            is_dropped = unlikely_parts(seen, logits, memories[row], track.motion)
             logits = logits.masked_fill(is_dropped, _DROPPED)
             own_logits = own_logits.masked_fill(is_dropped, _DROPPED)
         if (logits > 0).any():
             own_shares = _shares(seen, logits, own_logits)
-            score = _score(track, own_shares[seen.is_inside], similarities[row])
+            score = _score(track, own_shares[seen.is_inside], memories[row].own_similarities)
             findings[row] = _Finding(seen, logits, own_shares, score)
     return findings
 

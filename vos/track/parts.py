@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from vos.sam.geometry import low_res_to_frame
+from vos.track.correspond import Correspondence
 from vos.track.look import Look
 from vos.track.motion import Motion
 
@@ -18,8 +19,6 @@ _MIN_PART: Final = 0.1  # of the largest part's size
 _ONE_PIECE: Final = 0.98  # of the object's pixels in one part
 _AREA_SLACK: Final = 1.15  # of the expected area
 _SPECK: Final = 0.02  # of the expected area: too small to be another thing
-_PLACE: Final = 0.1  # what a distance of the object's size counts for, squared,
-_CONTESTED_PLACE: Final = 1.0  # and while others want its pixels
 
 
 def large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -40,18 +39,19 @@ def is_one_piece(mask: NDArray[np.bool_]) -> bool:
 
 
 def unlikely_parts(
-    seen: Look, logits: torch.Tensor, similarities: torch.Tensor, motion: Motion
+    seen: Look, logits: torch.Tensor, found: Correspondence, motion: Motion
 ) -> torch.Tensor:
     """Say which pixels of a mask are too much for the object.
 
     What resembles the object is often not all of it: its colour is on a shoe as well as on the
-    ball. The part is kept that is most like the reference and nearest to the expected area; others
-    only while all of them together stay within that area.
+    ball. The part is kept that memory says most surely is the object, that is most like it in the
+    references and nearest to the expected area; others only while all of them together stay within
+    that area.
 
     Args:
         seen: The look.
         logits: (H, W) of the window.
-        similarities: (h w,) of the look's cells to the object's in the references.
+        found: What memory says of the look's (h w) cells.
         motion: Where the object is expected, and how large.
 
     Returns:
@@ -60,14 +60,15 @@ def unlikely_parts(
     parts, areas_px, centres_xy = _parts_of((logits > 0).cpu().numpy())
     if len(areas_px) < 3:
         return torch.zeros_like(logits, dtype=torch.bool)
-    cells = seen.as_map(similarities)[None, None]
+    # Similar is also what only looks like the object; that it was not here memory knows.
+    cells = seen.as_map(found.own_similarities * found.probabilities)[None, None]
     low_res = F.interpolate(cells, size=seen.pixels_hw, mode="bilinear")[0]
-    similar = low_res_to_frame(low_res, seen.letterbox)[0].cpu().numpy()
-    worth = np.bincount(parts.ravel(), weights=similar.ravel()) / areas_px
+    likely = low_res_to_frame(low_res, seen.letterbox)[0].cpu().numpy()
+    worth = np.bincount(parts.ravel(), weights=likely.ravel()) / areas_px
     worth *= np.minimum(areas_px / motion.area_px, motion.area_px / areas_px)
-    centres_xy = centres_xy + np.array(seen.window_xyxy[:2])
-    weight = _CONTESTED_PLACE if motion.num_frames_contested else _PLACE
-    worth /= 1 + weight * (_distances_px(motion, centres_xy) / motion.size_px) ** 2
+    if motion.num_frames_contested:
+        centres_xy = centres_xy + np.array(seen.window_xyxy[:2])
+        worth /= 1 + (_distances_px(motion, centres_xy) / motion.size_px) ** 2
     best_first = 1 + np.argsort(-worth[1:], kind="stable")
     is_dropped = areas_px >= _SPECK * motion.area_px
     is_dropped[0] = False
