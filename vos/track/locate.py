@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from vos.sam.geometry import Letterbox, cells_to_frame
+
+
+_TIE: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,9 +92,14 @@ def frame_similarities(
 def peaks_of(maps: torch.Tensor) -> Peaks:
     """Find the maximum of each (K, H, W) map, its positive location prior.
 
+    Enlarged maps have plateaus, as beyond the outermost cells' centres. Which of their pixels is
+    the greatest is decided by rounding, and so by the processor; hence the tolerance.
+
     Returns:
-        The maxima; of equal ones the first in reading order.
+        The maxima; of those that are equal within 1e-6 the first in reading order.
     """
-    similarities, positions = maps.flatten(1).max(dim=1)
+    flat = maps.flatten(1)
+    similarities = flat.amax(dim=1)
+    positions = (flat >= similarities[:, None] - _TIE).byte().argmax(dim=1)
     rows, columns = np.divmod(positions.cpu().numpy(), maps.shape[2])
     return Peaks(np.stack([columns, rows], axis=1), similarities.cpu().numpy())
