@@ -14,6 +14,7 @@ from vos.track.look import Look
 NUM_CHANNELS: Final = 64
 """Channels of remembered cells: the principal axes of the reference's features."""
 
+_QUERIES_PER_CHUNK: Final = 256  # whose similarities to all that is remembered fit a CPU's cache
 _NUM_NEIGHBOURS: Final = 10
 _TEMPERATURE: Final = 0.05
 _MAX_CELLS: Final = 1024
@@ -118,8 +119,11 @@ def correspond(
         keys.append(torch.cat(parts, dim=1))
     squares = from_xy.square().sum(dim=1, keepdim=True)
     placed = torch.cat([queries, from_xy, torch.ones_like(squares), weight * squares], dim=1)
-    similarities = placed @ torch.cat(keys).T
+    all_keys = torch.cat(keys).T
     labels = torch.cat([memory.labels for memory in (*references, *recent)])
-    values, index = similarities.topk(min(_NUM_NEIGHBOURS, len(labels)), dim=1)
+    num_neighbours = min(_NUM_NEIGHBOURS, len(labels))
+    step = _QUERIES_PER_CHUNK if placed.device.type == "cpu" else len(placed)
+    nearest = [(chunk @ all_keys).topk(num_neighbours, dim=1) for chunk in placed.split(step)]
+    values, index = (torch.cat(parts) for parts in zip(*nearest, strict=True))
     votes = torch.softmax(values / _TEMPERATURE, dim=1)
     return Correspondence((votes * labels[index]).sum(dim=1), own_similarities)
