@@ -27,7 +27,7 @@ from vos.track.segment import frame_masks
 HEIGHT, WIDTH, SIDE, NUM_FRAMES = 80, 120, 24, 16
 HIDDEN, FADED = range(4, 8), range(8, 12)
 FADE = 0.52
-CONFIG = vos.RunConfig(memory=vos.MemoryConfig(return_score=0.9))
+CONFIG = vos.RunConfig(memory=vos.MemoryConfig(return_likeness=0.9))
 
 
 @pytest.fixture(scope="module")

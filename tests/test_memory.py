@@ -150,8 +150,8 @@ def test_a_look_knows_where_its_cells_are():
     [
         {"context": 0.5},
         {"min_window_share": 2},
-        {"lose_score": -1},
-        {"return_score": 1.5},
+        {"lose_likeness": -1},
+        {"return_likeness": 1.5},
         {"max_looks": 0},
         {"num_recent": -1},
     ],

@@ -127,20 +127,22 @@ def test_a_tiny_object_gives_finite_results(sam):
 @pytest.mark.parametrize("num_read_ahead", [0, 3])
 def test_batches_and_reading_ahead_do_not_change_the_masks(sam, batch_size, num_read_ahead):
     pictures = clip(7, gone=range(3, 5))
-    one_by_one = run(pictures, sam, vos.RunConfig(batch_size=1))
-    config = vos.RunConfig(batch_size=batch_size, num_read_ahead=num_read_ahead)
+    one_by_one = run(pictures, sam, vos.RunConfig(prior="box", batch_size=1))
+    config = vos.RunConfig(prior="box", batch_size=batch_size, num_read_ahead=num_read_ahead)
     for ours, theirs in zip(run(pictures, sam, config), one_by_one, strict=True):
         np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
-def test_a_damaged_source_yields_its_good_frames_first(sam):
+@pytest.mark.parametrize("prior", ["box", "memory"])
+def test_a_damaged_source_yields_its_good_frames_first(sam, prior):
     pictures = clip(6)
 
     def frames():
         yield from vos.frames_from_arrays(rgb for rgb, _ in pictures)
         raise DamagedSourceError("broke off")
 
-    results = vos.segment_video(frames(), pictures[0][1], sam, vos.RunConfig(batch_size=4))
+    config = vos.RunConfig(prior=prior, batch_size=4)
+    results = vos.segment_video(frames(), pictures[0][1], sam, config)
     assert len(list(itertools.islice(results, 6))) == 6
     with pytest.raises(DamagedSourceError, match="broke off"):
         next(results)

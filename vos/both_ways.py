@@ -30,7 +30,10 @@ Direction = Literal["forward", "both"]
 """Whether a video is followed once, or a second time from its end to its front."""
 
 CONFIDENT_SHARE: Final = 0.9
-"""Of an object's best score: what a frame needs for it to be followed back from there."""
+"""Of an object's best score: what a frame needs for it to be followed back from there,"""
+
+LEAST_SCORE: Final = 0.5
+"""and this, for an object is not learned from a mask that is more likely wrong than right."""
 
 Reference = tuple[Frame, Labels]
 
@@ -124,18 +127,18 @@ def check_both_ways(path: str | os.PathLike[str], config: RunConfig) -> None:
 
 
 def plan_second_pass(
-    scores: NDArray[np.float32], least: float
+    scores: NDArray[np.float32], least: float = LEAST_SCORE
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Choose where each object is followed back, and from which frames.
 
     An object is followed back from the first confident frame after frames without it. A frame is
     confident if its score is at least :data:`CONFIDENT_SHARE` of the object's best after the first
-    frame, and at least what a lost object needs to be taken up again. What is lost to the end, or
-    returns without such a frame, is not followed.
+    frame, and at least the least. What is lost to the end, or returns without such a frame, is not
+    followed.
 
     Args:
         scores: (T, K) of the first pass, in [0, 1], 0 where an object was not found.
-        least: What a lost object needs to be taken up again.
+        least: Score that any confident frame has.
 
     Returns:
         (T, K) whether the frame is one from which the object is followed back, and (T, K) whether
@@ -220,7 +223,7 @@ def _look_back(
     ids, memory = seen.object_ids, config.memory
     if not ids:  # damaged before the first frame
         return
-    starts, followed = plan_second_pass(seen.scores, memory.return_score)
+    starts, followed = plan_second_pass(seen.scores)
     if not starts.any():
         return
     first = int(np.flatnonzero(followed.any(axis=1))[0])

@@ -100,8 +100,8 @@ class MemoryConfig:
             of the frame's pixels.
         likely_parts: Whether connected parts of a mask are dropped with which it would be larger
             than the object can have become.
-        lose_score: Below this score a followed object counts as lost.
-        return_score: A lost object needs this score to be taken up again.
+        lose_likeness: Below this likeness to its references a followed object counts as lost.
+        return_likeness: A lost object needs this likeness to be taken up again.
     """
 
     context: float | None = 1.8
@@ -112,8 +112,8 @@ class MemoryConfig:
     colours: bool = True
     thin_parts: bool = True
     likely_parts: bool = True
-    lose_score: float = 0.6
-    return_score: float = 0.75
+    lose_likeness: float = 0.6
+    return_likeness: float = 0.75
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -123,7 +123,7 @@ class MemoryConfig:
         """
         if self.context is not None and not self.context >= 1:
             raise InputError(f"context must be 1 or more, or None, got {self.context}")
-        for name in ("min_window_share", "lose_score", "return_score"):
+        for name in ("min_window_share", "lose_likeness", "return_likeness"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise InputError(f"{name} must be within [0, 1], got {share}")

@@ -62,7 +62,8 @@ class PairSet:
         return dict(groups)
 
     @cached_property
-    def _sequences(self) -> dict[tuple[str, str], dict[int, Pair]]:
+    def videos(self) -> dict[tuple[str, str], dict[int, Pair]]:
+        """Frames by number, by group and video."""
         sequences: dict[tuple[str, str], dict[int, Pair]] = defaultdict(dict)
         for pair in self.pairs:
             match = re.fullmatch(r"(.+)_(\d+)", pair.name)
@@ -76,7 +77,7 @@ class PairSet:
         if pair.group not in VIDEO_GROUPS or not match:
             return []
         index = int(match[2])
-        frames = self._sequences[pair.group, match[1]]
+        frames = self.videos[pair.group, match[1]]
         near = [other for other in frames if 0 < abs(other - index) <= max_distance]
         return [frames[other] for other in sorted(near, key=lambda other: abs(other - index))]
 

@@ -123,7 +123,8 @@ def correspond(
     labels = torch.cat([memory.labels for memory in (*references, *recent)])
     num_neighbours = min(_NUM_NEIGHBOURS, len(labels))
     step = _QUERIES_PER_CHUNK if placed.device.type == "cpu" else len(placed)
-    nearest = [(chunk @ all_keys).topk(num_neighbours, dim=1) for chunk in placed.split(step)]
+    chunks = torch.split(placed, step)
+    nearest = [(chunk @ all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
     values, index = (torch.cat(parts) for parts in zip(*nearest, strict=True))
     votes = torch.softmax(values / _TEMPERATURE, dim=1)
     return Correspondence((votes * labels[index]).sum(dim=1), own_similarities)

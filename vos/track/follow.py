@@ -22,6 +22,7 @@ from vos.track.motion import box_of, expected_box, when_contested, when_lost, wh
 from vos.track.parts import large_parts, unlikely_parts
 from vos.track.segment import frame_masks, merge
 from vos.track.tracks import Track, shares
+from vos.track.trust import expected_iou, gather
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame,
@@ -53,12 +54,14 @@ class _Finding:
         look: The look.
         logits: Final logits of the window's pixels.
         shares: (h, w) the object's share of each cell.
-        score: Trust in them, in [0, 1].
+        likeness: Similarity to the references, in [0, 1]; decides on loss and return.
+        score: The expected IoU with the truth.
     """
 
     look: Look
     logits: torch.Tensor
     shares: torch.Tensor
+    likeness: float
     score: float
 
 
@@ -82,8 +85,8 @@ def follow(
     logits = torch.full((len(tracks.tracks), *frame.frame_hw), -torch.inf, device=sam.device)
     scores = np.zeros(len(tracks.tracks), dtype=np.float32)
     for row, finding in findings.items():
-        threshold = config.return_score if known[row].motion.num_frames_lost else config.lose_score
-        if finding.score >= threshold:
+        is_lost = known[row].motion.num_frames_lost
+        if finding.likeness >= (config.return_likeness if is_lost else config.lose_likeness):
             logits[(row, *finding.look.slices)] = finding.logits
             scores[row] = finding.score
     labels = merge(logits, scores > 0, tracks.object_ids)
@@ -119,7 +122,7 @@ def _find_all(
     taken = torch.zeros(frame.frame_hw, device=sam.device)
     findings = _find(frame, in_sight, windows, taken, sam, config)
     for finding in findings.values():
-        if finding.score >= config.lose_score:
+        if finding.likeness >= config.lose_likeness:
             taken[finding.look.slices][finding.logits > 0] = 1
     found_again = _find(frame, lost, windows, taken, sam, config)
     closer = {}
@@ -194,8 +197,11 @@ def _find_in(
             own_logits = own_logits.masked_fill(is_dropped, _DROPPED)
         if (logits > 0).any():
             own_shares = _shares(seen, logits, own_logits)
-            score = _score(track, own_shares[seen.is_inside], memories[row].own_similarities)
-            findings[row] = _Finding(seen, logits, own_shares, score)
+            found = memories[row]
+            likeness = _likeness(track, own_shares[seen.is_inside], found.own_similarities)
+            probabilities = seen.as_map(found.probabilities)
+            evidence = gather(likeness, logits, own_logits, own_shares, probabilities)
+            findings[row] = _Finding(seen, logits, own_shares, likeness, expected_iou(evidence))
     return findings
 
 
@@ -234,11 +240,10 @@ def _shares(seen: Look, logits: torch.Tensor, own_logits: torch.Tensor) -> torch
     return average_in_cells(probabilities[None], seen.letterbox, seen.cells_hw)[0]
 
 
-def _score(track: Track, shares: torch.Tensor, similarities: torch.Tensor) -> float:
-    """Say how far a mask can be trusted, in [0, 1].
+def _likeness(track: Track, shares: torch.Tensor, similarities: torch.Tensor) -> float:
+    """Say how similar a mask's cells are to the reference's, in [0, 1].
 
-    That is how similar its cells are to the reference's, as a share of what two looks at the
-    reference itself give.
+    That is a share of what two looks at the reference itself give.
     """
     weight = shares.sum().clamp_min(1e-6)
     similarity = float((shares * similarities).sum() / weight)

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from vos.sam.geometry import Letterbox, cells_to_frame
 
-
 _TIE: Final = 1e-6
 
 

@@ -88,14 +88,15 @@ def _parts_of(
     # Most of a window is background, and finding that out costs far less than measuring it.
     left, top, width, height = cv2.boundingRect(pixels)
     inner = np.s_[top : top + height, left : left + width]
-    parts = np.zeros(mask.shape, dtype=np.int32)
+    parts: NDArray[np.int32] = np.zeros(mask.shape, dtype=np.int32)
     if not width:
         return parts, np.zeros(1), np.zeros((1, 2))
-    _, parts[inner], statistics, centres_xy = cv2.connectedComponentsWithStats(
+    _, parts[inner], statistics, inner_xy = cv2.connectedComponentsWithStats(
         np.ascontiguousarray(pixels[inner]), connectivity=8
     )
     areas_px = statistics[:, cv2.CC_STAT_AREA].astype(np.float64)
-    return parts, areas_px, centres_xy + np.array([left, top], dtype=np.float64)
+    centres_xy = inner_xy.astype(np.float64) + np.array([left, top])
+    return parts, areas_px, centres_xy
 
 
 def _distances_px(motion: Motion, places_xy: NDArray[np.float64]) -> NDArray[np.float64]:

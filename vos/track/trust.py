@@ -1,0 +1,72 @@
+"""How far a mask can be trusted: what speaks for it, and the IoU that such evidence has meant.
+
+The weights are a logistic regression on the tracked frames of the 30 training sequences of DAVIS
+2016, with the embedded weights and the default settings; ``tools/calibrate_score.py`` fits them and
+says how well they do on other videos (docs/tracking.md). Every part of the evidence is relative to
+the object's own reference or to another mask of the same frame, so that it means the same for other
+weights, if not to the second digit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass
+from typing import Final
+
+import torch
+
+_STABILITY_OFFSET: Final = 1.0
+
+WEIGHTS: Final = (3.54, 2.14, 2.41, 2.23)
+"""Of the fields of :class:`Evidence`, in their order."""
+
+BIAS: Final = -7.66
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for one object's mask; all in [0, 1].
+
+    Attributes:
+        likeness: Similarity of the mask's cells to the object's in the references, over what two
+            looks at a reference give. It alone decides on loss and return.
+        agreement: IoU of the mask and SAM's own for the same prompts.
+        correspondence: Soft IoU of the mask and the correspondence, over cells.
+        stability: IoU of the masks at logits of 1 and of -1 (arXiv 2304.02643, 5).
+    """
+
+    likeness: float
+    agreement: float
+    correspondence: float
+    stability: float
+
+
+def gather(
+    likeness: float,
+    logits: torch.Tensor,
+    own_logits: torch.Tensor,
+    shares: torch.Tensor,
+    probabilities: torch.Tensor,
+) -> Evidence:
+    """Compare an object's mask with what else is known of it in the same look.
+
+    Args:
+        likeness: See :class:`Evidence`.
+        logits: (H, W) final logits of the window.
+        own_logits: (H, W) those of SAM's own mask.
+        shares: (h, w) the object's share of each cell.
+        probabilities: (h, w) of the correspondence.
+    """
+    mask, own_mask = logits > 0, own_logits > 0
+    both, either = (mask & own_mask).sum(), (mask | own_mask).sum()
+    common = torch.minimum(shares, probabilities).sum()
+    any_of_both = torch.maximum(shares, probabilities).sum()
+    sure, possible = (logits > _STABILITY_OFFSET).sum(), (logits > -_STABILITY_OFFSET).sum()
+    parts = torch.stack([both, common, sure]) / torch.stack([either, any_of_both, possible])
+    return Evidence(likeness, *parts.nan_to_num().tolist())
+
+
+def expected_iou(evidence: Evidence) -> float:
+    """Give the IoU with the truth that masks with such evidence have had, in [0, 1]."""
+    pairs = zip(WEIGHTS, astuple(evidence), strict=True)
+    return 1 / (1 + math.exp(-sum(weight * part for weight, part in pairs) - BIAS))
