@@ -6,9 +6,9 @@
 
 A synthetic clip of 854 x 480 px lies as JPEGs in a temporary folder. ``whole`` is what vos-run does
 with it, from files to label maps, overlay and summary, per frame after the reference. ``plain`` is
-the same model driven as benchmarks/plain.py says, taking turns with it. ``bare`` is one encoder
-call and the frame's three decoder calls on prompts recorded from the run, ``bare_original`` the
-same with segment_anything's own decoder. Stages are timed alone, taking turns; together they may
+the same model driven as benchmarks/plain.py says, taking turns with it. ``bare`` is a frame's
+encoder and decoder calls, as many as the run had, and nothing else; ``bare_original`` the encoder
+and three calls of segment_anything's own decoder. Stages are timed alone, taking turns; together they may
 take longer than the whole, in which reading overlaps. Figures are medians of rounds, with the
 least and greatest of the whole.
 
@@ -30,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ STAGES = ("read", "resize", "encode", "locate", "prompts", "enlarge", "merge", "
 COLUMNS = {
     "model": "model",
     "objects": "objects",
+    "settings": "settings",
     "dtype": "dtype",
     "threads": "threads",
     "clock": "clock",
@@ -90,9 +91,17 @@ COLUMNS = {
 
 
 class Recording(SamModel):
-    """Keeps what the decoder was asked since the list was last cleared."""
+    """Keeps what the decoder was asked, and how much was encoded, since that was last cleared."""
 
     asked: list[tuple[Any, ...]]
+    num_encoded: int
+
+    def clear(self) -> None:
+        self.asked, self.num_encoded = [], 0
+
+    def encode(self, pictures: Sequence[Any]) -> torch.Tensor:
+        self.num_encoded += len(pictures)
+        return super().encode(pictures)
 
     def decode(self, *args: Any, **kwargs: Any) -> Decoded:
         self.asked.append((args, kwargs))
@@ -105,6 +114,7 @@ class Recording(SamModel):
 @click.option("--prior", help="A prior of RunConfig; the published method if left out.")
 @click.option("--device", default="cpu")
 @click.option("--dtype", default="float32")
+@click.option("--skip-padding", is_flag=True, help="As load_sam's.")
 @click.option("--threads", default=os.cpu_count())
 @click.option("--clock", "clock_name", default="wall", type=click.Choice(list(CLOCKS)))
 @click.option("--frames", "num_frames", default=5, help="Frames of a round after the reference.")
@@ -120,6 +130,7 @@ def main(
     prior: str | None,
     device: str,
     dtype: str,
+    skip_padding: bool,
     threads: int,
     clock_name: str,
     num_frames: int,
@@ -142,6 +153,7 @@ def main(
             settings += ["--clock", clock_name]
             settings += ["--frames", str(num_frames), "--rounds", str(num_rounds)]
             settings += ["--prior", prior] if prior else []
+            settings += ["--skip-padding"] if skip_padding else []
             settings += ["--davis", str(davis)] if davis and number == 1 else []
             subprocess.run([sys.executable, __file__, *own, *settings], check=True)
         return
@@ -149,7 +161,7 @@ def main(
     clock = CLOCKS[clock_name]
     torch.set_num_threads(threads)
     config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
-    sam, weights = build(models[0], device, dtype)
+    sam, weights = build(models[0], device, dtype, skip_padding)
     row: Row = {
         **environment(),
         "cpu": f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
@@ -158,7 +170,7 @@ def main(
         "device": str(sam.device),
         "model": models[0],
         "weights": weights,
-        "dtype": dtype,
+        "dtype": f"{dtype}, skip_padding" if skip_padding else dtype,
         "settings": f"prior={prior}" if prior else "published",
         "objects": numbers[0],
         **measure(sam, config, numbers[0], num_frames, num_rounds),
@@ -171,7 +183,7 @@ def main(
     append_row(results, row)
 
 
-def build(model: str, device: str, dtype: str) -> tuple[Recording, str]:
+def build(model: str, device: str, dtype: str, skip_padding: bool) -> tuple[Recording, str]:
     """The model and where its weights are from."""
     if cached_file(find_model(model)) is not None:
         loaded = vos.load_sam(model, device=device, dtype=dtype)
@@ -192,8 +204,8 @@ def build(model: str, device: str, dtype: str) -> tuple[Recording, str]:
         for n in range(module.mask_decoder.num_mask_tokens):
             state[f"mask_decoder.output_hypernetworks_mlps.{n}.layers.2.bias"] += 3
         load_weights(module, state, origin="random")
-    sam = Recording(module, device, dtype, name=model)
-    sam.asked = []
+    sam = Recording(module, device, dtype, skip_padding=skip_padding, name=model)
+    sam.clear()
     return sam, weights
 
 
@@ -219,7 +231,7 @@ def measure(
                 closing(write_results(pairs, outputs, source.info, {})) as results,
             ):
                 next(results)
-                sam.asked.clear()
+                sam.clear()
                 started = clock()
                 for _ in results:
                     pass
@@ -229,6 +241,7 @@ def measure(
         own_peak_mib = peak_mib()
         asked = sam.asked[-len(sam.asked) // num_frames :]
         num_rows = sum(len(args[1].point_labels) for args, _ in sam.asked) / num_frames
+        num_encoded = sam.num_encoded / num_frames
 
         plain = PlainSam(sam._sam) if sam.device.type == "cpu" else None
         rgb = [frame.rgb for frame in frames]
@@ -253,16 +266,18 @@ def measure(
             "whole_min_ms": round(min(rounds["whole"]), 1),
             "whole_max_ms": round(max(rounds["whole"]), 1),
             "frames_per_second": round(1e3 / whole, 3),
+            "encoded_per_frame": round(num_encoded, 2),
             "decoded_per_frame": round(num_rows, 2),
             **{f"{name}_ms": round(stages[name], 2) for name in STAGES},
         }
-        bare = stages["encode"] + stages["prompts"]
+        encode = num_encoded * stages["encode"]
+        bare = encode + stages["prompts"]
         row |= {"bare_ms": round(bare, 1), "ratio_to_bare": round(whole / bare, 3)}
         row |= {"bare_original_ms": "", "ratio_to_bare_original": ""}
         row |= {"plain_ms": "", "gain_on_plain": ""}
         row |= {"fit_ms": "", "plain_fit_ms": "", "gain_of_fit": "", "fit_difference": ""}
         if plain is not None:
-            original = stages["encode"] + original_prompts(plain, rgb[1], num_objects, num_rounds)
+            original = encode + original_prompts(plain, rgb[1], num_objects, num_rounds)
             plain_ms = statistics.median(rounds["plain"])
             row |= {
                 "bare_original_ms": round(original, 1),
@@ -424,10 +439,11 @@ def write_table(results: Path) -> None:
     for row in rows:
         total = sum(float(row[f"{name}_ms"]) for name in STAGES)
         own = {name: f"{float(row[f'{name}_ms']) / total:.1%}" for name in STAGES}
-        shares.append({"model": row["model"], "objects": row["objects"], **own})
+        if row["settings"] == "published":  # other priors have other stages
+            shares.append({name: row[name] for name in ("model", "objects", "dtype")} | own)
     tables = [
         markdown(COLUMNS, rows),
-        markdown({name: name for name in ("model", "objects", *STAGES)}, shares),
+        markdown({name: name for name in ("model", "objects", "dtype", *STAGES)}, shares),
     ]
     text = "\n".join(tables)
     print(text)
