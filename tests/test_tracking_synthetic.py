@@ -77,11 +77,11 @@ def draw(scene, *, has_wall=False):
     return clip
 
 
-def track(clip):
-    """Follow a clip with the defaults, and check what holds of any."""
+def track(clip, config=None):
+    """Follow a clip, with the defaults if None, and check what holds of any."""
     sam = vos.load_sam("nano", device="cpu", dtype="float32")
     frames, reference = [frame for frame, _ in clip], clip[0][1]
-    results = [masks for _, masks in vos.segment_video(frames, reference, sam)]
+    results = [masks for _, masks in vos.segment_video(frames, reference, sam, config)]
     object_ids = tuple(np.unique(reference)[1:].tolist())
     assert len(results) == len(clip)
     for masks in results:
@@ -187,8 +187,8 @@ def test_an_object_that_left_does_not_take_over_one_that_stays():
     check_no_strangers(clip, results)
 
 
-@pytest.mark.parametrize("other", [RED, RED_RECTANGLE], ids=["twins", "same colours"])
-def test_objects_of_one_colour_cross_and_keep_their_ids(other):
+def crossing(other):
+    """Two objects that pass each other closely, and overlap in frames 7 to 10."""
     scene = []
     for index in range(20):
         there, back = 80 + 5.5 * index, 170 - 5.5 * index
@@ -198,12 +198,28 @@ def test_objects_of_one_colour_cross_and_keep_their_ids(other):
                 Shape(2, other, (back, 86), 18, 1.2 - 0.02 * index),
             ]
         )
-    clip = draw(scene)
+    return draw(scene)
+
+
+@pytest.mark.parametrize("other", [RED, RED_RECTANGLE], ids=["twins", "same colours"])
+def test_objects_of_one_colour_cross_and_keep_their_ids(other):
+    clip = crossing(other)
     results = track(clip)
     for object_id in (1, 2):
         ious = ious_of(clip, results, object_id)
         assert ious[-3:].min() > GOOD_IOU, f"object {object_id}: {ious.round(2)}"
     check_no_strangers(clip[-3:], results[-3:])
+
+
+def test_without_contests_crossing_twins_lose_more_of_themselves():
+    clip = crossing(RED)[:12]
+    with_contests = track(clip)
+    without = track(clip, vos.RunConfig(memory=vos.MemoryConfig(contests=False)))
+    for one, other in zip(with_contests[:7], without[:7], strict=True):
+        assert (one.labels == other.labels).all()
+    for object_id in (1, 2):
+        gain = ious_of(clip, with_contests, object_id) - ious_of(clip, without, object_id)
+        assert gain[8:11].mean() > 0.1, gain.round(2)
 
 
 def test_look_alikes_that_pass_close_by_do_not_take_over():

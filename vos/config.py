@@ -100,6 +100,8 @@ class MemoryConfig:
             of the frame's pixels.
         likely_parts: Whether connected parts of a mask are dropped with which it would be larger
             than the object can have become.
+        contests: Whether objects in sight close their places to lost ones, and pixels that several
+            objects want about equally say nothing of where any of them is.
         lose_likeness: Below this likeness to its references a followed object counts as lost.
         return_likeness: A lost object needs this likeness to be taken up again.
     """
@@ -112,6 +114,7 @@ class MemoryConfig:
     colours: bool = True
     thin_parts: bool = True
     likely_parts: bool = True
+    contests: bool = True
     lose_likeness: float = 0.6
     return_likeness: float = 0.75
 

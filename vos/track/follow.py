@@ -93,7 +93,8 @@ def follow(
     masks = frame_masks(labels, tracks.object_ids, scores)
     contested = contested_pixels(logits)
     is_torn = [
-        row in findings
+        config.contests
+        and row in findings
         and scores[row] > 0
         and is_contested(findings[row].logits > 0, contested[findings[row].look.slices])
         for row in range(len(scores))
@@ -122,7 +123,7 @@ def _find_all(
     taken = torch.zeros(frame.frame_hw, device=sam.device)
     findings = _find(frame, in_sight, windows, taken, sam, config)
     for finding in findings.values():
-        if finding.likeness >= config.lose_likeness:
+        if config.contests and finding.likeness >= config.lose_likeness:
             taken[finding.look.slices][finding.logits > 0] = 1
     found_again = _find(frame, lost, windows, taken, sam, config)
     closer = {}
