@@ -41,7 +41,7 @@ import torch
 from davis import run_and_score
 from PIL import Image
 from plain import PlainObject, PlainSam, run_plainly
-from rows import Row, append_row, environment, peak_mib
+from rows import Row, append_row, environment, markdown, peak_mib, put_table
 
 import vos
 from vos.masks import write_label_png
@@ -65,7 +65,6 @@ clock = time.perf_counter
 RESULTS = Path(__file__).with_suffix(".csv")
 FRAME_HW = (480, 854)
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-TABLE_BEGIN, TABLE_END = "<!-- table of benchmarks/pipeline.py -->\n", "<!-- end of table -->\n"
 PLAIN_FIT_STEPS = 4
 NUM_FIT_STEPS = 800
 STAGES = ("read", "resize", "encode", "locate", "prompts", "enlarge", "merge", "write", "overlay")
@@ -447,16 +446,7 @@ def write_table(results: Path) -> None:
     ]
     text = "\n".join(tables)
     print(text)
-    before, rest = DOCUMENT.read_text().split(TABLE_BEGIN)
-    _, after = rest.split(TABLE_END)
-    DOCUMENT.write_text(f"{before}{TABLE_BEGIN}\n{text}{TABLE_END}{after}")
-
-
-def markdown(columns: dict[str, str], rows: list[dict[str, str]]) -> str:
-    """One table."""
-    lines = [list(columns.values()), ["---"] * len(columns)]
-    lines += [[row[name] for name in columns] for row in rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    put_table(DOCUMENT, "pipeline", text)
 
 
 if __name__ == "__main__":

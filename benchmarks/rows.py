@@ -39,3 +39,18 @@ def append_row(path: Path, row: Row) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def markdown(columns: dict[str, str], rows: list[dict[str, str]]) -> str:
+    """One table."""
+    lines = [list(columns.values()), ["---"] * len(columns)]
+    lines += [[row[name] for name in columns] for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def put_table(document: Path, benchmark: str, text: str) -> None:
+    """Replace what stands between a benchmark's marks in a document."""
+    begin, end = f"<!-- table of benchmarks/{benchmark}.py -->\n", "<!-- end of table -->\n"
+    before, rest = document.read_text().split(begin)
+    _, after = rest.split(end, maxsplit=1)
+    document.write_text(f"{before}{begin}\n{text}{end}{after}")
