@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -19,8 +20,8 @@ from rows import append_row, environment, peak_mib
 import vos
 from vos.both_ways import Direction
 from vos.config import MemoryConfig
-from vos.davis import find_davis_sequences, segment_sequence
-from vos.outputs import Outputs
+from vos.davis import DavisSequence, find_davis_sequences, segment_sequence
+from vos.outputs import Outputs, Pair
 from vos.score.davis import Evaluation
 
 RESULTS = Path(__file__).with_name("results.csv")
@@ -107,14 +108,27 @@ def run_and_score(
     direction: Direction = "forward",
 ) -> tuple[Evaluation, int, float]:
     """Scores of a set, its number of frames, and the seconds that segmenting them took."""
+
+    def segment(sequence: DavisSequence, outputs: Outputs) -> Iterable[Pair]:
+        return segment_sequence(sequence, outputs, sam, config, direction=direction)
+
+    return score_segmenter(root, year, split, segment)
+
+
+def score_segmenter(
+    root: Path,
+    year: int,
+    split: str | None,
+    segment: Callable[[DavisSequence, Outputs], Iterable[Pair]],
+) -> tuple[Evaluation, int, float]:
+    """The same, of whatever segments a sequence and writes its results."""
     sequences = find_davis_sequences(root, year=year, split=split)
     seconds, num_frames = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
         for sequence in sequences:
             outputs = Outputs(folder=Path(folder), name=sequence.name, overlay_alpha=None)
             started = time.perf_counter()
-            pairs = segment_sequence(sequence, outputs, sam, config, direction=direction)
-            num_frames += sum(1 for _ in pairs)
+            num_frames += sum(1 for _ in segment(sequence, outputs))
             seconds += time.perf_counter() - started
         names = [sequence.name for sequence in sequences]
         return vos.evaluate(root, folder, year=year, sequences=names), num_frames, seconds

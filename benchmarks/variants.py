@@ -1,0 +1,105 @@
+"""What ablation.py compares: ideas alone, the default built up, the default without one part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import ideas
+from published import CONFIG, Idea
+
+from vos.both_ways import Direction
+from vos.config import MemoryConfig, RunConfig
+
+BARE = MemoryConfig(
+    context=None, pixel_head=False, colours=False, thin_parts=False, likely_parts=False
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row of the table.
+
+    Attributes:
+        name: What it is called on the command line and in the CSV.
+        says: What the table says of it.
+        config: Its settings.
+        idea: An idea on top of the published prior, which needs no settings.
+        direction: As of vos-run.
+    """
+
+    name: str
+    says: str
+    config: RunConfig = CONFIG
+    idea: Idea | None = None
+    direction: Direction = "forward"
+
+
+def memory(name: str, says: str, config: MemoryConfig, direction: Direction = "forward") -> Variant:
+    return Variant(name=name, says=says, config=RunConfig(memory=config), direction=direction)
+
+
+def idea(name: str, says: str, own: Idea) -> Variant:
+    return Variant(name=name, says=says, idea=own)
+
+
+def built_up() -> tuple[Variant, ...]:
+    """Add one part after another, until it is the default."""
+    config, variants = BARE, [memory("+correspondence", "correspondence to memory alone", BARE)]
+    for name, says, part in (
+        ("+windows", "windows around the object", {"context": MemoryConfig().context}),
+        ("+pixel_head", "the fitted pixel classifier", {"pixel_head": True}),
+        ("+colours", "the object's colours", {"colours": True}),
+        ("+thin_parts", "the classifier of frame pixels", {"thin_parts": True}),
+        ("memory", "unlikely parts dropped: the default", {"likely_parts": True}),
+    ):
+        config = replace(config, **part)
+        variants.append(memory(name, says, config))
+    return tuple(variants)
+
+
+PUBLISHED = Variant(name="published", says="the previous box, and the similarity peak")
+BUILT_UP = built_up()
+DEFAULT = BUILT_UP[-1]
+GROUPS: dict[str, tuple[Variant, ...]] = {
+    "each idea alone, on the published prior": (
+        idea("logits", "the previous logits as mask prompt of the first call", ideas.Logits),
+        idea("motion", "the box moves at constant velocity", ideas.Motion),
+        Variant(
+            name="absence",
+            says="tests for loss and return",
+            config=RunConfig(prior="box"),
+        ),
+        idea("embedding-max", "a second, slow embedding: the greater", ideas.EmbeddingMax),
+        idea("embedding-mean", "a second, slow embedding: the mean", ideas.EmbeddingMean),
+        idea("contrast", "similarity less that to the background", ideas.Contrast),
+        memory(
+            "correspondence",
+            "dense correspondence gives the prompts, whole frames",
+            replace(BARE, num_recent=2),
+        ),
+        idea("hypotheses", "box, moved box and peak alone; the likeliest", ideas.Hypotheses),
+    ),
+    "built up: each row adds to the one above": BUILT_UP,
+    "the default without one part": (
+        memory("context=null", "whole frames", MemoryConfig(context=None)),
+        memory("pixel_head=false", "SAM's own best mask", MemoryConfig(pixel_head=False)),
+        memory("colours=false", "no colours", MemoryConfig(colours=False)),
+        memory("thin_parts=false", "decoder pixels only", MemoryConfig(thin_parts=False)),
+        memory("likely_parts=false", "all parts kept", MemoryConfig(likely_parts=False)),
+        memory("contests=false", "contested pixels as any", MemoryConfig(contests=False)),
+        memory("num_recent=0", "the reference alone remembered", MemoryConfig(num_recent=0)),
+        memory("num_recent=1", "and the last frame", MemoryConfig(num_recent=1)),
+        memory("num_recent=6", "and the last six", MemoryConfig(num_recent=6)),
+        memory("max_looks=1", "one window for all objects", MemoryConfig(max_looks=1)),
+        memory("direction=both", "lost objects followed back", MemoryConfig(), "both"),
+    ),
+}
+VARIANTS = {each.name: each for each in (PUBLISHED, *(v for g in GROUPS.values() for v in g))}
+
+
+def compared_with(variant: Variant) -> Variant:
+    """Say which variant shows what this one is worth."""
+    if variant in BUILT_UP[1:]:
+        return BUILT_UP[BUILT_UP.index(variant) - 1]
+    is_without_part = variant in list(GROUPS.values())[-1]
+    return DEFAULT if is_without_part else PUBLISHED
