@@ -128,3 +128,16 @@ def passed_by(*, zoom: int = 1) -> Clip:
             ]
         )
     return draw(scene, zoom=zoom)
+
+
+def passed_closely(*, zoom: int = 1) -> Clip:
+    """An object that overlaps, in frames 5 and 6, with a shape of its own look without a mask."""
+    scene = []
+    for index in range(12):
+        scene.append(
+            [
+                Shape(0, RED, (180 - 11 * index, 94), 16, 1.0),
+                Shape(1, RED, (60 + 11 * index, 84), 16, 0.3 + 0.02 * index),
+            ]
+        )
+    return draw(scene, zoom=zoom)
