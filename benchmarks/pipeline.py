@@ -8,9 +8,9 @@ A synthetic clip of 854 x 480 px lies as JPEGs in a temporary folder. ``whole`` 
 with it, from files to label maps, overlay and summary, per frame after the reference. ``plain`` is
 the same model driven as benchmarks/plain.py says, taking turns with it. ``bare`` is a frame's
 encoder and decoder calls, as many as the run had, and nothing else; ``bare_original`` the encoder
-and three calls of segment_anything's own decoder. Stages are timed alone, taking turns; together they may
-take longer than the whole, in which reading overlaps. Figures are medians of rounds, with the
-least and greatest of the whole.
+and three calls of segment_anything's own decoder. Stages are timed alone, taking turns; together
+they may take longer than the whole, in which reading overlaps. Figures are medians of rounds, with
+the least and greatest of the whole.
 
 On a machine that others use too, ``--clock cpu`` counts the seconds of the processor instead of
 those of the wall; then nothing is gained by overlapping, and threads add up.
