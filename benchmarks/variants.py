@@ -85,7 +85,6 @@ GROUPS: dict[str, tuple[Variant, ...]] = {
         memory("pixel_head=false", "SAM's own best mask", MemoryConfig(pixel_head=False)),
         memory("colours=false", "no colours", MemoryConfig(colours=False)),
         memory("thin_parts=false", "decoder pixels only", MemoryConfig(thin_parts=False)),
-        memory("likely_parts=false", "all parts kept", MemoryConfig(likely_parts=False)),
         memory("contests=false", "contested pixels as any", MemoryConfig(contests=False)),
         memory("num_recent=0", "the reference alone remembered", MemoryConfig(num_recent=0)),
         memory("num_recent=1", "and the last frame", MemoryConfig(num_recent=1)),

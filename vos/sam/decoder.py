@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vos.sam.assemble import norm_last
+from vos.sam.products import linear
 from vos.sam.segment_anything_modules import (
     MaskDecoder,
     PromptEncoder,
@@ -34,7 +35,7 @@ from vos.sam.segment_anything_modules import (
     is_own_class,
 )
 
-_CELLS_PER_CHUNK: Final = 1024
+_CELLS_PER_CHUNK: Final = 2048
 
 
 def is_plain(module: Any) -> bool:
@@ -135,7 +136,7 @@ def _embed_masks(downscaling: Any, masks: Tensor) -> Tensor:
         patches = patches.permute(0, 1, 3, 5, 2, 4).flatten(3)
         rows = F.linear(patches, conv.weight.flatten(1), conv.bias)
         rows = activation(norm_last(rows, norm))
-    return F.linear(rows.flatten(1, 2), last.weight.flatten(1), last.bias)
+    return linear(rows.flatten(1, 2), last.weight.flatten(1), last.bias)
 
 
 def _transform(
@@ -188,7 +189,7 @@ def _look_at_cells(attention: Any, queries: Tensor, keys: Tensor, values: Tensor
     scale = per_head.shape[3] ** -0.5
     key_weight = attention.k_proj.weight.unflatten(0, (heads, -1)) * scale
     folded = torch.einsum("kthd,hdc->kthc", per_head, key_weight).flatten(1, 2)
-    weights = torch.softmax(_matmul(folded, keys.mT), dim=-1)
+    weights = torch.softmax(_scores(keys, folded), dim=-1)
     seen = _matmul(weights, values).view(num_objects, num_tokens, heads, channels)
     value_weight = attention.v_proj.weight.unflatten(0, (heads, -1))
     mixed = torch.einsum("kthc,hdc->kthd", seen, value_weight).flatten(2) + attention.v_proj.bias
@@ -209,8 +210,7 @@ def _look_at_tokens(
     query_bias = attention.q_proj.bias.unflatten(0, (heads, -1)) * scale
     folded = torch.einsum("kthd,hdc->kthc", key_heads, query_weight).flatten(1, 2)
     offsets = torch.einsum("kthd,hd->kth", key_heads, query_bias).flatten(1)
-    scores = _matmul(folded, placed_cells.mT) + offsets[..., None]
-    scores = scores.view(num_objects, num_tokens, -1)
+    scores = _scores(placed_cells, folded, offsets).view(num_objects, num_tokens, -1)
     weights = torch.softmax(scores, dim=1).view(num_objects, num_tokens * heads, -1)
     out_weight = attention.out_proj.weight.unflatten(1, (heads, -1))
     answers = torch.einsum("kthd,chd->kthc", value_heads, out_weight)
@@ -219,6 +219,15 @@ def _look_at_tokens(
     if len(cells) == num_objects:
         return cells.baddbmm_(weights.mT, answers)
     return torch.baddbmm(cells.expand(num_objects, -1, -1), weights.mT, answers)
+
+
+def _scores(cells: Tensor, rows: Tensor, offsets: Tensor | None = None) -> Tensor:
+    """Multiply (K or 1, cells, C) by (K, n, C) and add (K, n); gives (K, n, cells)."""
+    if len(rows) > 1:
+        scores = _matmul(rows, cells.mT)
+        return scores if offsets is None else scores + offsets[..., None]
+    bias = None if offsets is None else offsets[0]
+    return linear(cells[0], rows[0], bias).T.contiguous()[None]
 
 
 def _matmul(rows: Tensor, shared: Tensor) -> Tensor:
@@ -240,9 +249,9 @@ def _upscale(
     # In chunks, because the intermediate maps are large, and stay in the processor's cache so.
     step = _CELLS_PER_CHUNK if cells.device.type == "cpu" else num_cells
     for begin in range(0, num_cells, step):
-        rows = F.linear(cells[:, begin : begin + step], weights[0], biases[0])
+        rows = linear(cells[:, begin : begin + step], weights[0], biases[0])
         rows = activation(norm_last(rows.view(num_objects, -1, 4, weights[0].shape[0] // 4), norm))
-        rows = F.linear(rows, weights[1], biases[1])
+        rows = linear(rows, weights[1], biases[1])
         rows = last_activation(rows).view(num_objects, -1, by_mask.shape[2])
         own = torch.bmm(by_mask, rows.mT)
         logits[:, :, begin : begin + step] = own.view(num_objects, num_masks, -1, 16)

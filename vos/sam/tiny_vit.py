@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vos.sam.assemble import CHANNELS, ChannelNorm
+from vos.sam.products import apply
 from vos.sam.windows import cut, join
 
 TINY_VIT_INPUT_PX: Final = 1024
@@ -187,15 +188,14 @@ class _WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         num_windows, num_tokens, dim = tokens.shape
-        qkv = self.qkv(self.norm(tokens))
+        qkv = apply(self.qkv, self.norm(tokens))
         qkv = qkv.view(num_windows, num_tokens, -1, 3 * _CHANNELS_PER_HEAD).transpose(1, 2)
         query, key, value = qkv.chunk(3, dim=-1)
         # Looked up anew each time, at 0.2 % of the run time: a table kept from one call to the
         # next goes stale when weights are loaded later. With four axes the fused kernel takes it.
         bias = self.attention_biases[None, :, self.attention_bias_idxs].to(query.dtype)
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        z: Tensor = self.proj(y.transpose(1, 2).reshape(num_windows, num_tokens, dim))
-        return z
+        return apply(self.proj, y.transpose(1, 2).reshape(num_windows, num_tokens, dim))
 
 
 class _Mlp(nn.Module):
@@ -206,5 +206,4 @@ class _Mlp(nn.Module):
         self.fc2 = nn.Linear(dim * _EXPANSION, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        y: Tensor = self.fc2(F.gelu(self.fc1(self.norm(tokens))))
-        return y
+        return apply(self.fc2, F.gelu(apply(self.fc1, self.norm(tokens))))

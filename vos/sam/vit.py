@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vos.sam.assemble import norm_last
+from vos.sam.products import apply
 from vos.sam.segment_anything_modules import ImageEncoderViT, is_own_class
 from vos.sam.windows import cut, join
 
@@ -58,15 +59,15 @@ def _run_block(block: Any, x: Tensor) -> Tensor:
     else:
         seen = _attend(block.attn, cells)
     x = x + seen
-    y: Tensor = x + block.mlp(block.norm2(x))
-    return y
+    mlp = block.mlp
+    return x + apply(mlp.lin2, mlp.act(apply(mlp.lin1, block.norm2(x))))
 
 
 def _attend(attention: Any, cells: Tensor) -> Tensor:
     """Let all (B, h, w, C) cells of a map attend to each other."""
     batch, height, width, channels = cells.shape
     heads = attention.num_heads
-    qkv = attention.qkv(cells).view(batch, height * width, 3, heads, -1)
+    qkv = apply(attention.qkv, cells).view(batch, height * width, 3, heads, -1)
     queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
     step = max(1, _CPU_QUERIES // width) if cells.device.type == "cpu" else height
     parts = []
@@ -79,8 +80,7 @@ def _attend(attention: Any, cells: Tensor) -> Tensor:
             F.scaled_dot_product_attention(own, keys, values, attn_mask=bias, scale=attention.scale)
         )
     mixed = torch.cat(parts, dim=2).transpose(1, 2)
-    y: Tensor = attention.proj(mixed.reshape(batch, height, width, channels))
-    return y
+    return apply(attention.proj, mixed.reshape(batch, height, width, channels))
 
 
 def _position_bias(attention: Any, queries: Tensor, top: int, cells_hw: tuple[int, int]) -> Tensor:
