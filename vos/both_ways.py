@@ -133,12 +133,12 @@ def plan_second_pass(
 
     An object is followed back from the first confident frame after frames without it. A frame is
     confident if its score is at least :data:`CONFIDENT_SHARE` of the object's best after the first
-    frame, and at least the least. What is lost to the end, or returns without such a frame, is not
+    frame, and not below ``least``. What is lost to the end, or returns without such a frame, is not
     followed.
 
     Args:
         scores: (T, K) of the first pass, in [0, 1], 0 where an object was not found.
-        least: Score that any confident frame has.
+        least: No frame with a lower score is confident.
 
     Returns:
         (T, K) whether the frame is one from which the object is followed back, and (T, K) whether

@@ -1,7 +1,7 @@
 """Products of many rows with one matrix, by the faster of a processor's two libraries.
 
-torch multiplies float32 matrices on a CPU in MKL, which uses half of the vector unit of processors
-that are not Intel's. It convolves in oneDNN, which uses all of it. The rows of a matrix are the
+torch multiplies float32 matrices on a CPU in MKL, which uses half of the vector unit of AMD's
+processors with AVX-512. It convolves in oneDNN, which uses all of it. The rows of a matrix are the
 pixels of a picture whose channels are last in memory, and their product with a weight is a
 convolution by one pixel: the same sums, and on such processors up to twice as fast.
 
