@@ -178,7 +178,8 @@ class SamModel:
                 features = self._encode_images(images)
             else:
                 features = self._padding.encode(images, used_hw)
-        return features.float()
+        # As the decoder reads them: else each of its calls begins with a copy.
+        return features.float().contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def decode(
