@@ -32,7 +32,7 @@ def test_the_fit_finds_the_weights_that_made_the_ious():
 def test_right_weights_have_no_error_and_wrong_ones_do(capsys):
     clips = videos()
     report("right", clips, [WEIGHTS] * len(clips))
-    report("wrong", clips, [np.array([0, 0, 0, 0, 3.0])] * len(clips))
+    report("wrong", clips, [np.array([0, 0, 0, 0.5, 3.0])] * len(clips))
     right, wrong = capsys.readouterr().out.split("wrong")
     assert "expected IoU: mean error 0.000, calibration error 0.000, rank correlation 1.00" in right
     assert "expected IoU: mean error 0.000" not in wrong
