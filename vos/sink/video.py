@@ -27,8 +27,9 @@ _FORMATS: Final = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _PIECE_FORMATS: Final = {".nut": "nut"}
 _BT709: Final = 1  # of FFmpeg's colour enumerations, all three of them
 _LIMITED_RANGE: Final = 1
-# A fixed number of threads, because x264's result depends on it.
-_X264_OPTIONS: Final = {"preset": "veryfast", "threads": "4"}
+# A fixed number of threads, because x264's result depends on it. With B-frames its tree of
+# macroblocks reads memory that nobody has written, so that results differ from run to run.
+_X264_OPTIONS: Final = {"preset": "veryfast", "threads": "4", "mbtree": "0"}
 # Frames are stored in the order they are shown in, so that pieces can be laid end to end.
 _PIECE_OPTIONS: Final = {"bf": "0"}
 # Without it the file holds the time of its making.
