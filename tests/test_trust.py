@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import vos
 from vos.masks import read_mask
-from vos.track.trust import Evidence, expected_iou, gather
+from vos.track.trust import Evidence, expected_iou, gather, likeness_of
 
 SHARES = st.floats(0, 1)
 EVIDENCE = st.builds(Evidence, SHARES, SHARES, SHARES, SHARES)
@@ -43,6 +43,21 @@ def test_what_speaks_for_a_mask_is_measured():
     probabilities = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
     evidence = gather(0.9, logits, own_logits, shares, probabilities)
     assert astuple(evidence) == pytest.approx((0.9, 16 / 20, 1.0 / 2.5, 12 / 16))
+
+
+@pytest.mark.parametrize(
+    ("shares", "similarities", "expected"),
+    [
+        ((1, 1, 0), (0.8, 0.4, 0.9), 0.75),  # the mean of the mask's cells, over 0.8
+        ((1, 0.5, 0), (0.8, 0.2, 0.9), 0.75),  # by share
+        ((1, 0, 0), (0.9, 0, 0), 1),  # more like it than the reference is to itself
+        ((1, 0, 0), (-0.5, 0, 0), 0),
+        ((0, 0, 0), (0.9, 0.9, 0.9), 0),
+    ],
+)
+def test_likeness_is_a_share_of_what_the_reference_gives(shares, similarities, expected):
+    likeness = likeness_of(torch.tensor(shares).float(), torch.tensor(similarities).float(), 0.8)
+    assert likeness == pytest.approx(expected)
 
 
 def test_masks_of_nothing_have_no_evidence():

@@ -22,7 +22,7 @@ from vos.track.motion import box_of, expected_box, when_contested, when_lost, wh
 from vos.track.parts import large_parts, unlikely_parts
 from vos.track.segment import frame_masks, merge
 from vos.track.tracks import Track, shares
-from vos.track.trust import expected_iou, gather
+from vos.track.trust import Evidence, expected_iou, gather, likeness_of
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame,
@@ -54,15 +54,13 @@ class _Finding:
         look: The look.
         logits: Final logits of the window's pixels.
         shares: (h, w) the object's share of each cell.
-        likeness: Similarity to the references, in [0, 1]; decides on loss and return.
-        score: The expected IoU with the truth.
+        evidence: What speaks for them.
     """
 
     look: Look
     logits: torch.Tensor
     shares: torch.Tensor
-    likeness: float
-    score: float
+    evidence: Evidence
 
 
 @torch.inference_mode()
@@ -86,9 +84,10 @@ def follow(
     scores = np.zeros(len(tracks.tracks), dtype=np.float32)
     for row, finding in findings.items():
         is_lost = known[row].motion.num_frames_lost
-        if finding.likeness >= (config.return_likeness if is_lost else config.lose_likeness):
+        needed = config.return_likeness if is_lost else config.lose_likeness
+        if finding.evidence.likeness >= needed:
             logits[(row, *finding.look.slices)] = finding.logits
-            scores[row] = finding.score
+            scores[row] = expected_iou(finding.evidence)
     labels = merge(logits, scores > 0, tracks.object_ids)
     masks = frame_masks(labels, tracks.object_ids, scores)
     contested = contested_pixels(logits)
@@ -123,7 +122,7 @@ def _find_all(
     taken = torch.zeros(frame.frame_hw, device=sam.device)
     findings = _find(frame, in_sight, windows, taken, sam, config)
     for finding in findings.values():
-        if config.contests and finding.likeness >= config.lose_likeness:
+        if config.contests and finding.evidence.likeness >= config.lose_likeness:
             taken[finding.look.slices][finding.logits > 0] = 1
     found_again = _find(frame, lost, windows, taken, sam, config)
     closer = {}
@@ -199,10 +198,12 @@ def _find_in(
         if (logits > 0).any():
             own_shares = _shares(seen, logits, own_logits)
             found = memories[row]
-            likeness = _likeness(track, own_shares[seen.is_inside], found.own_similarities)
+            likeness = likeness_of(
+                own_shares[seen.is_inside], found.own_similarities, track.own_similarity
+            )
             probabilities = seen.as_map(found.probabilities)
             evidence = gather(likeness, logits, own_logits, own_shares, probabilities)
-            findings[row] = _Finding(seen, logits, own_shares, likeness, expected_iou(evidence))
+            findings[row] = _Finding(seen, logits, own_shares, evidence)
     return findings
 
 
@@ -239,16 +240,6 @@ def _shares(seen: Look, logits: torch.Tensor, own_logits: torch.Tensor) -> torch
     """
     probabilities = (torch.sigmoid(logits) + torch.sigmoid(own_logits)) / 2
     return average_in_cells(probabilities[None], seen.letterbox, seen.cells_hw)[0]
-
-
-def _likeness(track: Track, shares: torch.Tensor, similarities: torch.Tensor) -> float:
-    """Say how similar a mask's cells are to the reference's, in [0, 1].
-
-    That is a share of what two looks at the reference itself give.
-    """
-    weight = shares.sum().clamp_min(1e-6)
-    similarity = float((shares * similarities).sum() / weight)
-    return float(np.clip(similarity / max(track.own_similarity, 1e-6), 0, 1))
 
 
 def _update(

@@ -13,6 +13,7 @@ import math
 from dataclasses import astuple, dataclass
 from typing import Final
 
+import numpy as np
 import torch
 
 _STABILITY_OFFSET: Final = 1.0
@@ -39,6 +40,19 @@ class Evidence:
     agreement: float
     correspondence: float
     stability: float
+
+
+def likeness_of(shares: torch.Tensor, similarities: torch.Tensor, own_similarity: float) -> float:
+    """Give the likeness of :class:`Evidence`.
+
+    Args:
+        shares: (N,) the object's share of each cell.
+        similarities: (N,) of the cells to the most similar one of the object in any reference.
+        own_similarity: What two looks at a reference give.
+    """
+    weight = shares.sum().clamp_min(1e-6)
+    similarity = float((shares * similarities).sum() / weight)
+    return float(np.clip(similarity / max(own_similarity, 1e-6), 0, 1))
 
 
 def gather(
