@@ -75,7 +75,9 @@ def test_decoding_equals_segment_anythings(
     module, features, num_masks, num_objects, box, mask, together, monkeypatch
 ):
     if together:  # as on a GPU
-        monkeypatch.setattr(SamModel, "_groups", lambda self, count: [slice(0, count)])
+        for module_name in ("decoder", "two_way"):
+            name = f"vos.sam.{module_name}.split_objects"
+            monkeypatch.setattr(name, lambda count, device: [slice(0, count)])
     sam = SamModel(module)
     prompts = asked(num_objects, box=box, mask=mask)
     before = features.clone()

@@ -26,9 +26,9 @@ class RecordingSam(SamModel):
         self.asked: list[Prompts] = []
         self.answered: list[Decoded] = []
 
-    def decode(self, features, prompts, letterbox) -> Decoded:
+    def decode(self, features, prompts, letterbox, **settings) -> Decoded:
         self.asked.append(prompts)
-        self.answered.append(super().decode(features, prompts, letterbox))
+        self.answered.append(super().decode(features, prompts, letterbox, **settings))
         return self.answered[-1]
 
 

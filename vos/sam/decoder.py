@@ -1,17 +1,15 @@
 """SAM's prompt encoder and mask decoder, the same arithmetic in another order.
 
 segment_anything's own modules spend most of a call outside of what they compute: copies between
-layouts, norms in six passes, masks that nobody asked for, and above all projections of all 4096
-cells where only some ten tokens look at them. Here
+layouts, norms in six passes, masks that nobody asked for, pixels of the padding, and above all
+projections of all 4096 cells where only some ten tokens look at them. Here
 
-- a cross attention never projects the cells. With the projection W, a query q and a cell x,
-  q . (W x) is (W^T q) . x, so that the projection moves to the side of the few tokens; likewise
-  the weighted sum of projected cells is the projection of the weighted sum. A bias of the keys adds
-  the same to all scores of a query, which the softmax ignores;
+- the transformer does without these (:mod:`vos.sam.two_way`);
 - cells stay (cells, channels) from the features to the logits. A transposed convolution whose
   kernel is its stride is a product with each cell alone, so that only the finished logits are put
   in the order of pixels;
-- of the last attention and of the masks only those tokens are computed that are asked for;
+- of the last attention and of the masks only those tokens are computed that are asked for, and
+  where one mask is made of several, only that one;
 - the objects of a frame share its cells until their tokens have changed them.
 
 Sums are taken in another order, so results differ from segment_anything's in the last bits only.
@@ -20,7 +18,7 @@ Nothing but the positional encoding is kept from call to call; weights may chang
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +32,16 @@ from vos.sam.segment_anything_modules import (
     TwoWayTransformer,
     is_own_class,
 )
+from vos.sam.two_way import Part, split_objects, transform
 
-_CELLS_PER_CHUNK: Final = 2048
+_CELLS_PER_CHUNK: Final = 1024
+
+OUTSIDE: Final = -32.0
+"""The logit of pixels that were not asked for."""
+
+Mixing = Tensor | Literal["best"] | None
+"""What becomes of each object's M masks: their sum by (K, M) weights; the one of highest predicted
+IoU; or None, and all are given."""
 
 
 def is_plain(module: Any) -> bool:
@@ -81,6 +87,8 @@ def decode_masks(
     num_masks: int,
     position: Tensor,
     classifiers: Tensor | None = None,
+    mixing: Mixing = None,
+    needed_hw: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decode K objects' prompts on one frame.
 
@@ -94,9 +102,12 @@ def decode_masks(
         position: (cells, C), from :class:`Positions`.
         classifiers: (K, V, C/8) further linear classifiers of the pixels, beside those that the
             tokens give, or None.
+        mixing: See :data:`Mixing`.
+        needed_hw: Rows and columns of the logits that are needed, all if None; the others are
+            :data:`OUTSIDE`.
 
     Returns:
-        (K, M + V, 4h, 4w) logits and (K, M) predicted IoUs.
+        (K, M + V, 4h, 4w) logits, (K, 1 + V, 4h, 4w) of mixed masks, and (K, M) predicted IoUs.
     """
     prompt_encoder, decoder = module.prompt_encoder, module.mask_decoder
     prompts, _ = prompt_encoder(points=points, boxes=boxes, masks=None)
@@ -105,161 +116,100 @@ def decode_masks(
     wanted = slice(1, decoder.num_mask_tokens) if num_masks > 1 else slice(0, 1)
 
     cells_hw = (features.shape[1], features.shape[2])
-    cells = features.flatten(1).T[None]
+    shared = features.flatten(1).T[None]
     if masks is None:
-        cells = cells + prompt_encoder.no_mask_embed.weight
+        parts = [Part(slice(0, len(tokens)), shared + prompt_encoder.no_mask_embed.weight)]
     else:
-        cells = cells + _embed_masks(prompt_encoder.mask_downscaling, masks)
-    tokens, cells = _transform(decoder.transformer, cells, position, tokens, wanted)
+        downscaling = prompt_encoder.mask_downscaling
+        parts = [
+            Part(objects, _embed_masks(downscaling, masks[objects]).add_(shared))
+            for objects in split_objects(len(tokens), features.device)
+        ]
+    tokens, parts = transform(decoder.transformer, parts, position, tokens, wanted)
 
     by_mask = [
         decoder.output_hypernetworks_mlps[n](tokens[:, 1 + place])
         for place, n in enumerate(range(decoder.num_mask_tokens)[wanted])
     ]
-    rows = torch.stack(by_mask, dim=1)
+    ious = decoder.iou_prediction_head(tokens[:, 0])[:, wanted]
+    # A mask is linear in its token's row, so that the rows are mixed in place of the masks.
+    rows = mix(torch.stack(by_mask, dim=1), ious, mixing)
     if classifiers is not None:
         rows = torch.cat([rows, classifiers], dim=1)
-    logits = _upscale(decoder.output_upscaling, cells, rows, cells_hw)
-    return logits, decoder.iou_prediction_head(tokens[:, 0])[:, wanted]
+    upscaling = decoder.output_upscaling
+    if needed_hw is not None:
+        needed_hw = -(-needed_hw[0] // 4), -(-needed_hw[1] // 4)
+    logits = [
+        _upscale(upscaling, part.cells, rows[part.objects], cells_hw, needed_hw or cells_hw)
+        for part in parts
+    ]
+    return torch.cat(logits), ious
+
+
+def mix(masks: Tensor, predicted_ious: Tensor, mixing: Mixing) -> Tensor:
+    """Make one of each object's masks, or of what is linear in them.
+
+    Args:
+        masks: (K, M, ...).
+        predicted_ious: (K, M).
+        mixing: See :data:`Mixing`.
+
+    Returns:
+        (K, 1, ...); the masks as they are if ``mixing`` is None.
+    """
+    if mixing is None:
+        return masks
+    if isinstance(mixing, Tensor):
+        return torch.einsum("km,km...->k...", mixing, masks)[:, None]
+    objects = torch.arange(len(masks), device=masks.device)
+    return masks[objects, predicted_ious.argmax(dim=1)][:, None]
 
 
 def _embed_masks(downscaling: Any, masks: Tensor) -> Tensor:
-    """Turn (K, 4h, 4w) logits into (K, cells, C); strides are kernels here, so patches are rows."""
-    first, first_norm, _, second, second_norm, _, last = downscaling
-    rows = masks[..., None]
-    for conv, norm, activation in (
-        (first, first_norm, downscaling[2]),
-        (second, second_norm, downscaling[5]),
+    """Turn (G, 4h, 4w) logits into (G, h w, C)."""
+    first, first_norm, activation, second, second_norm, second_activation, last = downscaling
+    maps = masks[..., None]
+    for conv, norm, act in (
+        (first, first_norm, activation),
+        (second, second_norm, second_activation),
     ):
-        num_objects, height, width, channels = rows.shape
-        patches = rows.reshape(num_objects, height // 2, 2, width // 2, 2, channels)
-        patches = patches.permute(0, 1, 3, 5, 2, 4).flatten(3)
-        rows = F.linear(patches, conv.weight.flatten(1), conv.bias)
-        rows = activation(norm_last(rows, norm))
-    return linear(rows.flatten(1, 2), last.weight.flatten(1), last.bias)
-
-
-def _transform(
-    transformer: Any, cells: Tensor, position: Tensor, tokens: Tensor, wanted: slice
-) -> tuple[Tensor, Tensor]:
-    """Run the two-way transformer.
-
-    Args:
-        transformer: segment_anything's ``TwoWayTransformer``.
-        cells: (K or 1, cells, C); may be overwritten.
-        position: (cells, C) positional encoding.
-        tokens: (K, T, C): IoU token, mask tokens, prompts.
-        wanted: Which mask tokens are asked for.
-
-    Returns:
-        The (K, 1 + M, C) IoU token and wanted mask tokens, and the (K, cells, C) cells.
-    """
-    queries = tokens
-    for layer in transformer.layers:
-        if layer.skip_first_layer_pe:
-            queries = layer.self_attn(queries, queries, queries)
-        else:
-            placed = queries + tokens
-            queries = queries + layer.self_attn(placed, placed, queries)
-        queries = layer.norm1(queries)
-        placed_cells = cells + position
-        found = _look_at_cells(
-            layer.cross_attn_token_to_image, queries + tokens, placed_cells, cells
-        )
-        queries = layer.norm2(queries + found)
-        queries = layer.norm3(queries + layer.mlp(queries))
-        cells = layer.norm4(
-            _look_at_tokens(
-                layer.cross_attn_image_to_token, cells, placed_cells, queries + tokens, queries
-            )
-        )
-    own = [0, *range(1, tokens.shape[1])[wanted]]
-    queries, tokens = queries[:, own], tokens[:, own]
-    found = _look_at_cells(
-        transformer.final_attn_token_to_image, queries + tokens, cells + position, cells
-    )
-    return transformer.norm_final_attn(queries + found), cells
-
-
-def _look_at_cells(attention: Any, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attend from (K, T, C) tokens to (K or 1, cells, C) cells."""
-    heads = attention.num_heads
-    num_objects, num_tokens, channels = queries.shape
-    per_head = attention.q_proj(queries).unflatten(2, (heads, -1))
-    scale = per_head.shape[3] ** -0.5
-    key_weight = attention.k_proj.weight.unflatten(0, (heads, -1)) * scale
-    folded = torch.einsum("kthd,hdc->kthc", per_head, key_weight).flatten(1, 2)
-    weights = torch.softmax(_scores(keys, folded), dim=-1)
-    seen = _matmul(weights, values).view(num_objects, num_tokens, heads, channels)
-    value_weight = attention.v_proj.weight.unflatten(0, (heads, -1))
-    mixed = torch.einsum("kthc,hdc->kthd", seen, value_weight).flatten(2) + attention.v_proj.bias
-    result: Tensor = attention.out_proj(mixed)
-    return result
-
-
-def _look_at_tokens(
-    attention: Any, cells: Tensor, placed_cells: Tensor, keys: Tensor, values: Tensor
-) -> Tensor:
-    """Attend from (K or 1, cells, C) cells to (K, T, C) tokens; add the result to the cells."""
-    heads = attention.num_heads
-    num_objects, num_tokens, _ = keys.shape
-    key_heads = attention.k_proj(keys).unflatten(2, (heads, -1))
-    value_heads = attention.v_proj(values).unflatten(2, (heads, -1))
-    scale = key_heads.shape[3] ** -0.5
-    query_weight = attention.q_proj.weight.unflatten(0, (heads, -1)) * scale
-    query_bias = attention.q_proj.bias.unflatten(0, (heads, -1)) * scale
-    folded = torch.einsum("kthd,hdc->kthc", key_heads, query_weight).flatten(1, 2)
-    offsets = torch.einsum("kthd,hd->kth", key_heads, query_bias).flatten(1)
-    scores = _scores(placed_cells, folded, offsets).view(num_objects, num_tokens, -1)
-    weights = torch.softmax(scores, dim=1).view(num_objects, num_tokens * heads, -1)
-    out_weight = attention.out_proj.weight.unflatten(1, (heads, -1))
-    answers = torch.einsum("kthd,chd->kthc", value_heads, out_weight)
-    # The weights of a head sum to 1, so that its share of the bias rides on every answer.
-    answers = (answers + attention.out_proj.bias / heads).flatten(1, 2)
-    if len(cells) == num_objects:
-        return cells.baddbmm_(weights.mT, answers)
-    return torch.baddbmm(cells.expand(num_objects, -1, -1), weights.mT, answers)
-
-
-def _scores(cells: Tensor, rows: Tensor, offsets: Tensor | None = None) -> Tensor:
-    """Multiply (K or 1, cells, C) by (K, n, C) and add (K, n); gives (K, n, cells)."""
-    if len(rows) > 1:
-        scores = _matmul(rows, cells.mT)
-        return scores if offsets is None else scores + offsets[..., None]
-    bias = None if offsets is None else offsets[0]
-    return linear(cells[0], rows[0], bias).T.contiguous()[None]
-
-
-def _matmul(rows: Tensor, shared: Tensor) -> Tensor:
-    """Multiply (K, n, a) by (K or 1, a, b); where all share it, as one product."""
-    if len(shared) < len(rows):
-        return (rows.flatten(0, 1) @ shared[0]).view(*rows.shape[:2], -1)
-    return torch.bmm(rows, shared)
+        weight = conv.weight.contiguous(memory_format=torch.channels_last)
+        maps = F.conv2d(maps.permute(0, 3, 1, 2), weight, conv.bias, stride=conv.stride)
+        maps = act(norm_last(maps.permute(0, 2, 3, 1).contiguous(), norm))
+    return linear(maps.flatten(1, 2), last.weight.flatten(1), last.bias)
 
 
 def _upscale(
-    upscaling: nn.Sequential, cells: Tensor, by_mask: Tensor, cells_hw: tuple[int, int]
+    upscaling: nn.Sequential,
+    cells: Tensor,
+    by_mask: Tensor,
+    cells_hw: tuple[int, int],
+    needed_hw: tuple[int, int],
 ) -> Tensor:
-    """Turn (K, cells, C) cells and the (K, M, C/8) tokens' answers into (K, M, 4h, 4w) logits."""
+    """Turn (G, h w, C) cells and the (G, M, C/8) tokens' answers into (G, M, 4h, 4w) logits."""
     first, norm, activation, second, last_activation = upscaling
-    num_objects, num_cells, _ = cells.shape
-    num_masks = by_mask.shape[1]
+    num_objects, num_masks, num_channels = by_mask.shape
+    (height, width), (num_rows, num_columns) = cells_hw, needed_hw
+    needed = cells.view(num_objects, height, width, -1)[:, :num_rows, :num_columns].flatten(1, 2)
     weights, biases = zip(*(_as_linear(conv) for conv in (first, second)), strict=True)
-    logits = cells.new_empty(num_objects, num_masks, num_cells, 16)
+    logits = cells.new_empty(num_objects, num_masks, needed.shape[1], 16)
     # In chunks, because the intermediate maps are large, and stay in the processor's cache so.
-    step = _CELLS_PER_CHUNK if cells.device.type == "cpu" else num_cells
-    for begin in range(0, num_cells, step):
-        rows = linear(cells[:, begin : begin + step], weights[0], biases[0])
+    step = _CELLS_PER_CHUNK if cells.device.type == "cpu" else needed.shape[1]
+    for begin in range(0, needed.shape[1], step):
+        rows = linear(needed[:, begin : begin + step], weights[0], biases[0])
         rows = activation(norm_last(rows.view(num_objects, -1, 4, weights[0].shape[0] // 4), norm))
         rows = linear(rows, weights[1], biases[1])
-        rows = last_activation(rows).view(num_objects, -1, by_mask.shape[2])
+        rows = last_activation(rows).view(num_objects, -1, num_channels)
         own = torch.bmm(by_mask, rows.mT)
         logits[:, :, begin : begin + step] = own.view(num_objects, num_masks, -1, 16)
-    height, width = cells_hw
     # Cell row, cell column, then (row, column) of the first and of the second quarter.
-    grid = logits.view(num_objects, num_masks, height, width, 2, 2, 2, 2)
+    grid = logits.view(num_objects, num_masks, num_rows, num_columns, 2, 2, 2, 2)
     pixels = grid.permute(0, 1, 2, 4, 6, 3, 5, 7)
-    return pixels.reshape(num_objects, num_masks, 4 * height, 4 * width)
+    pixels = pixels.reshape(num_objects, num_masks, 4 * num_rows, 4 * num_columns)
+    if needed_hw == cells_hw:
+        return pixels
+    beyond = (0, 4 * (width - num_columns), 0, 4 * (height - num_rows))
+    return F.pad(pixels, beyond, value=OUTSIDE)
 
 
 def _as_linear(conv: Any) -> tuple[Tensor, Tensor]:

@@ -129,17 +129,29 @@ def low_res_to_frame(logits: torch.Tensor, letterbox: Letterbox) -> torch.Tensor
     height, width = letterbox.resized_hw
     maps = logits[:, None]
     size = [side, side]
-    for axis, used_px in ((2, height), (3, width)):
+    needed_hw = needed_low_res(letterbox, (maps.shape[2], maps.shape[3]))
+    for axis, needed in ((2, needed_hw[0]), (3, needed_hw[1])):
         num_low = maps.shape[axis]
         if side % num_low == 0:
-            # Of the padding only what the picture's last pixels are blended with is enlarged.
-            scale = side // num_low
-            maps = maps.narrow(axis, 0, min(num_low, -(-used_px // scale) + 1))
-            size[axis - 2] = maps.shape[axis] * scale
+            maps = maps.narrow(axis, 0, needed)
+            size[axis - 2] = needed * (side // num_low)
     model = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     cropped = model[..., :height, :width]
     frame = F.interpolate(cropped, size=letterbox.frame_hw, mode="bilinear", align_corners=False)
     return frame[:, 0]
+
+
+def needed_low_res(letterbox: Letterbox, low_res_hw: tuple[int, int]) -> tuple[int, int]:
+    """Give the rows and columns of (h', w') maps over the padded input that the frame is made of.
+
+    Those are the picture's, and one beyond them, with which its last pixels are blended.
+    """
+    side = letterbox.image_size
+    rows, columns = (
+        min(num_low, -(-used_px * num_low // side) + 1)
+        for num_low, used_px in zip(low_res_hw, letterbox.resized_hw, strict=True)
+    )
+    return rows, columns
 
 
 def frame_to_cells(

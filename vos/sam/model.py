@@ -16,8 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from vos.errors import DeviceError, InputError
-from vos.sam.decoder import Positions, decode_masks, is_plain, num_pixel_channels
-from vos.sam.geometry import Letterbox, resize_for_model
+from vos.sam.decoder import (
+    Mixing,
+    Positions,
+    decode_masks,
+    is_plain,
+    mix,
+    num_pixel_channels,
+)
+from vos.sam.geometry import Letterbox, needed_low_res, resize_for_model
 from vos.sam.guidance import Guidance, guided
 from vos.sam.padding import PaddingFeatures
 from vos.sam.vit import encode_with_vit, is_plain_vit
@@ -75,8 +82,8 @@ class Decoded:
 
     Attributes:
         low_res_logits: (K, M, h', w') float32 over the padded input; M is 3 for part, subpart and
-            whole, or 1.
-        predicted_ious: (K, M) float32, SAM's own estimate of each mask's quality.
+            whole, or 1. (K, 1, h', w') where they were mixed.
+        predicted_ious: (K, M) float32, SAM's own estimate of each mask's quality, before mixing.
         classifier_logits: (K, V, h', w') float32, what the given classifiers say, or None.
     """
 
@@ -191,6 +198,8 @@ class SamModel:
         num_masks: Literal[1, 3] = 3,
         guidance: Guidance | None = None,
         classifiers: torch.Tensor | None = None,
+        mixing: Mixing = None,
+        only_picture: bool = False,
     ) -> Decoded:
         """Turn one frame's features and K objects' prompts into masks, in one batch.
 
@@ -204,6 +213,10 @@ class SamModel:
             num_masks: 3 for part, subpart and whole; 1 for SAM's single answer to clear prompts.
             guidance: PerSAM's guidance of this call; rows as in ``prompts``.
             classifiers: (K, V, ``num_pixel_channels``) further classifiers, or None.
+            mixing: How an object's masks are made one: (K, M) weights of a sum, ``best`` for that
+                of highest predicted IoU, or None, which leaves them as they are.
+            only_picture: Whether logits are needed on the picture alone, and not on the padding
+                for a further call.
 
         Returns:
             The masks of each object and their predicted IoUs.
@@ -217,23 +230,23 @@ class SamModel:
             boxes = boxes.float().to(self.device)
         low_res = prompts.low_res_logits
         if self._is_plain and guidance is None:
-            answers = [
-                decode_masks(
-                    self._sam,
-                    features,
-                    (coordinates[rows], labels[rows]),
-                    None if boxes is None else boxes[rows],
-                    None if low_res is None else low_res[rows],
-                    num_masks,
-                    self._positions.encode(),
-                    None if classifiers is None else classifiers[rows],
-                )
-                for rows in self._groups(len(labels))
-            ]
-            logits, predicted_ious = map(torch.cat, zip(*answers, strict=True))
+            low_res_hw = 4 * features.shape[1], 4 * features.shape[2]
+            logits, predicted_ious = decode_masks(
+                self._sam,
+                features,
+                (coordinates, labels),
+                boxes,
+                low_res,
+                num_masks,
+                self._positions.encode(),
+                classifiers,
+                mixing,
+                needed_low_res(letterbox, low_res_hw) if only_picture else None,
+            )
             if classifiers is None:
                 return Decoded(logits, predicted_ious)
-            return Decoded(logits[:, :num_masks], predicted_ious, logits[:, num_masks:])
+            num_own = logits.shape[1] - classifiers.shape[1]
+            return Decoded(logits[:, :num_own], predicted_ious, logits[:, num_own:])
         masks = None if low_res is None else low_res[:, None]
         sparse, dense = self._sam.prompt_encoder(
             points=(coordinates, labels), boxes=boxes, masks=masks
@@ -248,16 +261,10 @@ class SamModel:
                 multimask_output=num_masks == 3,
             )
         low_res_logits, predicted_ious = low_res_logits.float(), predicted_ious.float()
-        if classifiers is None:
-            return Decoded(low_res_logits, predicted_ious)
-        further = torch.einsum("kvm,kmhw->kvhw", classifiers, low_res_logits)
-        return Decoded(low_res_logits, predicted_ious, further)
-
-    def _groups(self, num_objects: int) -> list[slice]:
-        """Split the objects into those that are decoded together."""
-        # On a CPU the maps of one object just fit into the cache, and those of several do not.
-        size = 1 if self.device.type == "cpu" else num_objects
-        return [slice(first, first + size) for first in range(0, num_objects, size)]
+        further = None
+        if classifiers is not None:
+            further = torch.einsum("kvm,kmhw->kvhw", classifiers, low_res_logits)
+        return Decoded(mix(low_res_logits, predicted_ious, mixing), predicted_ious, further)
 
 
 def available_device(device: str | torch.device) -> torch.device:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 _FEWEST_ROWS: Final = 256
 _FEWEST_OUTPUTS: Final = 16
@@ -37,10 +38,32 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     num_rows = rows.numel() // max(length, 1)
     if not _pays_as_convolution(rows, num_rows, num_outputs):
         return F.linear(rows, weight, bias)
-    picture = rows.reshape(1, num_rows, 1, length).permute(0, 3, 1, 2)
     kernel = weight.contiguous().view(num_outputs, length, 1, 1)
-    result = F.conv2d(picture, kernel, bias).permute(0, 2, 3, 1)
+    result = F.conv2d(_as_picture(rows.reshape(num_rows, length)), kernel, bias)
+    result = result.permute(0, 2, 3, 1)
     return result.reshape(*rows.shape[:-1], num_outputs)
+
+
+def weighted_sums(weights: Tensor, rows: Tensor) -> Tensor:
+    """Sum rows by weights: ``weights.T @ rows``.
+
+    A product that sums over pixels is, to a convolution by one pixel, the gradient of its kernel.
+
+    Args:
+        weights: (R, N).
+        rows: (R, C).
+
+    Returns:
+        (N, C).
+    """
+    num_rows, num_sums = weights.shape
+    if not _pays_as_convolution(rows, num_rows, num_sums):
+        return weights.T @ rows
+    size = (num_sums, rows.shape[1], 1, 1)
+    sums: Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
+        _as_picture(rows), size, _as_picture(weights)
+    )
+    return sums.view(size[:2])
 
 
 def apply(layer: Any, rows: Tensor) -> Tensor:
@@ -57,6 +80,11 @@ def apply(layer: Any, rows: Tensor) -> Tensor:
         return linear(rows, layer.weight, layer.bias)
     result: Tensor = layer(rows)
     return result
+
+
+def _as_picture(rows: Tensor) -> Tensor:
+    """See (R, C) rows as (1, C, R, 1), the pixels of a picture."""
+    return rows[None, :, None].permute(0, 3, 1, 2)
 
 
 def _pays_as_convolution(rows: Tensor, num_rows: int, num_outputs: int) -> bool:

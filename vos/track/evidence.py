@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from vos.sam.geometry import average_in_cells, low_res_to_frame
-from vos.sam.model import POSITIVE, Decoded, Prompts, SamModel
+from vos.sam.model import POSITIVE, Prompts, SamModel
 from vos.track.colours import Colours
 from vos.track.look import Look
 from vos.track.parts import large_parts
@@ -67,8 +67,8 @@ def prompt(look: Look, probabilities: torch.Tensor) -> Prompted | None:
 
 def decode(
     look: Look, prompts: Sequence[Prompted], classifiers: torch.Tensor, sam: SamModel
-) -> tuple[Decoded, torch.Tensor]:
-    """Ask the decoder for K objects of one look.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ask the decoder for K objects of one look: of SAM's masks that of highest predicted IoU.
 
     Args:
         look: The look.
@@ -77,7 +77,8 @@ def decode(
         sam: The model.
 
     Returns:
-        SAM's own masks, and (K, V, h', w') what the classifiers say.
+        SAM's own (K, h', w') mask, and (K, V, h', w') what the classifiers say; both are nothing
+        beyond the picture.
     """
     points_xy = np.stack([each.point_xy for each in prompts])[:, None]
     asked = Prompts(
@@ -86,10 +87,17 @@ def decode(
         np.stack([each.box_xyxy for each in prompts]),
         torch.stack([each.low_res for each in prompts]) * _PROMPT_GAIN,
     )
-    decoded = sam.decode(look.features, asked, look.letterbox, classifiers=classifiers)
+    decoded = sam.decode(
+        look.features,
+        asked,
+        look.letterbox,
+        classifiers=classifiers,
+        mixing="best",
+        only_picture=True,
+    )
     if decoded.classifier_logits is None:
         raise RuntimeError("the decoder was asked for classifiers and gave none")
-    return decoded, decoded.classifier_logits
+    return decoded.low_res_logits[:, 0], decoded.classifier_logits
 
 
 def evidence_maps(prompted: Prompted, colours: Colours | None, rgb: torch.Tensor) -> torch.Tensor:

@@ -177,14 +177,13 @@ def _find_in(
     if not prompts:
         return {}
     classifiers = torch.stack([tracks[row].head.channels for row in prompts])[:, None]
-    decoded, channel_logits = decode(seen, list(prompts.values()), classifiers, sam)
-    best = decoded.predicted_ious.argmax(dim=1)
+    own_logits_of, channel_logits = decode(seen, list(prompts.values()), classifiers, sam)
     rgb = low_res_rgb(seen)
     findings = {}
     for place, (row, prompted) in enumerate(prompts.items()):
         track = tracks[row]
         colours = track.colours if config.colours else None
-        own_low_res = low_res = decoded.low_res_logits[place, best[place]]
+        own_low_res = low_res = own_logits_of[place]
         if config.pixel_head:
             maps = evidence_maps(prompted, colours, rgb)
             low_res = track.head.logits(channel_logits[place, 0], maps, own_low_res)

@@ -57,9 +57,10 @@ def reference_from_hints(encoded: Encoded, hints: Mapping[int, Hint], sam: SamMo
         _check(object_id, hints[object_id], letterbox.frame_hw)
         points_xy, boxes_xyxy = _prompt(hints[object_id])
         labels = np.full(points_xy.shape[:2], POSITIVE)
-        decoded = sam.decode(encoded.features, Prompts(points_xy, labels, boxes_xyxy), letterbox)
-        predicted_ious, best = decoded.predicted_ious.max(dim=1)
-        low_res = decoded.low_res_logits[:, int(best)]
+        prompts = Prompts(points_xy, labels, boxes_xyxy)
+        decoded = sam.decode(encoded.features, prompts, letterbox, mixing="best")
+        predicted_ious = decoded.predicted_ious.amax(dim=1)
+        low_res = decoded.low_res_logits[:, 0]
         candidates.append(refine(encoded, points_xy, low_res, predicted_ious, sam).logits)
     reference = merge(torch.cat(candidates), np.ones(len(hints), dtype=np.bool_), object_ids)
     lost = set(object_ids) - set(np.unique(reference).tolist())

@@ -61,7 +61,7 @@ def refine(
         point_labels = np.full(points_xy.shape[:2], POSITIVE)
     logits = low_res_to_frame(low_res, letterbox)
     predicted_ious = predicted_ious.clone()
-    for with_box in passes_with_box:
+    for number, with_box in enumerate(passes_with_box, start=1):
         is_ready = (logits > 0).flatten(1).any(dim=1) | (not with_box)
         rows = torch.nonzero(is_ready)[:, 0]
         if not len(rows):
@@ -73,12 +73,12 @@ def refine(
             tight_boxes(logits[rows] > 0) if with_box else None,
             low_res[rows],
         )
-        decoded = sam.decode(encoded.features, prompts, letterbox)
-        best_ious, best = decoded.predicted_ious.max(dim=1)
-        low_res = low_res.index_put(
-            (rows,), decoded.low_res_logits[torch.arange(len(rows), device=rows.device), best]
+        is_last = number == len(passes_with_box)
+        decoded = sam.decode(
+            encoded.features, prompts, letterbox, mixing="best", only_picture=is_last
         )
-        predicted_ious = predicted_ious.index_put((rows,), best_ious)
+        low_res = low_res.index_put((rows,), decoded.low_res_logits[:, 0])
+        predicted_ious = predicted_ious.index_put((rows,), decoded.predicted_ious.amax(dim=1))
         logits = low_res_to_frame(low_res, letterbox)
     return Candidates(logits, predicted_ious.cpu().numpy())
 

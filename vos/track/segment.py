@@ -85,12 +85,11 @@ def find(
         return find_guided(encoded, maps[own], embeddings, points_xy, boxes_xyxy, sam)
     labels = np.full(points_xy.shape[:2], POSITIVE)
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    decoded = sam.decode(encoded.features, Prompts(points_xy, labels, boxes_xyxy), letterbox)
     weights = targets.scale_weights[own]
-    # Enlarging is linear, so the sum is taken before it, on a third of the values.
-    low_res = torch.einsum("km,kmhw->khw", weights, decoded.low_res_logits)
+    prompts = Prompts(points_xy, labels, boxes_xyxy)
+    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights)
     predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
-    return refine(encoded, points_xy, low_res, predicted_ious, sam)
+    return refine(encoded, points_xy, decoded.low_res_logits[:, 0], predicted_ious, sam)
 
 
 def accept(

@@ -188,7 +188,7 @@ def _lesson(
     if prompted is None:
         raise RuntimeError("a mask with pixels has no prompt")
     identity = torch.eye(sam.num_pixel_channels, device=sam.device)[None]
-    decoded, channels = decode(look, [prompted], identity, sam)
+    own_logits, channels = decode(look, [prompted], identity, sam)
     similarities = look.as_map(found.own_similarities)
     is_own = own >= min(0.5, float(own.max()))
     return _Lesson(
@@ -196,7 +196,7 @@ def _lesson(
         mask=mask,
         channels=channels[0],
         evidence=evidence_maps(prompted, colours, low_res_rgb(look)),
-        own_logits=decoded.low_res_logits[0, decoded.predicted_ious[0].argmax()],
+        own_logits=own_logits[0],
         similarity=float(similarities[is_own].mean()),
     )
 

@@ -1,0 +1,242 @@
+"""SAM's two-way transformer, the same arithmetic in another order.
+
+A cross attention never projects the cells. With the projection W, a query q and a cell x,
+q . (W x) is (W^T q) . x, so that the projection moves to the side of the few tokens; likewise the
+weighted sum of projected cells is the projection of the weighted sum. A bias of the keys adds the
+same to all scores of a query, which the softmax ignores.
+
+What the tokens do before they look at the cells does not depend on the layer before having changed
+these. So the cells are passed over once per layer, and on a CPU in chunks that stay in the cache:
+a chunk gets the tokens' answers of the layer before, and is compared with the questions of the
+next. The tokens of all objects go through each step together, for they are few, and a step costs
+what it takes to call it; their cells go one object after another, on a GPU all at once.
+
+Dimensions: K objects, G of them whose cells are worked on together, T tokens, Q questions of an
+object (one for each token and head), C channels, N = h w cells in reading order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from vos.sam.products import linear, weighted_sums
+
+_CELLS_PER_CHUNK: Final = 2048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Objects whose cells are worked on together.
+
+    Attributes:
+        objects: Which of the K they are.
+        cells: (G, N, C), and may be overwritten; or (1, N, C) while all K objects share them.
+    """
+
+    objects: slice
+    cells: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answers:
+    """What K objects' tokens have to say to the cells: an attention from these to those.
+
+    Attributes:
+        asked: (K, Q, C) by which a cell is multiplied,
+        offsets: (K, Q) and what is added, to give its score with a token in a head.
+        given: (K, Q, C) what that token gives in that head.
+        num_tokens: T; the questions are in the order of tokens, then heads.
+        norm: Of the cells, after what is given was added.
+    """
+
+    asked: Tensor
+    offsets: Tensor
+    given: Tensor
+    num_tokens: int
+    norm: nn.LayerNorm
+
+    def of(self, objects: slice) -> _Answers:
+        """Give those of some objects."""
+        return replace(
+            self,
+            asked=self.asked[objects],
+            offsets=self.offsets[objects],
+            given=self.given[objects],
+        )
+
+    def add_to(self, cells: Tensor, placed: Tensor) -> Tensor:
+        """Change (K or 1, n, C) cells, given also with their positional encoding; (K, n, C)."""
+        scores = _scores(placed, self.asked, self.offsets)
+        # A softmax over tokens runs along whole rows only where the cells come last.
+        by_token = scores.mT.contiguous().view(len(scores), self.num_tokens, -1)
+        weights = torch.softmax(by_token, dim=1).view(scores.mT.shape).mT.contiguous()
+        if len(self.given) == 1:
+            changed = linear(weights[0], self.given[0].T)[None].add_(cells)
+        else:
+            changed = torch.baddbmm(cells.expand(len(weights), -1, -1), weights, self.given)
+        result: Tensor = self.norm(changed)
+        return result
+
+
+def transform(
+    transformer: Any, parts: Sequence[Part], position: Tensor, tokens: Tensor, wanted: slice
+) -> tuple[Tensor, list[Part]]:
+    """Run segment_anything's ``TwoWayTransformer``.
+
+    Args:
+        transformer: The module.
+        parts: All K objects in order, one part if they share their cells.
+        position: (N, C) positional encoding of the cells.
+        tokens: (K, T, C): IoU token, mask tokens, prompts.
+        wanted: Which mask tokens are asked for.
+
+    Returns:
+        The (K, 1 + M, C) IoU token and wanted mask tokens, and the parts, each with own cells.
+    """
+    queries = tokens
+    answers = None
+    for layer in transformer.layers:
+        if layer.skip_first_layer_pe:
+            queries = layer.self_attn(queries, queries, queries)
+        else:
+            placed = queries + tokens
+            queries = queries + layer.self_attn(placed, placed, queries)
+        queries = layer.norm1(queries)
+        attention = layer.cross_attn_token_to_image
+        parts, seen = _pass(parts, position, answers, _questions(attention, queries + tokens))
+        queries = layer.norm2(queries + _told(attention, seen))
+        queries = layer.norm3(queries + layer.mlp(queries))
+        answers = _answers(layer, queries + tokens, queries)
+    own = [0, *range(1, tokens.shape[1])[wanted]]
+    queries, tokens = queries[:, own], tokens[:, own]
+    attention = transformer.final_attn_token_to_image
+    parts, seen = _pass(parts, position, answers, _questions(attention, queries + tokens))
+    return transformer.norm_final_attn(queries + _told(attention, seen)), list(parts)
+
+
+def split_objects(num_objects: int, device: torch.device) -> list[slice]:
+    """Say which objects' cells are worked on together."""
+    size = 1 if device.type == "cpu" else num_objects
+    return [slice(first, first + size) for first in range(0, num_objects, size)]
+
+
+def _pass(
+    parts: Sequence[Part], position: Tensor, answers: _Answers | None, questions: Tensor
+) -> tuple[Sequence[Part], Tensor]:
+    """Give the cells their answers, then let the tokens look at them.
+
+    Args:
+        parts: All objects' cells.
+        position: (N, C).
+        answers: Of the layer before; None in the first.
+        questions: (K, Q, C) of this layer.
+
+    Returns:
+        The parts as they are now, and (K, Q, C) the sum of cells that each question saw.
+    """
+    is_shared = len(parts[0].cells) < len(questions[parts[0].objects])
+    if is_shared and answers is None:
+        # Objects that share their cells ask as one that has as many questions.
+        cells = parts[0].cells
+        seen = _pass_over(cells, cells, position, None, questions.flatten(0, 1)[None])
+        return parts, seen.view(questions.shape)
+    if is_shared:
+        cells = parts[0].cells
+        parts = [Part(own, cells) for own in split_objects(len(questions), cells.device)]
+    after, all_seen = [], []
+    for part in parts:
+        asked = questions[part.objects]
+        cells = part.cells
+        if is_shared:
+            cells = torch.empty(len(asked), *cells.shape[1:], device=cells.device)
+        own_answers = answers and answers.of(part.objects)
+        all_seen.append(_pass_over(part.cells, cells, position, own_answers, asked))
+        after.append(Part(part.objects, cells))
+    return after, torch.cat(all_seen)
+
+
+def _pass_over(
+    cells: Tensor, changed: Tensor, position: Tensor, answers: _Answers | None, asked: Tensor
+) -> Tensor:
+    """Pass over the (G or 1, N, C) cells of one part.
+
+    Args:
+        cells: As they were.
+        changed: (G, N, C), gets what they are after the answers; may be ``cells``.
+        position: (N, C).
+        answers: Those of the part.
+        asked: (G, Q, C) questions.
+
+    Returns:
+        (G, Q, C) sums.
+    """
+    scores = changed.new_empty(len(asked), changed.shape[1], asked.shape[1])
+    for chunk in _chunks(position):
+        own, own_position = cells[:, chunk], position[chunk]
+        if answers is not None:
+            own = answers.add_to(own, own + own_position)
+            changed[:, chunk] = own
+        scores[:, chunk] = _scores(own + own_position, asked)
+    return _sums(torch.softmax(scores, dim=1), changed)
+
+
+def _chunks(position: Tensor) -> list[slice]:
+    num_cells = len(position)
+    step = _CELLS_PER_CHUNK if position.device.type == "cpu" else num_cells
+    return [slice(first, first + step) for first in range(0, num_cells, step)]
+
+
+def _questions(attention: Any, queries: Tensor) -> Tensor:
+    """Turn (K, T, C) tokens into (K, Q, C) by which cells are multiplied to give scores."""
+    per_head = attention.q_proj(queries).unflatten(2, (attention.num_heads, -1))
+    scale = per_head.shape[3] ** -0.5
+    key_weight = attention.k_proj.weight.unflatten(0, (attention.num_heads, -1)) * scale
+    return torch.einsum("kthd,hdc->kthc", per_head, key_weight).flatten(1, 2)
+
+
+def _told(attention: Any, seen: Tensor) -> Tensor:
+    """Turn the (K, Q, C) sums of cells into what (K, T, C) tokens get of them."""
+    value_weight = attention.v_proj.weight.unflatten(0, (attention.num_heads, -1))
+    per_head = seen.view(len(seen), -1, attention.num_heads, seen.shape[2])
+    mixed = torch.einsum("kthc,hdc->kthd", per_head, value_weight).flatten(2)
+    result: Tensor = attention.out_proj(mixed + attention.v_proj.bias)
+    return result
+
+
+def _answers(layer: Any, keys: Tensor, values: Tensor) -> _Answers:
+    """Prepare what the cells get of (K, T, C) tokens."""
+    attention = layer.cross_attn_image_to_token
+    heads = attention.num_heads
+    key_heads = attention.k_proj(keys).unflatten(2, (heads, -1))
+    value_heads = attention.v_proj(values).unflatten(2, (heads, -1))
+    scale = key_heads.shape[3] ** -0.5
+    query_weight = attention.q_proj.weight.unflatten(0, (heads, -1)) * scale
+    query_bias = attention.q_proj.bias.unflatten(0, (heads, -1)) * scale
+    asked = torch.einsum("kthd,hdc->kthc", key_heads, query_weight).flatten(1, 2)
+    offsets = torch.einsum("kthd,hd->kth", key_heads, query_bias).flatten(1)
+    out_weight = attention.out_proj.weight.unflatten(1, (heads, -1))
+    given = torch.einsum("kthd,chd->kthc", value_heads, out_weight)
+    # The weights of a head sum to 1, so that its share of the bias rides on every answer.
+    given = (given + attention.out_proj.bias / heads).flatten(1, 2)
+    return _Answers(asked, offsets, given, keys.shape[1], layer.norm4)
+
+
+def _scores(cells: Tensor, asked: Tensor, offsets: Tensor | None = None) -> Tensor:
+    """Multiply (G or 1, n, C) by (G, Q, C) and add (G, Q); gives (G, n, Q)."""
+    if len(asked) == 1:
+        return linear(cells[0], asked[0], None if offsets is None else offsets[0])[None]
+    if offsets is None:
+        return torch.matmul(cells, asked.mT)
+    return torch.baddbmm(offsets[:, None], cells.expand(len(asked), -1, -1), asked.mT)
+
+
+def _sums(weights: Tensor, cells: Tensor) -> Tensor:
+    """Sum (G, N, C) by (G, N, Q) weights; gives (G, Q, C)."""
+    if len(cells) == 1:
+        return weighted_sums(weights[0], cells[0])[None]
+    return torch.bmm(weights.mT, cells)
