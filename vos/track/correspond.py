@@ -9,12 +9,13 @@ from typing import Final
 import torch
 from torch.nn import functional as F
 
+from vos.sam.products import linear
 from vos.track.look import Look
 
 NUM_CHANNELS: Final = 64
 """Channels of remembered cells: the principal axes of the reference's features."""
 
-_QUERIES_PER_CHUNK: Final = 256  # whose similarities to all that is remembered fit a CPU's cache
+_QUERIES_PER_CHUNK: Final = 512  # whose similarities to all that is remembered fit a CPU's cache
 _NUM_NEIGHBOURS: Final = 10
 _TEMPERATURE: Final = 0.05
 _MAX_CELLS: Final = 1024
@@ -119,12 +120,12 @@ def correspond(
         keys.append(torch.cat(parts, dim=1))
     squares = from_xy.square().sum(dim=1, keepdim=True)
     placed = torch.cat([queries, from_xy, torch.ones_like(squares), weight * squares], dim=1)
-    all_keys = torch.cat(keys).T
+    all_keys = torch.cat(keys)
     labels = torch.cat([memory.labels for memory in (*references, *recent)])
     num_neighbours = min(_NUM_NEIGHBOURS, len(labels))
     step = _QUERIES_PER_CHUNK if placed.device.type == "cpu" else len(placed)
     chunks = torch.split(placed, step)
-    nearest = [(chunk @ all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
+    nearest = [linear(chunk, all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
     values, index = (torch.cat(parts) for parts in zip(*nearest, strict=True))
     votes = torch.softmax(values / _TEMPERATURE, dim=1)
     return Correspondence((votes * labels[index]).sum(dim=1), own_similarities)

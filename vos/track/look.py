@@ -77,10 +77,17 @@ class Look:
 
 
 def look(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) -> list[Look]:
-    """Encode windows of a frame, all in one batch."""
+    """Encode windows of a frame, on a GPU all in one batch."""
     crops = [np.ascontiguousarray(frame.rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in windows_xyxy]
+    # The activations of one window just fit into a CPU's cache.
+    at_once = 1 if sam.device.type == "cpu" else len(crops)
+    encoded = [
+        features
+        for first in range(0, len(crops), at_once)
+        for features in sam.encode(crops[first : first + at_once])
+    ]
     looks = []
-    for window_xyxy, crop, features in zip(windows_xyxy, crops, sam.encode(crops), strict=True):
+    for window_xyxy, crop, features in zip(windows_xyxy, crops, encoded, strict=True):
         letterbox = sam.letterbox((crop.shape[0], crop.shape[1]))
         cells_hw = (features.shape[1], features.shape[2])
         places_xy, is_inside = (each.to(sam.device) for each in cell_centres(letterbox, cells_hw))
