@@ -7,7 +7,8 @@ import pytest
 import torch
 from golden_model import TINY, small_sam
 
-from vos.sam.decoder import is_plain
+from vos.sam.decoder import OUTSIDE, is_plain, mix
+from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
 from vos.sam.nano import build_nano
 
@@ -149,3 +150,58 @@ def test_a_decoder_of_another_class_runs_its_own_code(module, features):
         atol=2e-4,
         rtol=1e-4,
     )
+
+
+class OfAnotherClass:
+    """Makes a decoder that is not segment_anything's own, and runs its own code."""
+
+    def __new__(cls, module):
+        class Other(type(module.mask_decoder)):
+            pass
+
+        changed = copy.deepcopy(module)
+        changed.mask_decoder.__class__ = Other
+        return changed
+
+
+@pytest.mark.parametrize("make", [lambda module: module, OfAnotherClass])
+@pytest.mark.parametrize("with_classifiers", [False, True])
+def test_masks_are_mixed_by_weights_or_by_the_best(module, features, make, with_classifiers):
+    sam = SamModel(make(module))
+    prompts, letterbox = asked(3, box=True, mask=True), sam.letterbox(FRAME_HW)
+    generator = torch.Generator().manual_seed(8)
+    classifiers = None
+    if with_classifiers:
+        classifiers = torch.randn(3, 2, sam.num_pixel_channels, generator=generator)
+    plain = sam.decode(features, prompts, letterbox, classifiers=classifiers)
+    weights = torch.randn(3, 3, generator=generator)
+    best = torch.nn.functional.one_hot(plain.predicted_ious.argmax(dim=1), 3).float()
+    assert not best[:, 0].all(), "the first mask always would pass"
+    for mixing, as_weights in ((weights, weights), ("best", best)):
+        mixed = sam.decode(features, prompts, letterbox, classifiers=classifiers, mixing=mixing)
+        expected = torch.einsum("km,kmhw->khw", as_weights, plain.low_res_logits)[:, None]
+        torch.testing.assert_close(mixed.low_res_logits, expected, atol=5e-4, rtol=1e-4)
+        torch.testing.assert_close(mixed.predicted_ious, plain.predicted_ious)
+        if with_classifiers:
+            torch.testing.assert_close(
+                mixed.classifier_logits, plain.classifier_logits, atol=5e-4, rtol=1e-4
+            )
+
+
+def test_each_object_has_its_own_best_mask():
+    masks = torch.randn(3, 3, 4, 5)
+    best = mix(masks, torch.tensor([[0.1, 0.2, 0.9], [0.5, 0.4, 0.3], [0.1, 0.6, 0.2]]), "best")
+    assert torch.equal(best[:, 0], torch.stack([masks[0, 2], masks[1, 0], masks[2, 1]]))
+
+
+@pytest.mark.parametrize("frame_hw", [(90, 160), (160, 90), (96, 96), (3, 160)])
+def test_the_picture_alone_is_the_same_picture(module, features, frame_hw):
+    sam = SamModel(module)
+    prompts, letterbox = asked(2, box=True, mask=False), sam.letterbox(frame_hw)
+    whole = sam.decode(features, prompts, letterbox).low_res_logits
+    part = sam.decode(features, prompts, letterbox, only_picture=True).low_res_logits
+    assert part.shape == whole.shape
+    for one, other in zip(part, whole, strict=True):
+        shown, expected = low_res_to_frame(one, letterbox), low_res_to_frame(other, letterbox)
+        torch.testing.assert_close(shown, expected, atol=1e-4, rtol=1e-4)
+    assert (part == OUTSIDE).any() == (frame_hw[0] != frame_hw[1])

@@ -105,6 +105,19 @@ def test_training_mode_changes_nothing():
     torch.testing.assert_close(encoder.train()(images), encoder.eval()(images), rtol=0, atol=0)
 
 
+@torch.no_grad()
+def test_bfloat16_keeps_the_features(packaged):
+    """Within 1.5 %, which takes the first stages in float32: with all in bfloat16 it is 3 %."""
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.normal(size=(1, 3, 32, 32)).astype(np.float32))
+    pictures = nn.functional.interpolate(coarse, size=(512, 512), mode="bicubic")
+    exact = packaged.image_encoder(pictures)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = packaged.image_encoder(pictures).float()
+    assert (rough - exact).norm() < 0.015 * exact.norm()
+    assert not torch.equal(rough, exact)
+
+
 def test_packaged_weights_are_small_halves_with_the_similarity_head():
     assert PACKAGED_WEIGHTS.stat().st_size <= MAX_PACKAGED_BYTES
     with safe_open(PACKAGED_WEIGHTS, framework="pt") as file:

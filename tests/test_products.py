@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vos.sam.products import apply, linear
+from vos.sam.products import apply, linear, weighted_sums
 
 
 def drawn(*shape: int) -> torch.Tensor:
@@ -48,9 +48,20 @@ def test_rows_and_weights_in_any_order_of_memory(monkeypatch):
     calls = convolves(monkeypatch)
     rows, weight = drawn(48, 600).T, drawn(48, 32).T
     torch.testing.assert_close(linear(rows, weight), F.linear(rows, weight), atol=1e-5, rtol=1e-5)
+    assert linear(rows, weight).is_contiguous()
     apart = drawn(3, 500, 96)[:, ::2, 8:56]
     torch.testing.assert_close(linear(apart, weight), F.linear(apart, weight), atol=1e-5, rtol=1e-5)
-    assert len(calls) == 2
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(("num_rows", "num_sums"), [(600, 24), (600, 3), (9, 24), (0, 24)])
+def test_weighted_sums(num_rows, num_sums):
+    weights, rows = drawn(num_rows, num_sums), drawn(num_rows, 40)
+    expected = weights.T @ rows
+    for one, other in ((weights, rows), (weights.T.contiguous().T, rows.T.contiguous().T)):
+        sums = weighted_sums(one, other)
+        assert sums.shape == (num_sums, 40)
+        torch.testing.assert_close(sums, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_gradients_are_those_of_linear():

@@ -37,6 +37,8 @@ _STAGES: Final = (
     (6, 5, 2, 112, 192, 4),
     (6, 3, 1, 192, 320, 1),
 )
+# Rounding their weights to bfloat16 changes the features by 3 %, rounding all others by 1 %.
+_NUM_EXACT_STAGES: Final = 2
 # The last stage at each of the strides 4, 8, 16 and 32.
 _TAPPED_STAGES: Final = (1, 2, 4, 6)
 
@@ -184,7 +186,10 @@ def _build_stage(
 
 
 class _Trunk(nn.Module):
-    """EfficientNet-Lite0 without its classifier; gives maps at strides 4, 8, 16, 32."""
+    """EfficientNet-Lite0 without its classifier; gives maps at strides 4, 8, 16, 32.
+
+    The first stages run in float32 under autocast too.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,8 +197,10 @@ class _Trunk(nn.Module):
         self.stages = nn.ModuleList(_build_stage(*stage) for stage in _STAGES)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        x = self.stem(images)
-        maps = [x := stage(x) for stage in self.stages]
+        with torch.autocast(images.device.type, enabled=False):
+            x = self.stem(images)
+            maps = [x := stage(x) for stage in self.stages[:_NUM_EXACT_STAGES]]
+        maps += [x := stage(x) for stage in self.stages[_NUM_EXACT_STAGES:]]
         return [maps[index] for index in _TAPPED_STAGES]
 
 

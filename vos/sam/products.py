@@ -39,7 +39,9 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not _pays_as_convolution(rows, num_rows, num_outputs):
         return F.linear(rows, weight, bias)
     kernel = weight.contiguous().view(num_outputs, length, 1, 1)
-    result = F.conv2d(_as_picture(rows.reshape(num_rows, length)), kernel, bias)
+    # Rows in another order of memory would give results in another order, slowly.
+    pixels = rows.reshape(num_rows, length).contiguous()
+    result = F.conv2d(_as_picture(pixels), kernel, bias)
     result = result.permute(0, 2, 3, 1)
     return result.reshape(*rows.shape[:-1], num_outputs)
 

@@ -74,7 +74,7 @@ class _Answers:
         scores = _scores(placed, self.asked, self.offsets)
         # A softmax over tokens runs along whole rows only where the cells come last.
         by_token = scores.mT.contiguous().view(len(scores), self.num_tokens, -1)
-        weights = torch.softmax(by_token, dim=1).view(scores.mT.shape).mT.contiguous()
+        weights = torch.softmax(by_token, dim=1).view(scores.mT.shape).mT
         if len(self.given) == 1:
             changed = linear(weights[0], self.given[0].T)[None].add_(cells)
         else:
