@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vos.sam.assemble import CHANNELS, ChannelNorm
 from vos.sam.products import apply
+from vos.sam.strips import by_rows, in_strips
 from vos.sam.windows import cut, join
 
 TINY_VIT_INPUT_PX: Final = 1024
@@ -101,8 +102,10 @@ class _PatchEmbedding(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        x: Tensor = self.seq(images)
-        return x
+        inner: _NormedConv = self.seq[0]  # type: ignore[assignment]
+        return in_strips(
+            self.seq, images, values_per_pixel=inner.c.out_channels / 4, reach=4, stride=4
+        )
 
 
 class _MBConv(nn.Module):
@@ -116,6 +119,9 @@ class _MBConv(nn.Module):
         self.conv3 = _NormedConv(wide, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        return in_strips(self._run, x, values_per_pixel=self.conv1.c.out_channels, reach=1)
+
+    def _run(self, x: Tensor) -> Tensor:
         y = F.gelu(self.conv1(x))
         y = F.gelu(self.conv2(y))
         return F.gelu(x + self.conv3(y))
@@ -131,6 +137,12 @@ class _Reduction(nn.Module):
         self.conv3 = _NormedConv(dim_out, dim_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        conv = self.conv2.c
+        return in_strips(
+            self._run, x, values_per_pixel=conv.out_channels, reach=1, stride=conv.stride[0]
+        )
+
+    def _run(self, x: Tensor) -> Tensor:
         x = F.gelu(self.conv1(x))
         x = F.gelu(self.conv2(x))
         y: Tensor = self.conv3(x)
@@ -206,4 +218,7 @@ class _Mlp(nn.Module):
         self.fc2 = nn.Linear(dim * _EXPANSION, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        return by_rows(self._run, tokens, num_hidden=self.fc1.out_features)
+
+    def _run(self, tokens: Tensor) -> Tensor:
         return apply(self.fc2, F.gelu(apply(self.fc1, self.norm(tokens))))
