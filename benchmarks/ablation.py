@@ -82,6 +82,7 @@ def main(
         raise click.UsageError("--davis and --moseg are needed")
     if child:
         torch.set_num_threads(threads)
+        vos.keep_freed_memory()
         row = measure(VARIANTS[names[0]], davis, moseg, model, baseline)
         append_row(results, {**environment(), **row, "threads": threads, "note": note})
         return

@@ -66,6 +66,7 @@ def main(
     note: str,
 ) -> None:
     """Print J and F of every sequence and append the overall row."""
+    vos.keep_freed_memory()
     sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     memory = {name: json.loads(value) for name, value in (s.split("=") for s in memory_settings)}
     config = vos.RunConfig(prior=prior, memory=MemoryConfig(**memory))

@@ -48,6 +48,7 @@ def main(num_frames: int, save_every: float) -> None:
     from vos.saving import write_and_save
 
     torch.set_num_threads(1)
+    vos.keep_freed_memory()
 
     def draw(t: int) -> tuple[np.ndarray, np.ndarray]:
         rgb = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)

@@ -59,6 +59,7 @@ def measure(num_frames: int, size: tuple[int, int]) -> None:
 
     config = ClipConfig(num_frames=num_frames, frame_hw=size, num_objects=1, seed=1)
     reference = next(make_clip(config))[1]
+    vos.keep_freed_memory()
     sam = vos.load_sam("nano")
     sums = np.zeros(2)
     with tempfile.TemporaryDirectory() as folder:

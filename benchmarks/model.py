@@ -39,6 +39,7 @@ FRAME_HW = (480, 854)
 @click.option("--runs", default=15)
 def main(model: str, is_random: bool, device: str, dtype: str, batch_size: int, runs: int) -> None:
     """Print and append one row."""
+    vos.keep_freed_memory()
     if is_random:
         module = build_module(model).to_empty(device="cpu")
         for tensor in [*module.parameters(), *module.buffers()]:

@@ -79,6 +79,7 @@ def measure(
     folder: Path,
 ) -> None:
     """Segment all sequences with one option, and compare with the exact masks in the folder."""
+    vos.keep_freed_memory()
     sam = vos.load_sam("nano", **OPTIONS[option])  # type: ignore[arg-type]
     config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
     milliseconds: list[float] = []

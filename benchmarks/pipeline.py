@@ -15,6 +15,9 @@ the least and greatest of the whole.
 On a machine that others use too, ``--clock cpu`` counts the seconds of the processor instead of
 those of the wall; then nothing is gained by overlapping, and threads add up.
 
+As in vos-run, freed memory is kept for the next frame; the plain way, in the same process, gains by
+that as well.
+
 Each row runs in a process of its own, so that its peak memory is its own: ``peak_mib`` before the
 plain way runs. Where no weights are there they are random, with biases that keep every mask from
 being empty, so that no decoder call is left out. Rows are appended to benchmarks/pipeline.csv.
@@ -159,6 +162,7 @@ def main(
     global clock
     clock = CLOCKS[clock_name]
     torch.set_num_threads(threads)
+    vos.keep_freed_memory()
     config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
     sam, weights = build(models[0], device, dtype, skip_padding)
     row: Row = {

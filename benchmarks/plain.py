@@ -50,7 +50,8 @@ class PlainSam:
         scale = self.side / max(frame_hw)
         return int(frame_hw[0] * scale + 0.5), int(frame_hw[1] * scale + 0.5)
 
-    @torch.no_grad()
+    # No gradient is asked for; where one could be, vos' TinyViT runs on whole maps, as published.
+    @torch.enable_grad()
     def encode(self, picture: NDArray[np.uint8]) -> torch.Tensor:
         """(1, C, h, w) features."""
         height, width = self.resized_hw(picture.shape[:2])

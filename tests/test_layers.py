@@ -21,7 +21,7 @@ LAYERS = (
     {"pipeline", "spill"},
     {"track"},
     {"source", "sam", "sink", "score", "synthetic"},
-    {"config", "masks", "prefetch", "state"},
+    {"allocator", "config", "masks", "prefetch", "state"},
     {"records"},
     {"errors"},
 )

@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vos.allocator import keep_freed_memory as keep_freed_memory
     from vos.both_ways import segment_both_ways as segment_both_ways
     from vos.config import AbsenceConfig as AbsenceConfig
     from vos.config import FitConfig as FitConfig
@@ -51,6 +52,7 @@ _HOMES = {
     "evaluate": "vos.score",
     "evaluate_images": "vos.score",
     "frames_from_arrays": "vos.source",
+    "keep_freed_memory": "vos.allocator",
     "load_sam": "vos.sam.load",
     "open_source": "vos.source",
     "read_mask": "vos.masks",

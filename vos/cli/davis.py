@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from vos.allocator import keep_freed_memory
 from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
 from vos.config import Method, PriorPolicy
 from vos.errors import ScoreError, VosError
@@ -66,6 +67,7 @@ def davis_command(
 
     config = run_config(method, prior, fit_steps, published, batch_size)
     sequences = find_davis_sequences(root, year=int(year), split=split)
+    keep_freed_memory()
     sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     failures: dict[str, VosError] = {}
     for number, sequence in enumerate(sequences, start=1):

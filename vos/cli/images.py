@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vos.allocator import keep_freed_memory
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
 from vos.config import Method, RunConfig
 from vos.errors import SourceError
@@ -146,6 +147,7 @@ def images_command(
     reference_files = [(ref_image, ref_mask), *more_references]
     outputs.check_free(pictures.files, reference_files)
     references = read_references(reference_files, resize=resize_mask, max_pixels=max_pixels)
+    keep_freed_memory()
     sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     pairs = segment_pictures(
         pictures, references, outputs, sam, config, num_instances=num_instances

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vos.allocator import keep_freed_memory
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
 from vos.config import Method
 from vos.errors import SourceError, VosError
@@ -76,6 +77,7 @@ def perseg_command(
     }
     for each in found:
         outputs[each.name].check_free(each.pictures)
+    keep_freed_memory()
     sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     failures: dict[str, str] = {}
     for number, each in enumerate(found, start=1):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from vos.allocator import keep_freed_memory
 from vos.cli.options import (
     Moment,
     inference_options,
@@ -223,6 +224,7 @@ def run_command(
             )
             for frame, mask in later_refs
         }
+        keep_freed_memory()
         sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
         header = {
             **describe_run(video, sam, config),
