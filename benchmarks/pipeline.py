@@ -57,7 +57,7 @@ from vos.sam.model import Decoded, SamModel
 from vos.sam.registry import find_model
 from vos.sink import write_overlay
 from vos.synthetic import ClipConfig, make_clip
-from vos.track.locate import frame_similarities, peaks_of
+from vos.track.locate import find_peaks
 from vos.track.personalize import personalize
 from vos.track.scale_fit import fit_scale_weights
 from vos.track.segment import merge
@@ -330,7 +330,7 @@ def time_stages(
             SamModel.decode(sam, *args, **kwargs)
 
     def locate() -> None:
-        peaks_of(frame_similarities(targets.embeddings, features, letterbox))
+        find_peaks(targets.embeddings, features, letterbox)
 
     def enlarge() -> None:
         for _ in range(3):

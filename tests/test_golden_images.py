@@ -15,16 +15,16 @@ from vos.track.personalize import personalize
 
 
 class RecordingSam(SamModel):
-    """Keeps what the decoder was asked and what it answered."""
+    """Keeps what the decoder was asked and all that it would have answered."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__(module)
         self.calls = []
 
     def decode(self, features, prompts, letterbox, **settings):
-        decoded = super().decode(features, prompts, letterbox, **settings)
-        self.calls.append((prompts, decoded))
-        return decoded
+        everything = settings | {"mixing": None, "only_picture": False}
+        self.calls.append((prompts, super().decode(features, prompts, letterbox, **everything)))
+        return super().decode(features, prompts, letterbox, **settings)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from vos.errors import InputError, MaskError
 from vos.masks import mask_box_xyxy
 from vos.records import Frame, FrameMasks, Targets
 from vos.sam.encode import encode
-from vos.track.locate import similarity_maps, target_embeddings
+from vos.sam.geometry import Letterbox
+from vos.track.locate import (
+    find_peaks,
+    frame_similarities,
+    peaks_of,
+    similarity_maps,
+    target_embeddings,
+)
 from vos.track.prior import box_centres, box_prior, fresh_priors, grow_boxes, no_prior
 from vos.track.reference import Hint, reference_from_hints
 from vos.track.segment import accept, merge, tight_boxes
@@ -27,6 +34,25 @@ def test_tight_boxes_agree_with_the_plain_one(seed, height, width, share):
     for box, mask in zip(tight_boxes(torch.from_numpy(masks)), masks, strict=True):
         expected = mask_box_xyxy(mask)
         assert box.tolist() == ([0, 0, 0, 0] if expected is None else expected.tolist())
+
+
+@pytest.mark.parametrize("frame_hw", [(480, 854), (100, 30), (1, 64), (64, 64), (33, 3)])
+@pytest.mark.parametrize("where", ["anywhere", "corner", "twice"])
+def test_peaks_are_found_without_the_maps(frame_hw, where):
+    """In the corner lies a plateau: of its pixels, and of two equal peaks, the first counts."""
+    letterbox = Letterbox(frame_hw, 64)
+    generator = torch.Generator().manual_seed(sum(frame_hw))
+    features = torch.randn(8, 16, 16, generator=generator)
+    embeddings = torch.nn.functional.normalize(torch.randn(3, 8, generator=generator), dim=1)
+    if where != "anywhere":
+        features[:, -1, -1] = features[:, 0, 0] = 5 * embeddings[1]
+    if where == "twice":
+        features[:, 5, 0] = features[:, 0, 5] = 5 * embeddings[2]
+    found = find_peaks(embeddings, features, letterbox)
+    expected = peaks_of(frame_similarities(embeddings, features, letterbox))
+    np.testing.assert_array_equal(found.points_xy, expected.points_xy)
+    np.testing.assert_allclose(found.similarities, expected.similarities, atol=1e-6)
+    assert found.points_xy.dtype == expected.points_xy.dtype == np.int64
 
 
 @given(st.tuples(SIDES, SIDES), st.integers(0, 50), st.data())

@@ -7,6 +7,7 @@ and at the bottom. Coordinates scale without a half-pixel shift, as in segment_a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -121,6 +122,30 @@ def cells_to_frame(maps: torch.Tensor, letterbox: Letterbox) -> torch.Tensor:
     """Enlarge (K, h, w) maps over the padded input to (K, H, W): x4, to S, crop, to the frame."""
     enlarged = F.interpolate(maps[:, None], scale_factor=4, mode="bilinear", align_corners=False)
     return low_res_to_frame(enlarged[:, 0], letterbox)
+
+
+def frame_axes(
+    letterbox: Letterbox, cells_hw: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give :func:`cells_to_frame` as two products: a map becomes ``rows @ map @ columns.T``.
+
+    Returns:
+        (H, h) and (W, w) float32 on the CPU; a row has some two to four values that are not 0.
+    """
+    rows, columns = (
+        _frame_axis(*sizes, letterbox.image_size)
+        for sizes in zip(letterbox.frame_hw, letterbox.resized_hw, cells_hw, strict=True)
+    )
+    return rows, columns
+
+
+@lru_cache(maxsize=16)
+def _frame_axis(frame_px: int, model_px: int, num_cells: int, image_size: int) -> torch.Tensor:
+    axis = torch.eye(num_cells)[None]
+    for size in (4 * num_cells, image_size):
+        axis = F.interpolate(axis, size=size, mode="linear", align_corners=False)
+    axis = F.interpolate(axis[..., :model_px], size=frame_px, mode="linear", align_corners=False)
+    return axis[0].T.contiguous()
 
 
 def low_res_to_frame(logits: torch.Tensor, letterbox: Letterbox) -> torch.Tensor:

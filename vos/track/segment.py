@@ -10,7 +10,7 @@ from vos.config import AbsenceConfig, RunConfig
 from vos.records import Encoded, FrameMasks, Labels, Priors, Targets
 from vos.sam.geometry import Letterbox
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.locate import frame_similarities, peaks_of
+from vos.track.locate import find_peaks, frame_similarities, peaks_of
 from vos.track.persam import find_guided
 from vos.track.prior import box_centres, grow_boxes
 from vos.track.refine import Candidates, refine, tight_boxes
@@ -33,8 +33,12 @@ def segment_frame(
         The frame's label map, and each object's score (see :func:`scores`) and presence.
     """
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
-    peaks = peaks_of(maps)
+    maps = None
+    if targets.prompt_embeddings is None:
+        peaks = find_peaks(targets.embeddings, encoded.features, letterbox)
+    else:
+        maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
+        peaks = peaks_of(maps)
     groups = []
     for has_box in (True, False):
         rows = np.flatnonzero(targets.is_known & (priors.has_box == has_box))
@@ -60,7 +64,7 @@ def find(
     encoded: Encoded,
     targets: Targets,
     rows: NDArray[np.int64],
-    maps: torch.Tensor,
+    maps: torch.Tensor | None,
     points_xy: NDArray[np.int64],
     boxes_xyxy: NDArray[np.int64] | None,
     sam: SamModel,
@@ -71,7 +75,7 @@ def find(
         encoded: The frame and its features.
         targets: All K objects.
         rows: (R,) which of them.
-        maps: (K, H, W) similarity at frame size.
+        maps: (K, H, W) similarity at frame size, which PerSAM is guided by; None for PerSAM-F.
         points_xy: (R, P, 2) positive points, frame pixels.
         boxes_xyxy: (R, 4) box prompts, or None.
         sam: The model.
@@ -80,7 +84,7 @@ def find(
         (R, H, W) logits and (R,) predicted IoUs.
     """
     own = torch.from_numpy(rows).to(sam.device)
-    if targets.prompt_embeddings is not None:
+    if targets.prompt_embeddings is not None and maps is not None:
         embeddings = targets.prompt_embeddings[own]
         return find_guided(encoded, maps[own], embeddings, points_xy, boxes_xyxy, sam)
     labels = np.full(points_xy.shape[:2], POSITIVE)
