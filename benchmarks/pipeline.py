@@ -15,8 +15,8 @@ the least and greatest of the whole.
 On a machine that others use too, ``--clock cpu`` counts the seconds of the processor instead of
 those of the wall; then nothing is gained by overlapping, and threads add up.
 
-As in vos-run, freed memory is kept for the next frame; the plain way, in the same process, gains by
-that as well.
+As in vos-run, freed memory is kept for the next frame. The plain way runs in a process of its own,
+where the allocator is as it is found.
 
 Each row runs in a process of its own, so that its peak memory is its own: ``peak_mib`` before the
 plain way runs. Where no weights are there they are random, with biases that keep every mask from
@@ -25,16 +25,19 @@ being empty, so that no decoder call is left out. Rows are appended to benchmark
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +249,8 @@ def measure(
         num_rows = sum(len(args[1].point_labels) for args, _ in sam.asked) / num_frames
         num_encoded = sam.num_encoded / num_frames
 
-        plain = PlainSam(sam._sam) if sam.device.type == "cpu" else None
+        on_cpu = sam.device.type == "cpu"
+        plain = PlainSam(sam._sam) if on_cpu else None
         rgb = [frame.rgb for frame in frames]
         encoded = vos.records.Encoded(frames[0], sam.encode(rgb[:1])[0])
         targets, _ = personalize(encoded, reference, sam, config)
@@ -256,11 +260,12 @@ def measure(
             for embedding, weights in zip(targets.embeddings, targets.scale_weights, strict=True)
         ]
         few = rgb[1 : 1 + max(1, 4 // num_objects)]
-        for _ in range(num_rounds):
-            rounds["whole"].append(run_whole())
-            if plain is not None:
-                milliseconds = timed(lambda: run_plainly(plain, few, objects, reference, folder))
-                rounds["plain"].append(milliseconds / len(few))
+        other = plain_process(sam.name, few, objects, reference, folder)
+        with other if on_cpu else contextlib.nullcontext() as run_plain:
+            for _ in range(num_rounds):
+                rounds["whole"].append(run_whole())
+                if run_plain is not None:
+                    rounds["plain"].append(run_plain())
         with vos.open_source(folder / "clip") as source:
             stages = time_stages(sam, asked, targets, frames[1], source, folder, num_rounds)
         whole = statistics.median(rounds["whole"])
@@ -290,6 +295,56 @@ def measure(
                 **compare_fits(sam, plain, encoded, reference == 1),
             }
         return row | {"peak_mib": own_peak_mib}
+
+
+@contextmanager
+def plain_process(model: str, *run: Any) -> Iterator[Callable[[], float]]:
+    """A process with the same weights, which runs the plain way when it is called.
+
+    Args:
+        model: Its name.
+        run: What :func:`run_plainly` takes after the model.
+
+    Yields:
+        A function that gives milliseconds per frame.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    process = spawning.Process(
+        target=serve_plain, args=(theirs, clock, torch.get_num_threads(), model, *run), daemon=True
+    )
+    process.start()
+    theirs.close()
+
+    def run_plain() -> float:
+        ours.send(None)
+        return float(ours.recv())
+
+    try:
+        run_plain()  # loads, and warms up
+        yield run_plain
+    finally:
+        ours.close()
+        process.join()
+
+
+def serve_plain(
+    requests: Connection,
+    given_clock: Callable[[], float],
+    threads: int,
+    model: str,
+    pictures: list[Any],
+    *run: Any,
+) -> None:
+    """Answer each request with the milliseconds of a frame, until there are no more."""
+    global clock
+    clock = given_clock
+    torch.set_num_threads(threads)
+    plain = PlainSam(build(model, "cpu", "float32", skip_padding=False)[0]._sam)
+    with contextlib.suppress(EOFError):
+        while True:
+            requests.recv()
+            requests.send(timed(lambda: run_plainly(plain, pictures, *run)) / len(pictures))
 
 
 def timed(call: Callable[[], object]) -> float:

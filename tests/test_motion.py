@@ -75,6 +75,22 @@ def test_the_expected_area_reaches_a_new_one():
     assert motion.area_px == pytest.approx(2 * AREA_PX, rel=0.01)
 
 
+def test_what_comes_closer_may_grow_fast():
+    """Twice as large within ten frames, but in no frame by more than 8 %, and never faster down."""
+    motion, largest = moving(), 0.0
+    for _ in range(10):
+        before = motion.area_px
+        motion = when_seen(
+            motion, box(10, 10, 29, 29), 4 * AREA_PX, is_contested=False, may_grow=True
+        )
+        largest = max(largest, motion.area_px / before)
+    assert motion.area_px > 2 * AREA_PX
+    assert largest <= np.exp(0.08) * 1.001
+    before = motion.area_px
+    motion = when_seen(motion, box(10, 10, 29, 29), 1, is_contested=False, may_grow=True)
+    assert motion.area_px >= before * np.exp(-MAX_AREA_CHANGE) * 0.999
+
+
 def test_a_contested_object_keeps_its_way_but_not_for_ever():
     motion = moving()
     num_moves = 0

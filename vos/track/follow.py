@@ -98,9 +98,19 @@ def follow(
         and is_contested(findings[row].logits > 0, contested[findings[row].look.slices])
         for row in range(len(scores))
     ]
+    is_clear = not any(is_torn) and all(masks.present[row] for row in known)
     contested_of = [contested.cpu().numpy() if torn else None for torn in is_torn]
     after = [
-        track and _update(track, findings.get(row), labels, object_id, contested_of[row], config)
+        track
+        and _update(
+            track,
+            findings.get(row),
+            labels,
+            object_id,
+            contested_of[row],
+            config,
+            is_clear=is_clear,
+        )
         for row, (object_id, track) in enumerate(zip(tracks.object_ids, tracks.tracks, strict=True))
     ]
     return masks, Tracks(tracks.object_ids, tuple(after))
@@ -248,6 +258,8 @@ def _update(
     object_id: int,
     contested: NDArray[np.bool_] | None,
     config: MemoryConfig,
+    *,
+    is_clear: bool,
 ) -> Track:
     """Remember what was seen; where nothing was, only that it was not.
 
@@ -258,6 +270,7 @@ def _update(
         object_id: Its label.
         contested: (H, W), which pixels several objects want; None where few of them are its own.
         config: Settings.
+        is_clear: Whether all objects are in sight, and none is contested.
     """
     mask = labels == object_id
     is_moving_on = contested is not None and track.motion.can_move_on
@@ -277,7 +290,11 @@ def _update(
         return replace(track, recent=recent, motion=when_contested(track.motion))
     box_xyxy = box_of(large_parts(mask) if track.is_one_piece else mask)
     motion = when_seen(
-        track.motion, box_xyxy, float(mask.sum()), is_contested=contested is not None
+        track.motion,
+        box_xyxy,
+        float(mask.sum()),
+        is_contested=contested is not None,
+        may_grow=is_clear,
     )
     return replace(track, recent=recent, motion=motion)
 
