@@ -17,7 +17,7 @@ from vos.track.contest import contested_pixels, is_contested
 from vos.track.correspond import Correspondence, correspond, remember
 from vos.track.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
 from vos.track.fine import refine
-from vos.track.look import Look, Window, look, share_windows, window_around
+from vos.track.look import Look, Window, look, share_windows, side_px, window_around
 from vos.track.motion import box_of, expected_box, when_contested, when_lost, when_seen
 from vos.track.parts import large_parts, unlikely_parts
 from vos.track.segment import frame_masks, merge
@@ -142,7 +142,7 @@ def _find_all(
             window = window_around(
                 box_xyxy, frame.frame_hw, config.context, config.min_window_share
             )
-            if _side_px(window) * _GROWTH_WHEN_LOST < _side_px(windows[row]):
+            if side_px(window) * _GROWTH_WHEN_LOST < side_px(windows[row]):
                 closer[row] = window
     again = {row: lost[row] for row in closer}
     return findings | found_again | _find(frame, again, closer, taken, sam, config)
@@ -294,7 +294,7 @@ def _update(
         box_xyxy,
         float(mask.sum()),
         is_contested=contested is not None,
-        may_grow=is_clear,
+        is_clear=is_clear,
     )
     return replace(track, recent=recent, motion=motion)
 
@@ -318,7 +318,3 @@ def _box_in_frame(finding: _Finding) -> NDArray[np.float64]:
     box_xyxy: NDArray[np.float64] = box_of((finding.logits > 0).cpu().numpy())
     box_xyxy += np.tile(corner_xy, 2)
     return box_xyxy
-
-
-def _side_px(window: Window) -> int:
-    return max(window[2] - window[0], window[3] - window[1])

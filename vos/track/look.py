@@ -98,6 +98,12 @@ def look(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) -> list[Lo
     return looks
 
 
+def side_px(window_xyxy: Window) -> int:
+    """Give the longer side of a window, frame pixels."""
+    x0, y0, x1, y1 = window_xyxy
+    return max(x1 - x0, y1 - y0)
+
+
 def window_around(
     box_xyxy: NDArray[np.float64], frame_hw: tuple[int, int], context: float, min_share: float
 ) -> Window:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from vos.track.refine import tight_boxes
 
 _VELOCITY_MEMORY: Final = 0.5
-_AREA_RATE: Final = 0.1  # of the way to the area just seen, per frame,
-_MAX_AREA_CHANGE: Final = 0.01  # but no more than this share;
-_GROWTH_RATE: Final = 0.3  # faster to a larger one that can be no other object's,
-_MAX_GROWTH: Final = 0.08  # as of what comes towards the camera
+_AREA_RATE: Final = 0.3  # of the way to the area just seen, per frame,
+_MAX_AREA_CHANGE: Final = 0.08  # but no more than this share, as of what comes closer;
+_UNCLEAR_AREA_RATE: Final = 0.1  # slower where a part of it may be another object's,
+_MAX_UNCLEAR_AREA_CHANGE: Final = 0.01  # or hidden by one
 _MAX_FRAMES_CONTESTED: Final = 12  # longer than that no object is trusted to keep its velocity
 
 
@@ -27,8 +27,8 @@ class Motion:
         box_xyxy: (4,) float64 frame pixels, where it was last seen, or should be while another
             object wants its pixels; inclusive.
         velocity_xy: (2,) float64, frame pixels per frame, of the box's centre.
-        area_px: Frame pixels that its mask should have; follows what is seen slowly, unless that
-            grows and can be no other object's.
+        area_px: Frame pixels that its mask should have; follows what is seen, slowly where that may
+            be another object's.
         num_frames_lost: Frames since it was last seen, 0 while it is followed.
         num_frames_contested: Frames for which it has moved on by its velocity alone, because
             another object wanted its pixels.
@@ -82,7 +82,7 @@ def when_seen(
     area_px: float,
     *,
     is_contested: bool,
-    may_grow: bool = False,
+    is_clear: bool,
 ) -> Motion:
     """The object was seen.
 
@@ -91,18 +91,18 @@ def when_seen(
         box_xyxy: (4,) where it is.
         area_px: Pixels of its mask.
         is_contested: Whether another object wants much of it all the same.
-        may_grow: Whether all of its mask must be its own, however large, for every other object
-            is in sight elsewhere.
+        is_clear: Whether its mask is all of it and nothing else, as far as the other objects go:
+            each of them is in sight, and none is contested.
     """
     velocity_xy = np.zeros(2)
     now = Motion(box_xyxy, velocity_xy, motion.area_px)
     if not motion.num_frames_lost:
         moved_xy = now.centre_xy - motion.centre_xy
         velocity_xy = _VELOCITY_MEMORY * motion.velocity_xy + (1 - _VELOCITY_MEMORY) * moved_xy
-    gap = float(np.log(area_px / motion.area_px))
-    change = float(np.clip(_AREA_RATE * gap, -_MAX_AREA_CHANGE, _MAX_AREA_CHANGE))
-    if may_grow:
-        change = max(change, min(_GROWTH_RATE * gap, _MAX_GROWTH))
+    rate, most = _UNCLEAR_AREA_RATE, _MAX_UNCLEAR_AREA_CHANGE
+    if is_clear:
+        rate, most = _AREA_RATE, _MAX_AREA_CHANGE
+    change = np.clip(rate * np.log(area_px / motion.area_px), -most, most)
     return replace(
         now,
         velocity_xy=velocity_xy,
