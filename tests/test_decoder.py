@@ -188,6 +188,26 @@ def test_masks_are_mixed_by_weights_or_by_the_best(module, features, make, with_
             )
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_many_objects_are_decoded_in_groups(module, features, mask, monkeypatch):
+    """As many as three groups hold, with all that goes by object; as when all are one group."""
+    sam = SamModel(module)
+    num_objects, letterbox = 35, sam.letterbox(FRAME_HW)
+    prompts = asked(num_objects, box=True, mask=mask)
+    generator = torch.Generator().manual_seed(9)
+    settings = {
+        "classifiers": torch.randn(num_objects, 1, sam.num_pixel_channels, generator=generator),
+        "mixing": torch.randn(num_objects, 3, generator=generator),
+    }
+    in_groups = sam.decode(features, prompts, letterbox, **settings)
+    monkeypatch.setattr("vos.sam.model._OBJECTS_PER_CALL", num_objects)
+    at_once = sam.decode(features, prompts, letterbox, **settings)
+    for name in ("low_res_logits", "classifier_logits", "predicted_ious"):
+        torch.testing.assert_close(
+            getattr(in_groups, name), getattr(at_once, name), atol=2e-4, rtol=1e-4
+        )
+
+
 def test_each_object_has_its_own_best_mask():
     masks = torch.randn(3, 3, 4, 5)
     best = mix(masks, torch.tensor([[0.1, 0.2, 0.9], [0.5, 0.4, 0.3], [0.1, 0.6, 0.2]]), "best")

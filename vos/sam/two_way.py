@@ -153,7 +153,7 @@ def _pass(
         asked = questions[part.objects]
         cells = part.cells
         if is_shared:
-            cells = torch.empty(len(asked), *cells.shape[1:], device=cells.device)
+            cells = cells.new_empty(len(asked), *cells.shape[1:])
         own_answers = answers and answers.of(part.objects)
         all_seen.append(_pass_over(part.cells, cells, position, own_answers, asked))
         after.append(Part(part.objects, cells))
