@@ -241,12 +241,17 @@ def remove_piece(out: Path) -> None:
 
 
 def break_piece(out: Path) -> None:
-    (out / ".clip.unfinished" / "overlay" / "000000.nut").write_bytes(b"x")
+    """All of them: how many a killed run has kept depends on where it was killed."""
+    pieces = sorted((out / ".clip.unfinished" / "overlay").glob("0*.nut"))
+    assert pieces
+    for piece in pieces:
+        piece.write_bytes(b"x")
 
 
 def break_label_map(out: Path) -> None:
-    """One of those that are drawn again."""
-    (out / "clip" / f"{FRAMES_PER_PIECE + 1:05d}.png").write_bytes(b"x")
+    """Those that are drawn again among them."""
+    for number in range(FRAMES_PER_PIECE + 1, NUM_FRAMES):
+        (out / "clip" / f"{number:05d}.png").write_bytes(b"x")
 
 
 def shorten_summary(out: Path) -> None:
@@ -268,8 +273,8 @@ def empty_state(out: Path) -> None:
     [
         (remove_label_map, "00003.png, which was done before, is gone"),
         (remove_piece, "000000.nut, a part of the overlay, is gone"),
-        (break_piece, "000000.nut, a part of the overlay"),
-        (break_label_map, "00006.png"),
+        (break_piece, ".nut, a part of the overlay"),
+        (break_label_map, ".png"),
         (shorten_summary, "summary.json"),
         (shorten_state, "is damaged; pass --overwrite to start again"),
         (empty_state, "no saved state of this version"),
