@@ -32,7 +32,7 @@ from vos.masks import write_label_png
 from vos.outputs import Outputs
 from vos.pipeline import Progress, Step, segment_steps
 from vos.records import SourceInfo
-from vos.resume import Mark, Selected, load_saved, open_again
+from vos.resume import Mark, Saved, Selected, load_saved, open_again
 from vos.state import decode_state, encode_state
 from vos.track.policies import Published
 from vos.track.prior import fresh_priors
@@ -79,7 +79,14 @@ def killed(clip, uninterrupted, tmp_path_factory) -> Path:
     folder = shutil.copytree(clip, tmp_path_factory.mktemp("killed") / "place")
     assert run_process(folder, *RUN, kill_at=uninterrupted[1][0] * 3 // 4)[0] == -9
     assert 2 * FRAMES_PER_PIECE <= len(list((folder / "out" / "clip").glob("*.png"))) < NUM_FRAMES
+    saved = saved_in(folder / "out")
+    assert FRAMES_PER_PIECE <= saved.mark.place < saved.num_frames, "nothing kept, or nothing drawn"
     return folder
+
+
+def saved_in(out: Path) -> Saved:
+    """Where a run that broke off stands."""
+    return decode_state(Saved, (out / ".clip.unfinished" / "state").read_bytes(), "cpu")
 
 
 @pytest.fixture
@@ -232,56 +239,67 @@ def test_pictures_that_have_changed_do_not_go_on(place, capsys):
     assert contents(place / "out") == before
 
 
-def remove_label_map(out: Path) -> None:
+def remove_label_map(out: Path) -> str:
     (out / "clip" / "00003.png").unlink()
+    return "00003.png, which was done before, is gone"
 
 
-def remove_piece(out: Path) -> None:
+def remove_piece(out: Path) -> str:
     (out / ".clip.unfinished" / "overlay" / "000000.nut").unlink()
+    return "000000.nut, a part of the overlay, is gone"
 
 
-def break_piece(out: Path) -> None:
-    """All of them: how many a killed run has kept depends on where it was killed."""
-    pieces = sorted((out / ".clip.unfinished" / "overlay").glob("0*.nut"))
-    assert pieces
-    for piece in pieces:
-        piece.write_bytes(b"x")
+def break_first_piece(out: Path) -> str:
+    (out / ".clip.unfinished" / "overlay" / "000000.nut").write_bytes(b"x")
+    return "000000.nut, a part of the overlay"
 
 
-def break_label_map(out: Path) -> None:
-    """Those that are drawn again among them."""
-    for number in range(FRAMES_PER_PIECE + 1, NUM_FRAMES):
-        (out / "clip" / f"{number:05d}.png").write_bytes(b"x")
+def break_last_piece(out: Path) -> str:
+    """The last of those that are kept, after which the overlay goes on."""
+    name = f"{saved_in(out).mark.place // FRAMES_PER_PIECE - 1:06d}.nut"
+    (out / ".clip.unfinished" / "overlay" / name).write_bytes(b"x")
+    return f"{name}, a part of the overlay"
 
 
-def shorten_summary(out: Path) -> None:
+def break_label_map(out: Path) -> str:
+    """One of those that are drawn again."""
+    name = f"{saved_in(out).num_frames - 1:05d}.png"
+    (out / "clip" / name).write_bytes(b"x")
+    return name
+
+
+def shorten_summary(out: Path) -> str:
     summary = out / ".clip.unfinished" / "summary.json"
     summary.write_bytes(summary.read_bytes()[:900])
+    return "summary.json"
 
 
-def shorten_state(out: Path) -> None:
+def shorten_state(out: Path) -> str:
     state = out / ".clip.unfinished" / "state"
     state.write_bytes(state.read_bytes()[:-1])
+    return "is damaged; pass --overwrite to start again"
 
 
-def empty_state(out: Path) -> None:
+def empty_state(out: Path) -> str:
     (out / ".clip.unfinished" / "state").write_bytes(b"")
+    return "no saved state of this version"
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    "damage",
     [
-        (remove_label_map, "00003.png, which was done before, is gone"),
-        (remove_piece, "000000.nut, a part of the overlay, is gone"),
-        (break_piece, ".nut, a part of the overlay"),
-        (break_label_map, ".png"),
-        (shorten_summary, "summary.json"),
-        (shorten_state, "is damaged; pass --overwrite to start again"),
-        (empty_state, "no saved state of this version"),
+        remove_label_map,
+        remove_piece,
+        break_first_piece,
+        break_last_piece,
+        break_label_map,
+        shorten_summary,
+        shorten_state,
+        empty_state,
     ],
 )
-def test_damaged_results_are_one_clear_line(broken_off, capsys, damage, message):
-    damage(broken_off / "out")
+def test_damaged_results_are_one_clear_line(broken_off, capsys, damage):
+    message = damage(broken_off / "out")
     assert shell(*RUN, "--resume") == 1
     assert message in only_error(capsys)
 

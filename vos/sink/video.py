@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import av
 import numpy as np
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -183,15 +183,17 @@ def join_pieces(path: Path, pieces: Sequence[Path], frame_rate_hz: Fraction | No
         with _open_container(unfinished, path.suffix) as container:
             stream = start = None
             for piece in pieces:
-                with av.open(str(piece)) as source:
-                    stream = stream or container.add_stream_from_template(source.streams.video[0])
-                    for packet in _packets(source):
-                        start = packet.pts if start is None else start
-                        packet.stream = stream
-                        packet.pts = packet.dts = packet.pts - start
-                        packet.duration = period
-                        container.mux_one(packet)
+                for packet in _packets(piece):
+                    stream = stream or container.add_stream_from_template(packet.stream)
+                    start = packet.pts if start is None else start
+                    packet.stream = stream
+                    packet.pts = packet.dts = packet.pts - start
+                    packet.duration = period
+                    container.mux_one(packet)
         unfinished.replace(path)
+    except OutputError:
+        discard(unfinished)
+        raise
     except (av.FFmpegError, OSError) as error:
         discard(unfinished)
         raise refusal(path, error) from error
@@ -204,10 +206,9 @@ def last_time_of_piece(piece: Path) -> int:
         OutputError: the piece is absent or damaged.
     """
     try:
-        with av.open(str(piece)) as source:
-            return max(int(packet.pts) for packet in _packets(source))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise OutputError(f"cannot read {piece}, a part of the overlay: {error}") from error
+        return max(int(packet.pts) for packet in _packets(piece))
+    except ValueError as error:
+        raise OutputError(f"cannot read {piece}, a part of the overlay: it is empty") from error
 
 
 def check_video(path: Path, frame_rate_hz: Fraction | None) -> None:
@@ -233,16 +234,24 @@ def _open_container(unfinished: Path, suffix: str) -> OutputContainer:
     return av.open(str(unfinished), "w", format=container_format, options=options)
 
 
-def _packets(source: InputContainer) -> Iterator[Any]:
-    """Give the packets of a piece, with pts in ticks of ``TIME_BASE``."""
-    for packet in source.demux(video=0):
-        if packet.size == 0:
-            continue
-        if packet.pts is None or packet.is_corrupt:
-            raise OSError(f"{source.name} is damaged")
-        packet.pts = round(packet.pts * packet.time_base / TIME_BASE)
-        packet.time_base = TIME_BASE
-        yield packet
+def _packets(piece: Path) -> Iterator[Any]:
+    """Give the packets of a piece, with pts in ticks of ``TIME_BASE``.
+
+    Raises:
+        OutputError: the piece is absent or damaged.
+    """
+    try:
+        with av.open(str(piece)) as source:
+            for packet in source.demux(video=0):
+                if packet.size == 0:
+                    continue
+                if packet.pts is None or packet.is_corrupt:
+                    raise OSError(f"{source.name} is damaged")
+                packet.pts = round(packet.pts * packet.time_base / TIME_BASE)
+                packet.time_base = TIME_BASE
+                yield packet
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise OutputError(f"cannot read {piece}, a part of the overlay: {error}") from error
 
 
 def write_video(
