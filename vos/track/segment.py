@@ -84,7 +84,9 @@ def find(
         (R, H, W) logits and (R,) predicted IoUs.
     """
     own = torch.from_numpy(rows).to(sam.device)
-    if targets.prompt_embeddings is not None and maps is not None:
+    if targets.prompt_embeddings is not None:
+        if maps is None:
+            raise RuntimeError("PerSAM is guided by similarity maps, and got none")
         embeddings = targets.prompt_embeddings[own]
         return find_guided(encoded, maps[own], embeddings, points_xy, boxes_xyxy, sam)
     labels = np.full(points_xy.shape[:2], POSITIVE)
