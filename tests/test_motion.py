@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos.track.contest import contested_pixels, is_contested
+from vos.track.contest import Claim, is_contested, settle
 from vos.track.look import window_around
 from vos.track.motion import Motion, expected_box, start, when_contested, when_lost, when_seen
 
@@ -111,6 +111,11 @@ def test_an_object_that_moved_out_of_the_frame_still_has_a_window(right, down, h
     assert 0 <= y0 < y1 <= height
 
 
+def claims_of(logits):
+    everywhere = (slice(None), slice(None))
+    return [Claim(number, everywhere, own) for number, own in enumerate(logits, start=1)]
+
+
 def test_a_pixel_is_contested_where_two_claim_it_about_equally():
     logits = torch.tensor(
         [
@@ -119,16 +124,39 @@ def test_a_pixel_is_contested_where_two_claim_it_about_equally():
             [[NOT_SEEN, 0.5, NOT_SEEN, -9.0, 3.5]],
         ]
     )
-    assert contested_pixels(logits)[0].tolist() == [True, False, False, False, True]
+    settled = settle(claims_of(logits), (1, 5), "cpu")
+    assert settled.contested[0].tolist() == [True, False, False, False, True]
+    assert settled.labels[0].tolist() == [1, 1, 1, 0, 1]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
+def test_claims_are_settled_as_if_all_had_been_there_at_once(seed, num_objects):
+    rng = np.random.default_rng(seed)
+    frame_hw = (6, 7)
+    logits = np.full((num_objects, *frame_hw), NOT_SEEN)
+    claims = []
+    for row, own in enumerate(logits):
+        (y0, y1), (x0, x1) = (sorted(rng.choice(size + 1, 2, replace=False)) for size in frame_hw)
+        own[y0:y1, x0:x1] = rng.integers(-4, 9, (y1 - y0, x1 - x0)) / 2
+        slices = slice(int(y0), int(y1)), slice(int(x0), int(x1))
+        claims.append(Claim(10 * (row + 1), slices, torch.from_numpy(own[slices])))
+    settled = settle(claims, frame_hw, "cpu")
+    winners = np.where(logits.max(axis=0) > 0, 10 * (logits.argmax(axis=0) + 1), 0)
+    assert settled.labels.tolist() == winners.tolist()
+    best, second = np.sort(np.concatenate([logits, np.zeros((2, *frame_hw))]), axis=0)[:-3:-1]
+    assert settled.contested.tolist() == ((second > 0) & (best - second < 2)).tolist()
 
 
 @pytest.mark.parametrize("logit", [5.0, NOT_SEEN])
 def test_one_object_alone_has_nothing_to_contest(logit):
-    assert not contested_pixels(torch.full((1, 3, 4), logit)).any()
+    assert not settle(claims_of(torch.full((1, 3, 4), logit)), (3, 4), "cpu").contested.any()
 
 
-def test_objects_that_were_not_seen_contest_nothing():
-    assert not contested_pixels(torch.full((3, 3, 4), NOT_SEEN)).any()
+def test_where_nobody_claims_anything_there_is_background():
+    for claims in ([], claims_of(torch.full((3, 3, 4), NOT_SEEN))):
+        settled = settle(claims, (3, 4), "cpu")
+        assert not settled.contested.any()
+        assert not settled.labels.any()
 
 
 @pytest.mark.parametrize(("num_contested", "expected"), [(0, False), (3, False), (4, True)])

@@ -23,7 +23,8 @@ from vos.track.locate import (
 )
 from vos.track.prior import box_centres, box_prior, fresh_priors, grow_boxes, no_prior
 from vos.track.reference import Hint, reference_from_hints
-from vos.track.segment import accept, merge, tight_boxes
+from vos.track.refine import tight_boxes
+from vos.track.segment import accept, merge
 
 SIDES = st.integers(1, 40)
 

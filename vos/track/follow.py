@@ -10,18 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from vos.config import MemoryConfig
-from vos.records import Frame, FrameMasks, Labels
+from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
-from vos.track.contest import contested_pixels, is_contested
+from vos.track.contest import Claim, is_contested, settle
 from vos.track.correspond import Correspondence, correspond, remember
 from vos.track.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
 from vos.track.fine import refine
 from vos.track.look import Look, Window, look, share_windows, side_px, window_around
 from vos.track.motion import box_of, expected_box, when_contested, when_lost, when_seen
 from vos.track.parts import large_parts, unlikely_parts
-from vos.track.segment import frame_masks, merge
-from vos.track.tracks import Track, shares
+from vos.track.segment import frame_masks
+from vos.track.tracks import Track, shares, window_shares
 from vos.track.trust import Evidence, expected_iou, gather, likeness_of
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
@@ -80,38 +80,33 @@ def follow(
     """
     known = {row: track for row, track in enumerate(tracks.tracks) if track is not None}
     findings = _find_all(frame, known, sam, config)
-    logits = torch.full((len(tracks.tracks), *frame.frame_hw), -torch.inf, device=sam.device)
     scores = np.zeros(len(tracks.tracks), dtype=np.float32)
     for row, finding in findings.items():
         is_lost = known[row].motion.num_frames_lost
         needed = config.return_likeness if is_lost else config.lose_likeness
         if finding.evidence.likeness >= needed:
-            logits[(row, *finding.look.slices)] = finding.logits
             scores[row] = expected_iou(finding.evidence)
-    labels = merge(logits, scores > 0, tracks.object_ids)
-    masks = frame_masks(labels, tracks.object_ids, scores)
-    contested = contested_pixels(logits)
+    claims = [
+        Claim(object_id, findings[row].look.slices, findings[row].logits)
+        for row, object_id in enumerate(tracks.object_ids)
+        if scores[row] > 0
+    ]
+    settled = settle(claims, frame.frame_hw, sam.device)
+    masks = frame_masks(settled.labels, tracks.object_ids, scores)
     is_torn = [
         config.contests
-        and row in findings
         and scores[row] > 0
-        and is_contested(findings[row].logits > 0, contested[findings[row].look.slices])
+        and is_contested(findings[row].logits > 0, settled.contested[findings[row].look.slices])
         for row in range(len(scores))
     ]
     is_clear = not any(is_torn) and all(masks.present[row] for row in known)
-    contested_of = [contested.cpu().numpy() if torn else None for torn in is_torn]
+    contested_of = [settled.contested.cpu().numpy() if torn else None for torn in is_torn]
     after = [
         track
         and _update(
-            track,
-            findings.get(row),
-            labels,
-            object_id,
-            contested_of[row],
-            config,
-            is_clear=is_clear,
+            track, findings.get(row), masks, row, contested_of[row], config, is_clear=is_clear
         )
-        for row, (object_id, track) in enumerate(zip(tracks.object_ids, tracks.tracks, strict=True))
+        for row, track in enumerate(tracks.tracks)
     ]
     return masks, Tracks(tracks.object_ids, tuple(after))
 
@@ -254,8 +249,8 @@ def _shares(seen: Look, logits: torch.Tensor, own_logits: torch.Tensor) -> torch
 def _update(
     track: Track,
     finding: _Finding | None,
-    labels: Labels,
-    object_id: int,
+    masks: FrameMasks,
+    row: int,
     contested: NDArray[np.bool_] | None,
     config: MemoryConfig,
     *,
@@ -266,21 +261,21 @@ def _update(
     Args:
         track: The object before this frame.
         finding: What was found of it.
-        labels: (H, W) label map of the frame.
-        object_id: Its label.
+        masks: What the frame's masks are.
+        row: Which of them is the object's.
         contested: (H, W), which pixels several objects want; None where few of them are its own.
         config: Settings.
         is_clear: Whether all objects are in sight, and none is contested.
     """
-    mask = labels == object_id
     is_moving_on = contested is not None and track.motion.can_move_on
-    if finding is None or not (mask.any() or is_moving_on):
+    if finding is None or not (masks.present[row] or is_moving_on):
         return replace(track, motion=when_lost(track.motion))
     recent = track.recent
     if config.num_recent:
         # What another object won is not this one's, whatever its own mask said.
-        is_free = (labels == 0) | mask
-        own_shares = finding.shares * shares(finding.look, is_free, finding.look.cells_hw)
+        labels = masks.labels[finding.look.slices]
+        is_free = (labels == 0) | (labels == masks.object_ids[row])
+        own_shares = finding.shares * window_shares(finding.look, is_free, finding.look.cells_hw)
         if contested is not None:
             of_both = shares(finding.look, contested, finding.look.cells_hw)
             own_shares = own_shares + (_UNDECIDED - own_shares) * of_both
@@ -288,11 +283,15 @@ def _update(
         recent = (*recent, newest)[-config.num_recent :]
     if is_moving_on:
         return replace(track, recent=recent, motion=when_contested(track.motion))
-    box_xyxy = box_of(large_parts(mask) if track.is_one_piece else mask)
+    box_xyxy = masks.boxes_xyxy[row].astype(np.float64)
+    if track.is_one_piece:
+        x0, y0, x1, y1 = masks.boxes_xyxy[row].tolist()
+        mask = masks.labels[y0 : y1 + 1, x0 : x1 + 1] == masks.object_ids[row]
+        box_xyxy = box_of(large_parts(mask)) + np.array([x0, y0, x0, y0])
     motion = when_seen(
         track.motion,
         box_xyxy,
-        float(mask.sum()),
+        float(masks.areas_px[row]),
         is_contested=contested is not None,
         is_clear=is_clear,
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from vos.config import AbsenceConfig, RunConfig
 from vos.records import Encoded, FrameMasks, Labels, Priors, Targets
 from vos.sam.geometry import Letterbox
 from vos.sam.model import POSITIVE, Prompts, SamModel
+from vos.track.contest import Claim, settle
 from vos.track.locate import find_peaks, frame_similarities, peaks_of
 from vos.track.persam import find_guided
 from vos.track.prior import box_centres, grow_boxes
-from vos.track.refine import Candidates, refine, tight_boxes
+from vos.track.refine import Candidates, refine
 
 
 @torch.inference_mode()
@@ -140,11 +142,13 @@ def merge(logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[i
     Returns:
         (H, W) uint8 label map.
     """
-    taking_part = torch.from_numpy(accepted).to(logits.device)
-    best, winners = logits.masked_fill(~taking_part[:, None, None], -torch.inf).max(dim=0)
-    ids = torch.tensor(object_ids, dtype=torch.uint8, device=logits.device)
-    labels: Labels = torch.where(best > 0, ids[winners], 0).cpu().numpy()
-    return labels
+    everywhere = slice(None), slice(None)
+    claims = [
+        Claim(object_id, everywhere, own)
+        for object_id, own, takes_part in zip(object_ids, logits, accepted, strict=True)
+        if takes_part
+    ]
+    return settle(claims, (logits.shape[1], logits.shape[2]), logits.device).labels
 
 
 def correct(masks: FrameMasks, given: Labels) -> FrameMasks:
@@ -167,15 +171,21 @@ def frame_masks(
     labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.float32]
 ) -> FrameMasks:
     """Measure a label map: each object's area and box, and whether it is there at all."""
-    own = torch.from_numpy(np.stack([labels == object_id for object_id in object_ids]))
-    areas_px = own.sum(dim=(1, 2)).numpy()
+    areas_px = np.zeros(len(object_ids), dtype=np.int64)
+    boxes_xyxy = np.zeros((len(object_ids), 4), dtype=np.int64)
+    places = find_objects(labels, max_label=max(object_ids, default=0))
+    for row, object_id in enumerate(object_ids):
+        if (place := places[object_id - 1]) is not None:
+            rows, columns = place
+            areas_px[row] = np.count_nonzero(labels[place] == object_id)
+            boxes_xyxy[row] = columns.start, rows.start, columns.stop - 1, rows.stop - 1
     present = areas_px > 0
     return FrameMasks(
         labels=labels,
         object_ids=object_ids,
         scores=np.where(present, scores, 0).astype(np.float32),
         present=present,
-        boxes_xyxy=tight_boxes(own),
+        boxes_xyxy=boxes_xyxy,
         areas_px=areas_px,
     )
 

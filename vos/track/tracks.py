@@ -135,7 +135,12 @@ def learn(
 
 def shares(look: Look, mask: NDArray[np.bool_], cells_hw: tuple[int, int]) -> torch.Tensor:
     """Give an (H, W) mask's share of each of (h, w) cells of a look."""
-    own = torch.from_numpy(np.ascontiguousarray(mask[look.slices])).to(look.features.device)
+    return window_shares(look, mask[look.slices], cells_hw)
+
+
+def window_shares(look: Look, mask: NDArray[np.bool_], cells_hw: tuple[int, int]) -> torch.Tensor:
+    """Give a look's own (H, W) mask's share of each of its (h, w) cells."""
+    own = torch.from_numpy(np.ascontiguousarray(mask)).to(look.features.device)
     return average_in_cells(own[None].float(), look.letterbox, cells_hw)[0]
 
 
