@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from vos.errors import InputError
 from vos.sam.geometry import (
     Letterbox,
+    average_in_cells,
     cells_to_frame,
     frame_axes,
     low_res_to_frame,
@@ -117,3 +118,26 @@ def test_leaving_out_the_padding_changes_no_enlarged_pixel(frame_hw, num_low):
         model[..., :height, :width], size=frame_hw, mode="bilinear", align_corners=False
     )
     assert torch.equal(low_res_to_frame(logits, letterbox), expected[:, 0])
+
+
+@given(
+    st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    st.sampled_from([(64, 8), (64, 24), (256, 64), (100, 33)]),
+)
+def test_averages_in_cells_are_those_of_the_scaled_picture(frame_hw, sizes):
+    side, num_cells = sizes
+    letterbox = Letterbox(frame_hw, side)
+    maps = torch.rand(2, *frame_hw, generator=torch.Generator().manual_seed(1))
+    # One axis at a time and as rows: of columns PyTorch's antialiasing may leave out most.
+    scaled = maps[:, None].double()
+    for axis, size in enumerate(letterbox.resized_hw):
+        rows = scaled.movedim(2 + axis, -1)
+        scaled = F.interpolate(
+            rows.reshape(1, -1, 1, rows.shape[-1]), size=(1, size), mode="bilinear", antialias=True
+        )
+        scaled = scaled.view(*rows.shape[:-1], size).movedim(-1, 2 + axis)
+    height, width = letterbox.resized_hw
+    padded = F.pad(scaled, (0, side - width, 0, side - height))
+    expected = F.adaptive_avg_pool2d(padded, num_cells)[:, 0].float()
+    averages = average_in_cells(maps, letterbox, (num_cells, num_cells))
+    torch.testing.assert_close(averages, expected, atol=1e-5, rtol=1e-5)

@@ -203,22 +203,42 @@ def frame_to_cells(
 def average_in_cells(
     maps: torch.Tensor, letterbox: Letterbox, cells_hw: tuple[int, int]
 ) -> torch.Tensor:
-    """Average (N, H, W) float maps over each of (h, w) cells: (N, h, w), 0 on the padding."""
-    side = letterbox.image_size
-    height, width = letterbox.resized_hw
-    # Where one column results PyTorch's antialiasing leaves out most rows; columns of a row it does
-    # not, so that such a map is scaled lying on its side.
-    lies = width == 1
-    model = F.interpolate(
-        maps.mT[:, None] if lies else maps[:, None],
-        size=(width, height) if lies else (height, width),
-        mode="bilinear",
-        align_corners=False,
-        antialias=True,
+    """Average (N, H, W) float maps over each of (h, w) cells: (N, h, w), 0 on the padding.
+
+    Maps are scaled like the picture, antialiased bilinear, which is linear along each axis, as is
+    averaging: together they are two products, and a map of model pixels is never there.
+    """
+    rows, columns = (
+        _cell_axis(*sizes, letterbox.image_size).to(maps.device)
+        for sizes in zip(letterbox.frame_hw, letterbox.resized_hw, cells_hw, strict=True)
     )
-    model = model.mT if lies else model
-    padded = F.pad(model, (0, side - width, 0, side - height))
-    return F.adaptive_avg_pool2d(padded, cells_hw)[:, 0]
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _cell_axis(frame_px: int, model_px: int, num_cells: int, image_size: int) -> torch.Tensor:
+    """Give the (num_cells, frame_px) shares that frame pixels have in the means of cells."""
+    scale = frame_px / model_px
+    reach_px = max(scale, 1.0)
+    centres = scale * (np.arange(model_px)[:, None] + 0.5)
+    first = np.floor(centres - reach_px).astype(np.int64)
+    places = first + np.arange(int(2 * reach_px) + 2)
+    weights = (1 - np.abs(places + 0.5 - centres) / reach_px).clip(min=0)
+    weights *= (places >= 0) & (places < frame_px)
+    weights /= weights.sum(axis=1, keepdims=True)
+    # A model pixel that a side of cells runs through counts in full for the cells of both sides.
+    pixels = np.arange(model_px)[:, None]
+    own_cells = pixels * num_cells // image_size
+    last_cells = ((pixels + 1) * num_cells - 1) // image_size
+    means = np.zeros(num_cells * frame_px)
+    places = places.clip(0, frame_px - 1)
+    while (is_own := own_cells <= last_cells).any():
+        flat = own_cells.clip(max=num_cells - 1) * frame_px + places
+        means += np.bincount(flat.ravel(), (weights * is_own).ravel(), num_cells * frame_px)
+        own_cells += 1
+    cells = np.arange(num_cells)[:, None]
+    sizes = -(-(cells + 1) * image_size // num_cells) - cells * image_size // num_cells
+    return torch.from_numpy((means.reshape(num_cells, frame_px) / sizes).astype(np.float32))
 
 
 def cell_centres(

@@ -197,8 +197,9 @@ def _find_in(
             logits = refine(track.fine, seen, logits, colours)
         if config.likely_parts:
             is_dropped = unlikely_parts(seen, logits, memories[row], track.motion)
-            logits = logits.masked_fill(is_dropped, _DROPPED)
-            own_logits = own_logits.masked_fill(is_dropped, _DROPPED)
+            if is_dropped.any():
+                logits = logits.masked_fill(is_dropped, _DROPPED)
+                own_logits = own_logits.masked_fill(is_dropped, _DROPPED)
         if (logits > 0).any():
             own_shares = _shares(seen, logits, own_logits)
             found = memories[row]
@@ -223,16 +224,17 @@ def _correspond(seen: Look, track: Track) -> Correspondence:
         is_left_above = seen.places_xy <= expected_xyxy[2:] + reach_px
         is_near = (is_right_below & is_left_above).all(dim=1)
     probabilities, similarities = torch.zeros(2, len(seen.cells), device=seen.cells.device)
-    if is_near.any():
+    near = is_near.nonzero()[:, 0]
+    if len(near):
         found = correspond(
-            seen.cells[is_near] @ track.axes,
-            seen.places_xy[is_near],
+            seen.cells[near] @ track.axes,
+            seen.places_xy[near],
             track.references,
             track.recent,
             _MOTION_SHARE * motion.size_px + 3 * seen.cell_px,
         )
-        probabilities[is_near] = found.probabilities
-        similarities[is_near] = found.own_similarities
+        probabilities[near] = found.probabilities
+        similarities[near] = found.own_similarities
     return Correspondence(probabilities, similarities)
 
 

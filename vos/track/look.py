@@ -90,11 +90,13 @@ def look(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) -> list[Lo
     for window_xyxy, crop, features in zip(windows_xyxy, crops, encoded, strict=True):
         letterbox = sam.letterbox((crop.shape[0], crop.shape[1]))
         cells_hw = (features.shape[1], features.shape[2])
-        places_xy, is_inside = (each.to(sam.device) for each in cell_centres(letterbox, cells_hw))
-        corner = torch.tensor(window_xyxy[:2], device=sam.device)
-        cells = F.normalize(features[:, is_inside], dim=0).T.contiguous()
-        places_xy = places_xy[is_inside] + corner
-        looks.append(Look(window_xyxy, crop, letterbox, features, cells, places_xy, is_inside))
+        places_xy, is_inside = cell_centres(letterbox, cells_hw)
+        # The picture lies at the top left of its padding.
+        on_picture = slice(int(is_inside[:, 0].sum())), slice(int(is_inside[0].sum()))
+        cells = F.normalize(features.permute(1, 2, 0)[on_picture].flatten(0, 1), dim=1)
+        places_xy = places_xy[on_picture].flatten(0, 1) + torch.tensor(window_xyxy[:2])
+        on_device = places_xy.to(sam.device), is_inside.to(sam.device)
+        looks.append(Look(window_xyxy, crop, letterbox, features, cells, *on_device))
     return looks
 
 
