@@ -16,6 +16,9 @@ NUM_CHANNELS: Final = 64
 """Channels of remembered cells: the principal axes of the reference's features."""
 
 _QUERIES_PER_CHUNK: Final = 512  # whose similarities to all that is remembered fit a CPU's cache
+_QUERIES_STEP: Final = 64
+_KEYS_STEP: Final = 512
+_NEVER: Final = -1e6  # the similarity to a key that is nobody's
 _NUM_NEIGHBOURS: Final = 10
 _TEMPERATURE: Final = 0.05
 _MAX_CELLS: Final = 1024
@@ -120,12 +123,23 @@ def correspond(
         keys.append(torch.cat(parts, dim=1))
     squares = from_xy.square().sum(dim=1, keepdim=True)
     placed = torch.cat([queries, from_xy, torch.ones_like(squares), weight * squares], dim=1)
-    all_keys = torch.cat(keys)
     labels = torch.cat([memory.labels for memory in (*references, *recent)])
     num_neighbours = min(_NUM_NEIGHBOURS, len(labels))
+    nobody = placed.new_zeros(-len(labels) % _KEYS_STEP, placed.shape[1])
+    nobody[:, -2] = _NEVER
+    all_keys = torch.cat([*keys, nobody])
     step = _QUERIES_PER_CHUNK if placed.device.type == "cpu" else len(placed)
     chunks = torch.split(placed, step)
-    nearest = [linear(chunk, all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
+    nearest = [_similarities(chunk, all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
     values, index = (torch.cat(parts) for parts in zip(*nearest, strict=True))
     votes = torch.softmax(values / _TEMPERATURE, dim=1)
     return Correspondence((votes * labels[index]).sum(dim=1), own_similarities)
+
+
+def _similarities(placed: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Multiply (n, D) by (M, D); M is a multiple of ``_KEYS_STEP``.
+
+    oneDNN makes and keeps a program for each shape it meets, so that it meets only a few.
+    """
+    rows = F.pad(placed, (0, 0, 0, -len(placed) % _QUERIES_STEP))
+    return linear(rows, keys)[: len(placed)]
