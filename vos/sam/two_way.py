@@ -6,10 +6,10 @@ weighted sum of projected cells is the projection of the weighted sum. A bias of
 same to all scores of a query, which the softmax ignores.
 
 What the tokens do before they look at the cells does not depend on the layer before having changed
-these. So the cells are passed over once per layer, and on a CPU in chunks that stay in the cache:
-a chunk gets the tokens' answers of the layer before, and is compared with the questions of the
-next. The tokens of all objects go through each step together, for they are few, and a step costs
-what it takes to call it; their cells go one object after another, on a GPU all at once.
+these. So the cells are passed over once per layer: they get the tokens' answers of the layer
+before, and are compared with the questions of the next. The tokens of all objects go through each
+step together, for they are few, and a step costs what it takes to call it; their cells go one
+object after another, on a GPU all at once.
 
 Dimensions: K objects, G of them whose cells are worked on together, T tokens, Q questions of an
 object (one for each token and head), C channels, N = h w cells in reading order.
@@ -19,14 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vos.sam.products import linear, weighted_sums
-
-_CELLS_PER_CHUNK: Final = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +33,7 @@ class Part:
 
     Attributes:
         objects: Which of the K they are.
-        cells: (G, N, C), and may be overwritten; or (1, N, C) while all K objects share them.
+        cells: (G, N, C), or (1, N, C) while all K objects share them.
     """
 
     objects: slice
@@ -70,7 +68,7 @@ class _Answers:
         )
 
     def add_to(self, cells: Tensor, placed: Tensor) -> Tensor:
-        """Change (K or 1, n, C) cells, given also with their positional encoding; (K, n, C)."""
+        """Change (G or 1, N, C) cells, given also with their positional encoding; (G, N, C)."""
         scores = _scores(placed, self.asked, self.offsets)
         # A softmax over tokens runs along whole rows only where the cells come last.
         by_token = scores.mT.contiguous().view(len(scores), self.num_tokens, -1)
@@ -142,53 +140,39 @@ def _pass(
     is_shared = len(parts[0].cells) < len(questions[parts[0].objects])
     if is_shared and answers is None:
         # Objects that share their cells ask as one that has as many questions.
-        cells = parts[0].cells
-        seen = _pass_over(cells, cells, position, None, questions.flatten(0, 1)[None])
+        _, seen = _pass_over(parts[0].cells, position, None, questions.flatten(0, 1)[None])
         return parts, seen.view(questions.shape)
     if is_shared:
         cells = parts[0].cells
         parts = [Part(own, cells) for own in split_objects(len(questions), cells.device)]
     after, all_seen = [], []
     for part in parts:
-        asked = questions[part.objects]
-        cells = part.cells
-        if is_shared:
-            cells = cells.new_empty(len(asked), *cells.shape[1:])
         own_answers = answers and answers.of(part.objects)
-        all_seen.append(_pass_over(part.cells, cells, position, own_answers, asked))
+        asked = questions[part.objects]
+        cells, seen = _pass_over(part.cells, position, own_answers, asked)
         after.append(Part(part.objects, cells))
+        all_seen.append(seen)
     return after, torch.cat(all_seen)
 
 
 def _pass_over(
-    cells: Tensor, changed: Tensor, position: Tensor, answers: _Answers | None, asked: Tensor
-) -> Tensor:
+    cells: Tensor, position: Tensor, answers: _Answers | None, asked: Tensor
+) -> tuple[Tensor, Tensor]:
     """Pass over the (G or 1, N, C) cells of one part.
 
     Args:
         cells: As they were.
-        changed: (G, N, C), gets what they are after the answers; may be ``cells``.
         position: (N, C).
         answers: Those of the part.
         asked: (G, Q, C) questions.
 
     Returns:
-        (G, Q, C) sums.
+        The (G, N, C) cells after the answers, and (G, Q, C) sums.
     """
-    scores = changed.new_empty(len(asked), changed.shape[1], asked.shape[1])
-    for chunk in _chunks(position):
-        own, own_position = cells[:, chunk], position[chunk]
-        if answers is not None:
-            own = answers.add_to(own, own + own_position)
-            changed[:, chunk] = own
-        scores[:, chunk] = _scores(own + own_position, asked)
-    return _sums(torch.softmax(scores, dim=1), changed)
-
-
-def _chunks(position: Tensor) -> list[slice]:
-    num_cells = len(position)
-    step = _CELLS_PER_CHUNK if position.device.type == "cpu" else num_cells
-    return [slice(first, first + step) for first in range(0, num_cells, step)]
+    if answers is not None:
+        cells = answers.add_to(cells, cells + position)
+    weights = torch.softmax(_scores(cells + position, asked), dim=1)
+    return cells, _sums(weights, cells)
 
 
 def _questions(attention: Any, queries: Tensor) -> Tensor:
@@ -227,7 +211,7 @@ def _answers(layer: Any, keys: Tensor, values: Tensor) -> _Answers:
 
 
 def _scores(cells: Tensor, asked: Tensor, offsets: Tensor | None = None) -> Tensor:
-    """Multiply (G or 1, n, C) by (G, Q, C) and add (G, Q); gives (G, n, Q)."""
+    """Multiply (G or 1, N, C) by (G, Q, C) and add (G, Q); gives (G, N, Q)."""
     if len(asked) == 1:
         return linear(cells[0], asked[0], None if offsets is None else offsets[0])[None]
     if offsets is None:
