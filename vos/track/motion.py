@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vos.track.refine import tight_boxes
@@ -126,5 +125,5 @@ def expected_box(motion: Motion) -> NDArray[np.float64]:
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Give the (4,) inclusive box of an (H, W) mask that is not empty."""
-    box_xyxy: NDArray[np.float64] = tight_boxes(torch.from_numpy(mask)[None])[0].astype(np.float64)
+    box_xyxy: NDArray[np.float64] = tight_boxes(mask[None])[0].astype(np.float64)
     return box_xyxy

@@ -202,7 +202,7 @@ def _fit_and_refine(
 def _fit_prompts(view: _View, peaks: Peaks, config: RunConfig) -> Prompts:
     points_xy, boxes_xyxy = peaks.points_xy[:, None], None
     if config.fit.box_prompt:
-        tight_xyxy = tight_boxes(torch.from_numpy(view.masks))
+        tight_xyxy = tight_boxes(view.masks)
         frame_hw = view.letterbox.frame_hw
         boxes_xyxy = grow_boxes(tight_xyxy, config.box_margin_px, frame_hw)
         points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -62,17 +63,15 @@ def refine(
     logits = low_res_to_frame(low_res, letterbox)
     predicted_ious = predicted_ious.clone()
     for number, with_box in enumerate(passes_with_box, start=1):
-        is_ready = (logits > 0).flatten(1).any(dim=1) | (not with_box)
-        rows = torch.nonzero(is_ready)[:, 0]
-        if not len(rows):
+        ready, boxes_xyxy = np.arange(len(logits)), None
+        if with_box:
+            boxes_xyxy = tight_boxes((logits > 0).cpu().numpy())
+            ready = np.flatnonzero(boxes_xyxy[:, 2] >= 0)
+            boxes_xyxy = boxes_xyxy[ready]
+        if not len(ready):
             break
-        on_cpu = rows.cpu().numpy()
-        prompts = Prompts(
-            points_xy[on_cpu],
-            point_labels[on_cpu],
-            tight_boxes(logits[rows] > 0) if with_box else None,
-            low_res[rows],
-        )
+        rows = torch.from_numpy(ready).to(logits.device)
+        prompts = Prompts(points_xy[ready], point_labels[ready], boxes_xyxy, low_res[rows])
         is_last = number == len(passes_with_box)
         decoded = sam.decode(
             encoded.features, prompts, letterbox, mixing="best", only_picture=is_last
@@ -83,16 +82,8 @@ def refine(
     return Candidates(logits, predicted_ious.cpu().numpy())
 
 
-def tight_boxes(masks: torch.Tensor) -> NDArray[np.int64]:
-    """Give the (K, 4) inclusive boxes of (K, H, W) bool masks, zeros for an empty one."""
-    height, width = masks.shape[1:]
-    edges = []
-    for side, axis in ((width, 1), (height, 2)):
-        occupied = masks.any(dim=axis).to(torch.uint8)
-        first = occupied.argmax(dim=1)
-        last = side - 1 - occupied.flip(1).argmax(dim=1)
-        edges.append((first, last))
-    (x0, x1), (y0, y1) = edges
-    boxes = torch.stack([x0, y0, x1, y1], dim=1) * masks.flatten(1).any(dim=1)[:, None]
-    result: NDArray[np.int64] = boxes.cpu().numpy()
-    return result
+def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Give the (K, 4) inclusive boxes of (K, H, W) masks; (0, 0, -1, -1) for an empty one."""
+    rectangles = np.array([cv2.boundingRect(mask.view(np.uint8)) for mask in masks], dtype=np.int64)
+    corners_xy, sizes_xy = rectangles.reshape(-1, 2, 2).swapaxes(0, 1)
+    return np.concatenate([corners_xy, corners_xy + sizes_xy - 1], axis=1)
