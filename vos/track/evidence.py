@@ -53,7 +53,7 @@ def prompt(look: Look, probabilities: torch.Tensor) -> Prompted | None:
         F.interpolate(probabilities[None, None], size=look.pixels_hw, mode="bilinear")[0, 0]
     )
     logits = low_res_to_frame(low_res[None], look.letterbox)[0]
-    parts = large_parts((logits > 0).cpu().numpy())
+    parts = large_parts(logits.cpu().numpy() > 0)
     if not parts.any():
         return None
     x0, y0, width, height = cv2.boundingRect(parts.view(np.uint8))

@@ -200,7 +200,7 @@ def _find_in(
             if is_dropped.any():
                 logits = logits.masked_fill(is_dropped, _DROPPED)
                 own_logits = own_logits.masked_fill(is_dropped, _DROPPED)
-        if (logits > 0).any():
+        if logits.max() > 0:
             own_shares = _shares(seen, logits, own_logits)
             found = memories[row]
             likeness = likeness_of(

@@ -57,7 +57,7 @@ def unlikely_parts(
     Returns:
         (H, W) bool.
     """
-    parts, areas_px, centres_xy = _parts_of((logits > 0).cpu().numpy())
+    parts, areas_px, centres_xy = _parts_of(logits.cpu().numpy() > 0)
     if len(areas_px) < 3:
         return torch.zeros_like(logits, dtype=torch.bool)
     # Similar is also what only looks like the object; that it was not here memory knows.

@@ -71,12 +71,14 @@ def gather(
         shares: (h, w) the object's share of each cell.
         probabilities: (h, w) of the correspondence.
     """
-    mask, own_mask = logits > 0, own_logits > 0
-    both, either = (mask & own_mask).sum(), (mask | own_mask).sum()
-    common = torch.minimum(shares, probabilities).sum()
-    any_of_both = torch.maximum(shares, probabilities).sum()
-    sure, possible = (logits > _STABILITY_OFFSET).sum(), (logits > -_STABILITY_OFFSET).sum()
-    parts = torch.stack([both, common, sure]) / torch.stack([either, any_of_both, possible])
+    # NumPy compares several times as fast as torch does on a CPU.
+    pixels, own_pixels = logits.cpu().numpy(), own_logits.cpu().numpy()
+    mask, own_mask = pixels > 0, own_pixels > 0
+    both, either = map(np.count_nonzero, (mask & own_mask, mask | own_mask))
+    common = float(torch.minimum(shares, probabilities).sum())
+    any_of_both = float(torch.maximum(shares, probabilities).sum())
+    sure, possible = (np.count_nonzero(pixels > sign * _STABILITY_OFFSET) for sign in (1, -1))
+    parts = torch.tensor([both, common, sure]) / torch.tensor([either, any_of_both, possible])
     return Evidence(likeness, *parts.nan_to_num().tolist())
 
 
