@@ -83,6 +83,27 @@ def test_cells_take_the_labels_of_what_they_resemble():
     assert found.own_similarities[1] < 0.2
 
 
+def test_the_correspondence_multiplies_in_few_shapes(monkeypatch):
+    """oneDNN keeps a program for each; what fills them up has no vote."""
+    shapes = set()
+
+    def noting(rows, weight):
+        shapes.add((len(rows), len(weight)))
+        return torch.nn.functional.linear(rows, weight)
+
+    monkeypatch.setattr("vos.track.correspond.linear", noting)
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(1, 1), (3, 4), (63, 511), (64, 512), (65, 513), (500, 700), (1300, 1024)]
+    for num_queries, num_cells in sizes:
+        cells = torch.randn(num_queries + num_cells, 8, generator=generator)
+        places = torch.rand(num_queries + num_cells, 2, generator=generator)
+        memory = Memory(-cells[num_queries:], torch.ones(num_cells), places[num_queries:])
+        found = correspond(cells[:num_queries], places[:num_queries], [memory], [memory], 1.0)
+        torch.testing.assert_close(found.probabilities, torch.ones(num_queries))
+    assert all(rows % 64 == 0 and keys % 512 == 0 for rows, keys in shapes)
+    assert len(shapes) < len(sizes)
+
+
 def test_a_recent_frame_counts_near_by_and_a_reference_anywhere():
     """Two equal cells, one the object's: in a recent frame the nearer one decides."""
     places = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
