@@ -21,7 +21,7 @@ def keep_freed_memory() -> bool:
     The maps inside a model are freed and asked for again with every frame. glibc gives large ones
     back at once, and the system must find and clear every page anew: up to a third of the time of
     an encoder on a virtual machine (docs/performance.md). What is kept is not always where the next
-    request fits, so that the most that is held grows by a quarter or so, once, and not with time.
+    request fits, so that the most that is held may grow a little, once, and not with time.
 
     This is a setting of the whole process, so that vos' commands make it and vos as a library does
     not: call it once at the start of a program that segments on a CPU.

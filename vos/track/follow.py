@@ -21,12 +21,16 @@ from vos.track.look import Look, Window, look, share_windows, side_px, window_ar
 from vos.track.motion import box_of, expected_box, when_contested, when_lost, when_seen
 from vos.track.parts import large_parts, unlikely_parts
 from vos.track.segment import frame_masks
-from vos.track.tracks import Track, shares, window_shares
+from vos.track.tracks import (
+    GROWTH_WHEN_LOST,
+    Track,
+    expected_window,
+    shares,
+    window_shares,
+)
 from vos.track.trust import Evidence, expected_iou, gather, likeness_of
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
-_GROWTH_WHEN_LOST: Final = 1.3  # of the window, per frame,
-_MAX_GROWTHS: Final = 64  # so often at most: any window is larger than any frame by then
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be,
 _REACH_VELOCITY: Final = 0.5  # and of its velocity, for that may be wrong by its own size
 _UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
@@ -119,9 +123,7 @@ def _find_all(
     Those in sight come first, and what they hold is closed to the lost: whatever an object
     resembles, it is not another that is being followed.
     """
-    windows = {
-        row: _expected_window(track, frame.frame_hw, config) for row, track in tracks.items()
-    }
+    windows = {row: expected_window(track, frame.frame_hw, config) for row, track in tracks.items()}
     lost = {row: track for row, track in tracks.items() if track.motion.num_frames_lost}
     in_sight = {row: track for row, track in tracks.items() if row not in lost}
     taken = torch.zeros(frame.frame_hw, device=sam.device)
@@ -137,7 +139,7 @@ def _find_all(
             window = window_around(
                 box_xyxy, frame.frame_hw, config.context, config.min_window_share
             )
-            if side_px(window) * _GROWTH_WHEN_LOST < side_px(windows[row]):
+            if side_px(window) * GROWTH_WHEN_LOST < side_px(windows[row]):
                 closer[row] = window
     again = {row: lost[row] for row in closer}
     return findings | found_again | _find(frame, again, closer, taken, sam, config)
@@ -298,19 +300,6 @@ def _update(
         is_clear=is_clear,
     )
     return replace(track, recent=recent, motion=motion)
-
-
-def _expected_window(track: Track, frame_hw: tuple[int, int], config: MemoryConfig) -> Window:
-    """Give the window to look through: larger, the longer the object has been lost."""
-    if config.context is None:
-        return (0, 0, frame_hw[1], frame_hw[0])
-    num_growths = min(track.motion.num_frames_lost, _MAX_GROWTHS)
-    return window_around(
-        expected_box(track.motion),
-        frame_hw,
-        config.context * _GROWTH_WHEN_LOST**num_growths,
-        config.min_window_share,
-    )
 
 
 def _box_in_frame(finding: _Finding) -> NDArray[np.float64]:

@@ -19,10 +19,14 @@ from vos.track.correspond import Memory, correspond, principal_axes, remember
 from vos.track.evidence import decode, evidence_maps, low_res_rgb, prompt
 from vos.track.fine import Fine, fit_fine, is_thin
 from vos.track.head import Head, fit_head
-from vos.track.look import Look, look, window_around
-from vos.track.motion import Motion, box_of, start
+from vos.track.look import Look, Window, look, window_around
+from vos.track.motion import Motion, box_of, expected_box, start
 from vos.track.parts import is_one_piece
 
+GROWTH_WHEN_LOST: Final = 1.3
+"""Of the window that a lost object is looked for through, per frame."""
+
+_MAX_GROWTHS: Final = 64  # so often at most: any window is larger than any frame by then
 _WHOLLY_INSIDE: Final = 0.99
 _SECOND_LOOK: Final = 0.06  # of the window's side
 
@@ -130,6 +134,19 @@ def learn(
         own_similarity=float(np.mean([each.similarity for each in lessons])),
         is_one_piece=any(map(is_one_piece, masks)),
         motion=start(masks[-1]),
+    )
+
+
+def expected_window(track: Track, frame_hw: tuple[int, int], config: MemoryConfig) -> Window:
+    """Give the window to look for an object through: larger, the longer it has been lost."""
+    if config.context is None:
+        return (0, 0, frame_hw[1], frame_hw[0])
+    num_growths = min(track.motion.num_frames_lost, _MAX_GROWTHS)
+    return window_around(
+        expected_box(track.motion),
+        frame_hw,
+        config.context * GROWTH_WHEN_LOST**num_growths,
+        config.min_window_share,
     )
 
 
