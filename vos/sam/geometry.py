@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from vos.errors import InputError
+
+_NUM_PARTS: Final = 4  # of an axis: fewer zeros with more, and more calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +211,27 @@ def average_in_cells(
     Maps are scaled like the picture, antialiased bilinear, which is linear along each axis, as is
     averaging: together they are two products, and a map of model pixels is never there.
     """
-    rows, columns = (
-        _cell_axis(*sizes, letterbox.image_size).to(maps.device)
+    axes = [
+        _cell_axis(*sizes, letterbox.image_size)
         for sizes in zip(letterbox.frame_hw, letterbox.resized_hw, cells_hw, strict=True)
-    )
-    return rows @ maps @ columns.T
+    ]
+    rows, columns = ([(used, part.to(maps.device)) for used, part in axis] for axis in axes)
+    by_row = torch.cat([part @ maps[:, used] for used, part in rows], dim=1)
+    return torch.cat([by_row[..., used] @ part.T for used, part in columns], dim=2)
 
 
 @lru_cache(maxsize=16)
-def _cell_axis(frame_px: int, model_px: int, num_cells: int, image_size: int) -> torch.Tensor:
-    """Give the (num_cells, frame_px) shares that frame pixels have in the means of cells."""
+def _cell_axis(
+    frame_px: int, model_px: int, num_cells: int, image_size: int
+) -> list[tuple[slice, torch.Tensor]]:
+    """Give the shares that frame pixels have in the means of cells.
+
+    A cell is made of few pixels, so that the matrix of all would be zeros mostly.
+
+    Returns:
+        For one part of the cells after another, its p of the frame's pixels and their (n, p)
+        shares.
+    """
     scale = frame_px / model_px
     reach_px = max(scale, 1.0)
     centres = scale * (np.arange(model_px)[:, None] + 0.5)
@@ -238,7 +252,13 @@ def _cell_axis(frame_px: int, model_px: int, num_cells: int, image_size: int) ->
         own_cells += 1
     cells = np.arange(num_cells)[:, None]
     sizes = -(-(cells + 1) * image_size // num_cells) - cells * image_size // num_cells
-    return torch.from_numpy((means.reshape(num_cells, frame_px) / sizes).astype(np.float32))
+    shares = (means.reshape(num_cells, frame_px) / sizes).astype(np.float32)
+    parts = []
+    for own in np.array_split(shares, min(_NUM_PARTS, num_cells)):
+        not_zero = np.nonzero(own.any(axis=0))[0]
+        used = slice(int(not_zero[0]), int(not_zero[-1]) + 1) if len(not_zero) else slice(0)
+        parts.append((used, torch.from_numpy(np.ascontiguousarray(own[:, used]))))
+    return parts
 
 
 def cell_centres(
