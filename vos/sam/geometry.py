@@ -223,7 +223,7 @@ def average_in_cells(
 @lru_cache(maxsize=16)
 def _cell_axis(
     frame_px: int, model_px: int, num_cells: int, image_size: int
-) -> list[tuple[slice, torch.Tensor]]:
+) -> tuple[tuple[slice, torch.Tensor], ...]:
     """Give the shares that frame pixels have in the means of cells.
 
     A cell is made of few pixels, so that the matrix of all would be zeros mostly.
@@ -258,7 +258,7 @@ def _cell_axis(
         not_zero = np.nonzero(own.any(axis=0))[0]
         used = slice(int(not_zero[0]), int(not_zero[-1]) + 1) if len(not_zero) else slice(0)
         parts.append((used, torch.from_numpy(np.ascontiguousarray(own[:, used]))))
-    return parts
+    return tuple(parts)
 
 
 def cell_centres(

@@ -18,6 +18,7 @@ from vos.track.colours import Colours
 from vos.track.look import Look
 from vos.track.parts import large_parts
 from vos.track.prior import grow_boxes
+from vos.track.refine import tight_boxes
 
 _LOGIT_RANGE: Final = 6.0
 _RIM_PX: Final = 2  # no pixel beyond it is nearer to one of the box
@@ -56,17 +57,30 @@ def prompt(look: Look, probabilities: torch.Tensor) -> Prompted | None:
     parts = large_parts(logits.cpu().numpy() > 0)
     if not parts.any():
         return None
-    x0, y0, width, height = cv2.boundingRect(parts.view(np.uint8))
-    # Most of a window is not the object; what is beside its box decides how deep its rim is.
-    left, top = max(x0 - _RIM_PX, 0), max(y0 - _RIM_PX, 0)
-    around = np.s_[top : y0 + height + _RIM_PX, left : x0 + width + _RIM_PX]
-    depth_px = cv2.distanceTransform(parts[around].astype(np.uint8), cv2.DIST_L2, 5)
-    depth_px *= torch.sigmoid(logits[around]).cpu().numpy()
-    row, column = divmod(int(depth_px.argmax()), depth_px.shape[1])
-    box_xyxy = np.array([[x0, y0, x0 + width - 1, y0 + height - 1]])
+    box_xyxy = tight_boxes(parts[None])
     margin_px = round(look.cell_px / 2)
     grown = grow_boxes(box_xyxy, margin_px, look.letterbox.frame_hw)[0]
-    return Prompted(np.array([left + column, top + row]), grown, low_res)
+    return Prompted(inmost_xy(parts, logits, box_xyxy[0]), grown, low_res)
+
+
+def inmost_xy(
+    mask: NDArray[np.bool_], logits: torch.Tensor, box_xyxy: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Give the (2,) pixel of an (H, W) mask where depth times probability is greatest.
+
+    Args:
+        mask: With at least one pixel.
+        logits: (H, W).
+        box_xyxy: (4,) the mask's box.
+    """
+    x0, y0, x1, y1 = box_xyxy.tolist()
+    # Most of a window is not the object; what is beside its box decides how deep its rim is.
+    left, top = max(x0 - _RIM_PX, 0), max(y0 - _RIM_PX, 0)
+    around = np.s_[top : y1 + 1 + _RIM_PX, left : x1 + 1 + _RIM_PX]
+    depth_px = cv2.distanceTransform(mask[around].astype(np.uint8), cv2.DIST_L2, 5)
+    depth_px *= torch.sigmoid(logits[around]).cpu().numpy()
+    row, column = divmod(int(depth_px.argmax()), depth_px.shape[1])
+    return np.array([left + column, top + row])
 
 
 def decode(
