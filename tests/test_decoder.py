@@ -1,6 +1,7 @@
 """Our decoding against segment_anything's own modules."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,12 +94,18 @@ def test_decoding_equals_segment_anythings(
         assert torch.equal(prompts.low_res_logits, untouched)
 
 
-def test_nano_decodes_as_its_own_modules_do():
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_nano_decodes_as_its_own_modules_do(capability, mask, monkeypatch):
+    """So large that products run as convolutions where that pays."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     torch.manual_seed(0)
     module = build_nano()
     sam = SamModel(module)
     features = torch.randn(256, 64, 64)
-    prompts = asked(1, box=True, mask=False)
+    prompts = asked(2, box=True, mask=False)
+    if mask:
+        prompts = replace(prompts, low_res_logits=9 * torch.randn(2, 256, 256))
     decoded = sam.decode(features, prompts, sam.letterbox(FRAME_HW))
     logits, ious = plainly(module, features, prompts, sam, 3)
     torch.testing.assert_close(decoded.low_res_logits, logits, atol=1e-4, rtol=1e-4)

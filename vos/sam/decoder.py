@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vos.sam.assemble import norm_last
+from vos.sam.cells import Cells
 from vos.sam.products import linear
 from vos.sam.segment_anything_modules import (
     MaskDecoder,
@@ -32,7 +33,7 @@ from vos.sam.segment_anything_modules import (
     TwoWayTransformer,
     is_own_class,
 )
-from vos.sam.two_way import Part, split_objects, transform
+from vos.sam.two_way import split_objects, transform
 
 _CELLS_PER_CHUNK: Final = 1024
 
@@ -116,16 +117,8 @@ def decode_masks(
     wanted = slice(1, decoder.num_mask_tokens) if num_masks > 1 else slice(0, 1)
 
     cells_hw = (features.shape[1], features.shape[2])
-    shared = features.flatten(1).T[None]
-    if masks is None:
-        parts = [Part(slice(0, len(tokens)), shared + prompt_encoder.no_mask_embed.weight)]
-    else:
-        downscaling = prompt_encoder.mask_downscaling
-        parts = [
-            Part(objects, _embed_masks(downscaling, masks[objects]).add_(shared))
-            for objects in split_objects(len(tokens), features.device)
-        ]
-    tokens, parts = transform(decoder.transformer, parts, position, tokens, wanted)
+    cells = _gather(prompt_encoder, features.flatten(1).T, masks, position)
+    tokens, parts = transform(decoder.transformer, cells, position, tokens, wanted)
 
     by_mask = [
         decoder.output_hypernetworks_mlps[n](tokens[:, 1 + place])
@@ -140,8 +133,8 @@ def decode_masks(
     if needed_hw is not None:
         needed_hw = -(-needed_hw[0] // 4), -(-needed_hw[1] // 4)
     logits = [
-        _upscale(upscaling, part.cells, rows[part.objects], cells_hw, needed_hw or cells_hw)
-        for part in parts
+        _upscale(upscaling, changed, rows[objects], cells_hw, needed_hw or cells_hw)
+        for objects, changed in parts
     ]
     return torch.cat(logits), ious
 
@@ -165,18 +158,17 @@ def mix(masks: Tensor, predicted_ious: Tensor, mixing: Mixing) -> Tensor:
     return masks[objects, predicted_ious.argmax(dim=1)][:, None]
 
 
-def _embed_masks(downscaling: Any, masks: Tensor) -> Tensor:
-    """Turn (G, 4h, 4w) logits into (G, h w, C)."""
-    first, first_norm, activation, second, second_norm, second_activation, last = downscaling
-    maps = masks[..., None]
-    for conv, norm, act in (
-        (first, first_norm, activation),
-        (second, second_norm, second_activation),
-    ):
-        weight = conv.weight.contiguous(memory_format=torch.channels_last)
-        maps = F.conv2d(maps.permute(0, 3, 1, 2), weight, conv.bias, stride=conv.stride)
-        maps = act(norm_last(maps.permute(0, 2, 3, 1).contiguous(), norm))
-    return linear(maps.flatten(1, 2), last.weight.flatten(1), last.bias)
+def _gather(prompt_encoder: Any, cells: Tensor, masks: Tensor | None, position: Tensor) -> Cells:
+    """Put (N, C) features, (K, 4h, 4w) logits and the (N, C) positional encoding together."""
+    if masks is None:
+        cells = cells + prompt_encoder.no_mask_embed.weight
+        return Cells(cells[None], (cells + position)[None])
+    # The last layer makes few channels many; what comes of it is never needed by itself.
+    downscaling, last = prompt_encoder.mask_downscaling[:-1], prompt_encoder.mask_downscaling[-1]
+    groups = split_objects(len(masks), masks.device)
+    added = torch.cat([downscaling(masks[objects, None]).flatten(2) for objects in groups])
+    cells = cells + last.bias
+    return Cells(cells[None], (cells + position)[None], added, last.weight.flatten(1).T)
 
 
 def _upscale(

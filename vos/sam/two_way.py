@@ -12,7 +12,7 @@ step together, for they are few, and a step costs what it takes to call it; thei
 object after another, on a GPU all at once.
 
 Dimensions: K objects, G of them whose cells are worked on together, T tokens, Q questions of an
-object (one for each token and head), C channels, N = h w cells in reading order.
+object (one for each token and head), C channels, N cells.
 """
 
 from __future__ import annotations
@@ -24,20 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vos.sam.products import linear, weighted_sums
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Objects whose cells are worked on together.
-
-    Attributes:
-        objects: Which of the K they are.
-        cells: (G, N, C), or (1, N, C) while all K objects share them.
-    """
-
-    objects: slice
-    cells: Tensor
+from vos.sam.cells import Cells
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,35 +54,34 @@ class _Answers:
             given=self.given[objects],
         )
 
-    def add_to(self, cells: Tensor, placed: Tensor) -> Tensor:
-        """Change (G or 1, N, C) cells, given also with their positional encoding; (G, N, C)."""
-        scores = _scores(placed, self.asked, self.offsets)
+    def tell(self, cells: Cells, position: Tensor) -> Cells:
+        """Change the cells, whose positional encoding is (N, C)."""
+        scores = cells.scores(self.asked, self.offsets)
         # A softmax over tokens runs along whole rows only where the cells come last.
         by_token = scores.mT.contiguous().view(len(scores), self.num_tokens, -1)
-        weights = torch.softmax(by_token, dim=1).view(scores.mT.shape).mT
-        if len(self.given) == 1:
-            changed = linear(weights[0], self.given[0].T)[None].add_(cells)
-        else:
-            changed = torch.baddbmm(cells.expand(len(weights), -1, -1), weights, self.given)
-        result: Tensor = self.norm(changed)
-        return result
+        weights = torch.softmax(by_token, dim=1).view(scores.mT.shape)
+        changed = self.norm(cells.plus(weights, self.given))
+        return Cells(changed, changed + position, log_counts=cells.log_counts)
 
 
 def transform(
-    transformer: Any, parts: Sequence[Part], position: Tensor, tokens: Tensor, wanted: slice
-) -> tuple[Tensor, list[Part]]:
+    transformer: Any, cells: Cells, position: Tensor, tokens: Tensor, wanted: slice
+) -> tuple[Tensor, list[tuple[slice, Tensor]]]:
     """Run segment_anything's ``TwoWayTransformer``.
 
     Args:
         transformer: The module.
-        parts: All K objects in order, one part if they share their cells.
+        cells: Those of all K objects.
         position: (N, C) positional encoding of the cells.
         tokens: (K, T, C): IoU token, mask tokens, prompts.
         wanted: Which mask tokens are asked for.
 
     Returns:
-        The (K, 1 + M, C) IoU token and wanted mask tokens, and the parts, each with own cells.
+        The (K, 1 + M, C) IoU token and wanted mask tokens; and what the cells have become, group
+        by group: which of the objects, and their (G, N, C).
     """
+    groups = split_objects(len(tokens), tokens.device)
+    parts = [cells.of(objects) for objects in groups]
     queries = tokens
     answers = None
     for layer in transformer.layers:
@@ -106,15 +92,21 @@ def transform(
             queries = queries + layer.self_attn(placed, placed, queries)
         queries = layer.norm1(queries)
         attention = layer.cross_attn_token_to_image
-        parts, seen = _pass(parts, position, answers, _questions(attention, queries + tokens))
+        questions = _questions(attention, queries + tokens)
+        if answers is None and cells.are_the_same:
+            # Objects whose cells are the same ask as one that has as many questions.
+            seen = cells.seen(questions.flatten(0, 1)[None]).view(questions.shape)
+        else:
+            seen = _pass(parts, groups, position, answers, questions)
         queries = layer.norm2(queries + _told(attention, seen))
         queries = layer.norm3(queries + layer.mlp(queries))
         answers = _answers(layer, queries + tokens, queries)
     own = [0, *range(1, tokens.shape[1])[wanted]]
     queries, tokens = queries[:, own], tokens[:, own]
     attention = transformer.final_attn_token_to_image
-    parts, seen = _pass(parts, position, answers, _questions(attention, queries + tokens))
-    return transformer.norm_final_attn(queries + _told(attention, seen)), list(parts)
+    seen = _pass(parts, groups, position, answers, _questions(attention, queries + tokens))
+    queries = transformer.norm_final_attn(queries + _told(attention, seen))
+    return queries, [(objects, part.shared) for objects, part in zip(groups, parts, strict=True)]
 
 
 def split_objects(num_objects: int, device: torch.device) -> list[slice]:
@@ -124,55 +116,31 @@ def split_objects(num_objects: int, device: torch.device) -> list[slice]:
 
 
 def _pass(
-    parts: Sequence[Part], position: Tensor, answers: _Answers | None, questions: Tensor
-) -> tuple[Sequence[Part], Tensor]:
+    parts: list[Cells],
+    groups: Sequence[slice],
+    position: Tensor,
+    answers: _Answers | None,
+    questions: Tensor,
+) -> Tensor:
     """Give the cells their answers, then let the tokens look at them.
 
     Args:
-        parts: All objects' cells.
+        parts: The cells of each group of objects; changed in place, so that no more than one
+            group's are there as they were and as they are.
+        groups: Which objects these are.
         position: (N, C).
         answers: Of the layer before; None in the first.
         questions: (K, Q, C) of this layer.
 
     Returns:
-        The parts as they are now, and (K, Q, C) the sum of cells that each question saw.
+        (K, Q, C) the mean of cells that each question saw.
     """
-    is_shared = len(parts[0].cells) < len(questions[parts[0].objects])
-    if is_shared and answers is None:
-        # Objects that share their cells ask as one that has as many questions.
-        _, seen = _pass_over(parts[0].cells, position, None, questions.flatten(0, 1)[None])
-        return parts, seen.view(questions.shape)
-    if is_shared:
-        cells = parts[0].cells
-        parts = [Part(own, cells) for own in split_objects(len(questions), cells.device)]
-    after, all_seen = [], []
-    for part in parts:
-        own_answers = answers and answers.of(part.objects)
-        asked = questions[part.objects]
-        cells, seen = _pass_over(part.cells, position, own_answers, asked)
-        after.append(Part(part.objects, cells))
-        all_seen.append(seen)
-    return after, torch.cat(all_seen)
-
-
-def _pass_over(
-    cells: Tensor, position: Tensor, answers: _Answers | None, asked: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Pass over the (G or 1, N, C) cells of one part.
-
-    Args:
-        cells: As they were.
-        position: (N, C).
-        answers: Those of the part.
-        asked: (G, Q, C) questions.
-
-    Returns:
-        The (G, N, C) cells after the answers, and (G, Q, C) sums.
-    """
-    if answers is not None:
-        cells = answers.add_to(cells, cells + position)
-    weights = torch.softmax(_scores(cells + position, asked), dim=1)
-    return cells, _sums(weights, cells)
+    seen = []
+    for place, objects in enumerate(groups):
+        if answers is not None:
+            parts[place] = answers.of(objects).tell(parts[place], position)
+        seen.append(parts[place].seen(questions[objects]))
+    return torch.cat(seen)
 
 
 def _questions(attention: Any, queries: Tensor) -> Tensor:
@@ -184,7 +152,7 @@ def _questions(attention: Any, queries: Tensor) -> Tensor:
 
 
 def _told(attention: Any, seen: Tensor) -> Tensor:
-    """Turn the (K, Q, C) sums of cells into what (K, T, C) tokens get of them."""
+    """Turn the (K, Q, C) means of cells into what (K, T, C) tokens get of them."""
     value_weight = attention.v_proj.weight.unflatten(0, (attention.num_heads, -1))
     per_head = seen.view(len(seen), -1, attention.num_heads, seen.shape[2])
     mixed = torch.einsum("kthc,hdc->kthd", per_head, value_weight).flatten(2)
@@ -208,19 +176,3 @@ def _answers(layer: Any, keys: Tensor, values: Tensor) -> _Answers:
     # The weights of a head sum to 1, so that its share of the bias rides on every answer.
     given = (given + attention.out_proj.bias / heads).flatten(1, 2)
     return _Answers(asked, offsets, given, keys.shape[1], layer.norm4)
-
-
-def _scores(cells: Tensor, asked: Tensor, offsets: Tensor | None = None) -> Tensor:
-    """Multiply (G or 1, N, C) by (G, Q, C) and add (G, Q); gives (G, N, Q)."""
-    if len(asked) == 1:
-        return linear(cells[0], asked[0], None if offsets is None else offsets[0])[None]
-    if offsets is None:
-        return torch.matmul(cells, asked.mT)
-    return torch.baddbmm(offsets[:, None], cells.expand(len(asked), -1, -1), asked.mT)
-
-
-def _sums(weights: Tensor, cells: Tensor) -> Tensor:
-    """Sum (G, N, C) by (G, N, Q) weights; gives (G, Q, C)."""
-    if len(cells) == 1:
-        return weighted_sums(weights[0], cells[0])[None]
-    return torch.bmm(weights.mT, cells)
