@@ -94,6 +94,15 @@ def test_options_select_frames_and_outputs(clip, tmp_path):
     assert [frame["index"] for frame in summary["frames"]] == [1, 3]
 
 
+def test_the_summary_says_how_the_model_was_run(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.compile", lambda call: call)
+    for folder, options in (("plain", []), ("fast", ["--skip-padding", "--compile"])):
+        assert run(clip, tmp_path / folder, "--end", 2, *options) == 0
+        summary = json.loads((tmp_path / folder / "clip.json").read_text())
+        assert summary["skip_padding"] == summary["compiled"] == (folder == "fast")
+        assert summary["dtype"] == "float32"
+
+
 def test_clicks_and_boxes_make_the_reference(clip, tmp_path):
     for hint in (["--ref-point", "45,50"], ["--ref-box", "18,28,72,72"]):
         saved = tmp_path / "ref.png"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from colour_sam import ColourSam
 
+from vos.errors import DeviceError
 from vos.records import Frame
 from vos.sam.encode import encode
 from vos.sam.model import SamModel
@@ -113,3 +114,32 @@ def test_a_compiled_encoder_gives_the_same(monkeypatch):
     features = SamModel(ColourSam(), compiled=True).encode([picture])
     assert len(compiled) == 1
     assert torch.equal(features, SamModel(ColourSam()).encode([picture]))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+def test_a_user_is_told_that_nothing_can_be_compiled(monkeypatch):
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    picture = frames(1)[0].rgb
+
+    def fails(call):
+        def program(images):
+            raise BackendCompilerFailed(call, RuntimeError("no compiler\nat all"), None)
+
+        return program
+
+    monkeypatch.setattr(torch, "compile", fails)
+    with pytest.raises(DeviceError, match="no compiler") as caught:
+        SamModel(ColourSam(), compiled=True).encode([picture])
+    assert "\n" not in str(caught.value)
+    assert "--compile" in str(caught.value)
+
+
+def test_other_failures_of_a_program_are_its_own(monkeypatch):
+    def program(images):
+        raise RuntimeError("a kernel failed")
+
+    monkeypatch.setattr(torch, "compile", lambda call: program)
+    with pytest.raises(RuntimeError, match="a kernel failed") as caught:
+        SamModel(ColourSam(), compiled=True).encode([frames(1)[0].rgb])
+    assert type(caught.value) is RuntimeError

@@ -246,6 +246,8 @@ def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, obj
         "weights_sha256": sam.weights_sha256,
         "device": str(sam.device),
         "dtype": sam.dtype,
+        "compiled": sam.compiled,
+        "skip_padding": sam.skip_padding,
         "settings": asdict(config),
         "versions": {name: _version(name) for name in packages},
     }

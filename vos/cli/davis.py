@@ -47,6 +47,8 @@ def davis_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
+    skip_padding: bool,
+    compiled: bool,
     batch_size: int | None,
     method: Method,
     prior: PriorPolicy | None,
@@ -68,7 +70,7 @@ def davis_command(
     config = run_config(method, prior, fit_steps, published, batch_size)
     sequences = find_davis_sequences(root, year=int(year), split=split)
     keep_freed_memory()
-    sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
+    sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)
     failures: dict[str, VosError] = {}
     for number, sequence in enumerate(sequences, start=1):
         click.echo(f"[{number}/{len(sequences)}] {sequence.name}: {sequence.num_frames} frames")

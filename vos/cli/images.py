@@ -118,6 +118,8 @@ def images_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
+    skip_padding: bool,
+    compiled: bool,
     batch_size: int | None,
     method: Method,
     fit_steps: int,
@@ -148,7 +150,7 @@ def images_command(
     outputs.check_free(pictures.files, reference_files)
     references = read_references(reference_files, resize=resize_mask, max_pixels=max_pixels)
     keep_freed_memory()
-    sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
+    sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)
     pairs = segment_pictures(
         pictures, references, outputs, sam, config, num_instances=num_instances
     )

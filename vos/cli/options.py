@@ -56,6 +56,18 @@ _MODEL_OPTIONS = (
         help="Arithmetic of the image encoder.",
     ),
     click.option(
+        "--skip-padding",
+        is_flag=True,
+        help="Leave out most of the padding that makes a frame square: faster, most with many "
+        "objects in wide frames, and masks change a little; see docs/performance.md.",
+    ),
+    click.option(
+        "--compile",
+        "compiled",
+        is_flag=True,
+        help="Compile the image encoder, which takes a minute and pays on a GPU.",
+    ),
+    click.option(
         "--batch-size",
         type=click.IntRange(1),
         metavar="N",

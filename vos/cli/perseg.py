@@ -51,6 +51,8 @@ def perseg_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
+    skip_padding: bool,
+    compiled: bool,
     batch_size: int | None,
     method: Method,
     fit_steps: int,
@@ -78,7 +80,7 @@ def perseg_command(
     for each in found:
         outputs[each.name].check_free(each.pictures)
     keep_freed_memory()
-    sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
+    sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)
     failures: dict[str, str] = {}
     for number, each in enumerate(found, start=1):
         click.echo(f"[{number}/{len(found)}] {each.name}: {len(each.pictures)} pictures")

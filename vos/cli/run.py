@@ -158,6 +158,8 @@ def run_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
+    skip_padding: bool,
+    compiled: bool,
     batch_size: int | None,
     method: Method,
     prior: PriorPolicy | None,
@@ -225,7 +227,9 @@ def run_command(
             for frame, mask in later_refs
         }
         keep_freed_memory()
-        sam = load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
+        sam = load_sam(
+            model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding
+        )
         header = {
             **describe_run(video, sam, config),
             "selection": {"start": start, "end": end, "every": every, "decoder": decoder},

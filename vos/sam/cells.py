@@ -25,17 +25,36 @@ class Cells:
 
     Attributes:
         shared: (G, N, C), or (1, N, C) of all objects.
-        placed: The same with their positional encoding.
+        position: (N, C) positional encoding.
+        placed: The sum of these two.
         added: (G, E, N) what each object adds in a few channels, or None if nothing.
         basis: (E, C) what these channels are, or None.
         log_counts: (N,) logarithm of how many cells each stands for; None if all for one.
     """
 
     shared: Tensor
+    position: Tensor
     placed: Tensor
     added: Tensor | None = None
     basis: Tensor | None = None
     log_counts: Tensor | None = None
+
+    @classmethod
+    def of_frame(
+        cls,
+        features: Tensor,
+        position: Tensor,
+        added: Tensor | None,
+        basis: Tensor | None,
+        log_counts: Tensor | None,
+    ) -> Cells:
+        """Take (N, C) features for all objects; the rest is as of the attributes."""
+        shared = features[None]
+        return cls(shared, position, shared + position, added, basis, log_counts)
+
+    def changed_to(self, cells: Tensor) -> Cells:
+        """Give the same places with the objects' own (G, N, C) cells."""
+        return replace(self, shared=cells, placed=cells + self.position, added=None, basis=None)
 
     @property
     def are_the_same(self) -> bool:

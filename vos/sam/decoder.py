@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from vos.sam.assemble import norm_last
 from vos.sam.cells import Cells
+from vos.sam.padding import Thinned
 from vos.sam.products import linear
 from vos.sam.segment_anything_modules import (
     MaskDecoder,
@@ -90,6 +91,7 @@ def decode_masks(
     classifiers: Tensor | None = None,
     mixing: Mixing = None,
     needed_hw: tuple[int, int] | None = None,
+    thinned: Thinned | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decode K objects' prompts on one frame.
 
@@ -104,8 +106,10 @@ def decode_masks(
         classifiers: (K, V, C/8) further linear classifiers of the pixels, beside those that the
             tokens give, or None.
         mixing: See :data:`Mixing`.
-        needed_hw: Rows and columns of the logits that are needed, all if None; the others are
+        needed_hw: Rows and columns of cells whose logits are needed, all if None; the others' are
             :data:`OUTSIDE`.
+        thinned: Which cells stand for all, if not each for itself: the logits of the others are
+            those of their stand-in.
 
     Returns:
         (K, M + V, 4h, 4w) logits, (K, 1 + V, 4h, 4w) of mixed masks, and (K, M) predicted IoUs.
@@ -117,8 +121,8 @@ def decode_masks(
     wanted = slice(1, decoder.num_mask_tokens) if num_masks > 1 else slice(0, 1)
 
     cells_hw = (features.shape[1], features.shape[2])
-    cells = _gather(prompt_encoder, features.flatten(1).T, masks, position)
-    tokens, parts = transform(decoder.transformer, cells, position, tokens, wanted)
+    cells = _gather(prompt_encoder, features.flatten(1).T, masks, position, thinned)
+    tokens, parts = transform(decoder.transformer, cells, tokens, wanted)
 
     by_mask = [
         decoder.output_hypernetworks_mlps[n](tokens[:, 1 + place])
@@ -129,12 +133,9 @@ def decode_masks(
     rows = mix(torch.stack(by_mask, dim=1), ious, mixing)
     if classifiers is not None:
         rows = torch.cat([rows, classifiers], dim=1)
-    upscaling = decoder.output_upscaling
-    if needed_hw is not None:
-        needed_hw = -(-needed_hw[0] // 4), -(-needed_hw[1] // 4)
     logits = [
-        _upscale(upscaling, changed, rows[objects], cells_hw, needed_hw or cells_hw)
-        for objects, changed in parts
+        _upscale(decoder.output_upscaling, told, rows[objects], cells_hw, needed_hw, thinned)
+        for objects, told in parts
     ]
     return torch.cat(logits), ious
 
@@ -158,17 +159,28 @@ def mix(masks: Tensor, predicted_ious: Tensor, mixing: Mixing) -> Tensor:
     return masks[objects, predicted_ious.argmax(dim=1)][:, None]
 
 
-def _gather(prompt_encoder: Any, cells: Tensor, masks: Tensor | None, position: Tensor) -> Cells:
-    """Put (N, C) features, (K, 4h, 4w) logits and the (N, C) positional encoding together."""
+def _gather(
+    prompt_encoder: Any,
+    cells: Tensor,
+    masks: Tensor | None,
+    position: Tensor,
+    thinned: Thinned | None,
+) -> Cells:
+    """Put (h w, C) features, (K, 4h, 4w) logits and the (h w, C) positional encoding together."""
+    added = basis = log_counts = None
     if masks is None:
-        cells = cells + prompt_encoder.no_mask_embed.weight
-        return Cells(cells[None], (cells + position)[None])
-    # The last layer makes few channels many; what comes of it is never needed by itself.
-    downscaling, last = prompt_encoder.mask_downscaling[:-1], prompt_encoder.mask_downscaling[-1]
-    groups = split_objects(len(masks), masks.device)
-    added = torch.cat([downscaling(masks[objects, None]).flatten(2) for objects in groups])
-    cells = cells + last.bias
-    return Cells(cells[None], (cells + position)[None], added, last.weight.flatten(1).T)
+        bias = prompt_encoder.no_mask_embed.weight
+    else:
+        # The last layer makes few channels many; what comes of it is never needed by itself.
+        *_, last = layers = prompt_encoder.mask_downscaling
+        groups = split_objects(len(masks), masks.device)
+        added = torch.cat([layers[:-1](masks[objects, None]).flatten(2) for objects in groups])
+        basis, bias = last.weight.flatten(1).T, last.bias
+    if thinned is not None:
+        cells, position = cells[thinned.kept], position[thinned.kept]
+        added = None if added is None else added[:, :, thinned.kept]
+        log_counts = thinned.log_counts
+    return Cells.of_frame(cells + bias, position, added, basis, log_counts)
 
 
 def _upscale(
@@ -176,31 +188,37 @@ def _upscale(
     cells: Tensor,
     by_mask: Tensor,
     cells_hw: tuple[int, int],
-    needed_hw: tuple[int, int],
+    needed_hw: tuple[int, int] | None,
+    thinned: Thinned | None,
 ) -> Tensor:
-    """Turn (G, h w, C) cells and the (G, M, C/8) tokens' answers into (G, M, 4h, 4w) logits."""
+    """Turn (G, N, C) cells and the (G, M, C/8) tokens' answers into (G, M, 4h, 4w) logits."""
     first, norm, activation, second, last_activation = upscaling
     num_objects, num_masks, num_channels = by_mask.shape
-    (height, width), (num_rows, num_columns) = cells_hw, needed_hw
-    needed = cells.view(num_objects, height, width, -1)[:, :num_rows, :num_columns].flatten(1, 2)
+    if needed_hw is not None:
+        height, width = cells_hw if thinned is None else thinned.exact_hw
+        pictures = cells[:, : height * width].view(num_objects, height, width, -1)
+        cells = pictures[:, : needed_hw[0], : needed_hw[1]].flatten(1, 2)
     weights, biases = zip(*(_as_linear(conv) for conv in (first, second)), strict=True)
-    logits = cells.new_empty(num_objects, num_masks, needed.shape[1], 16)
+    logits = cells.new_empty(num_objects, num_masks, cells.shape[1], 16)
     # In chunks, because the intermediate maps are large, and stay in the processor's cache so.
-    step = _CELLS_PER_CHUNK if cells.device.type == "cpu" else needed.shape[1]
-    for begin in range(0, needed.shape[1], step):
-        rows = linear(needed[:, begin : begin + step], weights[0], biases[0])
+    step = _CELLS_PER_CHUNK if cells.device.type == "cpu" else cells.shape[1]
+    for begin in range(0, cells.shape[1], step):
+        rows = linear(cells[:, begin : begin + step], weights[0], biases[0])
         rows = activation(norm_last(rows.view(num_objects, -1, 4, weights[0].shape[0] // 4), norm))
         rows = linear(rows, weights[1], biases[1])
         rows = last_activation(rows).view(num_objects, -1, num_channels)
         own = torch.bmm(by_mask, rows.mT)
         logits[:, :, begin : begin + step] = own.view(num_objects, num_masks, -1, 16)
+    if needed_hw is None and thinned is not None:
+        logits = logits[:, :, thinned.stand_ins]
+    num_rows, num_columns = needed_hw or cells_hw
     # Cell row, cell column, then (row, column) of the first and of the second quarter.
     grid = logits.view(num_objects, num_masks, num_rows, num_columns, 2, 2, 2, 2)
     pixels = grid.permute(0, 1, 2, 4, 6, 3, 5, 7)
     pixels = pixels.reshape(num_objects, num_masks, 4 * num_rows, 4 * num_columns)
-    if needed_hw == cells_hw:
+    if (num_rows, num_columns) == cells_hw:
         return pixels
-    beyond = (0, 4 * (width - num_columns), 0, 4 * (height - num_rows))
+    beyond = (0, 4 * (cells_hw[1] - num_columns), 0, 4 * (cells_hw[0] - num_rows))
     return F.pad(pixels, beyond, value=OUTSIDE)
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vos.errors import DeviceError, InputError
+from vos.sam.compiled import compile_encoder
 from vos.sam.decoder import (
     Mixing,
     Positions,
@@ -26,7 +27,7 @@ from vos.sam.decoder import (
 )
 from vos.sam.geometry import Letterbox, needed_low_res, resize_for_model
 from vos.sam.guidance import Guidance, guided
-from vos.sam.padding import PaddingFeatures
+from vos.sam.padding import PaddingFeatures, thin_padding
 from vos.sam.vit import encode_with_vit, is_plain_vit
 
 _DTYPES: Final = {
@@ -105,7 +106,7 @@ class SamModel:
             decoder is small and always runs in float32.
         compiled: Whether the image encoder goes through ``torch.compile``, which takes a minute at
             the first frame and pays on a GPU with long videos.
-        skip_padding: Whether the image encoder leaves out most of the padding, see
+        skip_padding: Whether encoder and decoder leave out most of the padding, see
             :mod:`vos.sam.padding`; faster, and masks change a little.
         name: What to call the model in results.
         weights_sha256: Hash of its weights file, for results, where it is known.
@@ -134,6 +135,8 @@ class SamModel:
             raise InputError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype}")
         self.device = available_device(device)
         self.dtype = dtype
+        self.compiled = compiled
+        self.skip_padding = skip_padding
         self.name = name
         self.weights_sha256 = weights_sha256
         sam: Any = module.to(self.device).eval().requires_grad_(False)
@@ -142,7 +145,7 @@ class SamModel:
         if is_plain_vit(sam.image_encoder):
             self._encode_images = partial(encode_with_vit, sam.image_encoder)
         if compiled:
-            self._encode_images = torch.compile(self._encode_images)
+            self._encode_images = compile_encoder(self._encode_images)
         self._padding = PaddingFeatures(self._encode_images) if skip_padding else None
         self._is_plain = is_plain(sam)
         self._positions = Positions(sam.prompt_encoder)
@@ -232,7 +235,12 @@ class SamModel:
             boxes = boxes.float().to(self.device)
         low_res = prompts.low_res_logits
         if self._is_plain and guidance is None:
-            low_res_hw = 4 * features.shape[1], 4 * features.shape[2]
+            cells_hw = features.shape[1], features.shape[2]
+            rows, columns = needed_low_res(letterbox, (4 * cells_hw[0], 4 * cells_hw[1]))
+            needed_hw = -(-rows // 4), -(-columns // 4)
+            thinned = None
+            if self._padding is not None:
+                thinned = thin_padding(needed_hw, cells_hw, self.device)
             answers = [
                 decode_masks(
                     self._sam,
@@ -244,7 +252,8 @@ class SamModel:
                     self._positions.encode(),
                     None if classifiers is None else classifiers[rows],
                     mixing[rows] if isinstance(mixing, torch.Tensor) else mixing,
-                    needed_low_res(letterbox, low_res_hw) if only_picture else None,
+                    needed_hw if only_picture else None,
+                    thinned,
                 )
                 for rows in self._groups(len(labels))
             ]

@@ -54,25 +54,23 @@ class _Answers:
             given=self.given[objects],
         )
 
-    def tell(self, cells: Cells, position: Tensor) -> Cells:
-        """Change the cells, whose positional encoding is (N, C)."""
+    def tell(self, cells: Cells) -> Cells:
+        """Change the cells."""
         scores = cells.scores(self.asked, self.offsets)
         # A softmax over tokens runs along whole rows only where the cells come last.
         by_token = scores.mT.contiguous().view(len(scores), self.num_tokens, -1)
         weights = torch.softmax(by_token, dim=1).view(scores.mT.shape)
-        changed = self.norm(cells.plus(weights, self.given))
-        return Cells(changed, changed + position, log_counts=cells.log_counts)
+        return cells.changed_to(self.norm(cells.plus(weights, self.given)))
 
 
 def transform(
-    transformer: Any, cells: Cells, position: Tensor, tokens: Tensor, wanted: slice
+    transformer: Any, cells: Cells, tokens: Tensor, wanted: slice
 ) -> tuple[Tensor, list[tuple[slice, Tensor]]]:
     """Run segment_anything's ``TwoWayTransformer``.
 
     Args:
         transformer: The module.
         cells: Those of all K objects.
-        position: (N, C) positional encoding of the cells.
         tokens: (K, T, C): IoU token, mask tokens, prompts.
         wanted: Which mask tokens are asked for.
 
@@ -97,14 +95,14 @@ def transform(
             # Objects whose cells are the same ask as one that has as many questions.
             seen = cells.seen(questions.flatten(0, 1)[None]).view(questions.shape)
         else:
-            seen = _pass(parts, groups, position, answers, questions)
+            seen = _pass(parts, groups, answers, questions)
         queries = layer.norm2(queries + _told(attention, seen))
         queries = layer.norm3(queries + layer.mlp(queries))
         answers = _answers(layer, queries + tokens, queries)
     own = [0, *range(1, tokens.shape[1])[wanted]]
     queries, tokens = queries[:, own], tokens[:, own]
     attention = transformer.final_attn_token_to_image
-    seen = _pass(parts, groups, position, answers, _questions(attention, queries + tokens))
+    seen = _pass(parts, groups, answers, _questions(attention, queries + tokens))
     queries = transformer.norm_final_attn(queries + _told(attention, seen))
     return queries, [(objects, part.shared) for objects, part in zip(groups, parts, strict=True)]
 
@@ -118,7 +116,6 @@ def split_objects(num_objects: int, device: torch.device) -> list[slice]:
 def _pass(
     parts: list[Cells],
     groups: Sequence[slice],
-    position: Tensor,
     answers: _Answers | None,
     questions: Tensor,
 ) -> Tensor:
@@ -128,7 +125,6 @@ def _pass(
         parts: The cells of each group of objects; changed in place, so that no more than one
             group's are there as they were and as they are.
         groups: Which objects these are.
-        position: (N, C).
         answers: Of the layer before; None in the first.
         questions: (K, Q, C) of this layer.
 
@@ -138,7 +134,7 @@ def _pass(
     seen = []
     for place, objects in enumerate(groups):
         if answers is not None:
-            parts[place] = answers.of(objects).tell(parts[place], position)
+            parts[place] = answers.of(objects).tell(parts[place])
         seen.append(parts[place].seen(questions[objects]))
     return torch.cat(seen)
 
