@@ -51,8 +51,11 @@ def make_clip(folder: Path, num_frames: int = NUM_FRAMES) -> None:
     write_label_png(folder / "later.png", draw(2, num_frames)[1])
 
 
-def stand_in(*args: object, **options: object) -> vos.SamModel:
-    return vos.SamModel(ColourSam(), name="colour", weights_sha256="0" * 64)
+def stand_in(*args: object, compiled: bool, skip_padding: bool) -> vos.SamModel:
+    assert not compiled
+    return vos.SamModel(
+        ColourSam(), skip_padding=skip_padding, name="colour", weights_sha256="0" * 64
+    )
 
 
 def shell(*args: object) -> int:
