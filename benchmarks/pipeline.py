@@ -50,6 +50,7 @@ from plain import PlainObject, PlainSam, run_plainly
 from rows import Row, append_row, environment, markdown, peak_mib, put_table
 
 import vos
+from vos.config import SkipPadding
 from vos.masks import write_label_png
 from vos.outputs import Outputs, write_results
 from vos.sam.architectures import build_module
@@ -79,6 +80,7 @@ COLUMNS = {
     "objects": "objects",
     "settings": "settings",
     "dtype": "dtype",
+    "cpu": "processor",
     "threads": "threads",
     "clock": "clock",
     "whole_ms": "whole, ms",
@@ -119,7 +121,7 @@ class Recording(SamModel):
 @click.option("--prior", help="A prior of RunConfig; the published method if left out.")
 @click.option("--device", default="cpu")
 @click.option("--dtype", default="float32")
-@click.option("--skip-padding", is_flag=True, help="As load_sam's.")
+@click.option("--skip-padding", default="none", help="As load_sam's.")
 @click.option("--threads", default=os.cpu_count())
 @click.option("--clock", "clock_name", default="wall", type=click.Choice(list(CLOCKS)))
 @click.option("--frames", "num_frames", default=5, help="Frames of a round after the reference.")
@@ -135,7 +137,7 @@ def main(
     prior: str | None,
     device: str,
     dtype: str,
-    skip_padding: bool,
+    skip_padding: SkipPadding,
     threads: int,
     clock_name: str,
     num_frames: int,
@@ -158,7 +160,7 @@ def main(
             settings += ["--clock", clock_name]
             settings += ["--frames", str(num_frames), "--rounds", str(num_rounds)]
             settings += ["--prior", prior] if prior else []
-            settings += ["--skip-padding"] if skip_padding else []
+            settings += ["--skip-padding", skip_padding]
             settings += ["--davis", str(davis)] if davis and number == 1 else []
             subprocess.run([sys.executable, __file__, *own, *settings], check=True)
         return
@@ -176,7 +178,7 @@ def main(
         "device": str(sam.device),
         "model": models[0],
         "weights": weights,
-        "dtype": f"{dtype}, skip_padding" if skip_padding else dtype,
+        "dtype": dtype if skip_padding == "none" else f"{dtype}, skip_padding={skip_padding}",
         "settings": f"prior={prior}" if prior else "published",
         "objects": numbers[0],
         **measure(sam, config, numbers[0], num_frames, num_rounds),
@@ -189,7 +191,7 @@ def main(
     append_row(results, row)
 
 
-def build(model: str, device: str, dtype: str, skip_padding: bool) -> tuple[Recording, str]:
+def build(model: str, device: str, dtype: str, skip_padding: SkipPadding) -> tuple[Recording, str]:
     """The model and where its weights are from."""
     if cached_file(find_model(model)) is not None:
         loaded = vos.load_sam(model, device=device, dtype=dtype)
@@ -340,7 +342,7 @@ def serve_plain(
     global clock
     clock = given_clock
     torch.set_num_threads(threads)
-    plain = PlainSam(build(model, "cpu", "float32", skip_padding=False)[0]._sam)
+    plain = PlainSam(build(model, "cpu", "float32", skip_padding="none")[0]._sam)
     with contextlib.suppress(EOFError):
         while True:
             requests.recv()
@@ -498,10 +500,10 @@ def write_table(results: Path) -> None:
         total = sum(float(row[f"{name}_ms"]) for name in STAGES)
         own = {name: f"{float(row[f'{name}_ms']) / total:.1%}" for name in STAGES}
         if row["settings"] == "published":  # other priors have other stages
-            shares.append({name: row[name] for name in ("model", "objects", "dtype")} | own)
+            shares.append({name: row[name] for name in ("model", "objects", "dtype", "cpu")} | own)
     tables = [
         markdown(COLUMNS, rows),
-        markdown({name: name for name in ("model", "objects", "dtype", *STAGES)}, shares),
+        markdown({name: name for name in ("model", "objects", "dtype", "cpu", *STAGES)}, shares),
     ]
     text = "\n".join(tables)
     print(text)

@@ -19,6 +19,7 @@ from colour_sam import PALETTE, ColourSam
 import vos
 from vos import saving
 from vos.cli import run_main
+from vos.config import SkipPadding
 from vos.masks import write_label_png
 from vos.sam import load
 from vos.sink import pieces, write_video
@@ -51,7 +52,7 @@ def make_clip(folder: Path, num_frames: int = NUM_FRAMES) -> None:
     write_label_png(folder / "later.png", draw(2, num_frames)[1])
 
 
-def stand_in(*args: object, compiled: bool, skip_padding: bool) -> vos.SamModel:
+def stand_in(*args: object, compiled: bool, skip_padding: SkipPadding) -> vos.SamModel:
     assert not compiled
     return vos.SamModel(
         ColourSam(), skip_padding=skip_padding, name="colour", weights_sha256="0" * 64

@@ -73,7 +73,7 @@ def test_other_errors_are_not_taken_for_full_memory():
 def test_left_out_padding_looks_like_padding(hw):
     """The stand-in's cells know nothing of each other, so that nothing may change."""
     picture = np.random.default_rng(0).integers(0, 256, (*hw, 3), dtype=np.uint8)
-    skipping = SamModel(ColourSam(), skip_padding=True)
+    skipping = SamModel(ColourSam(), skip_padding="all")
     seen = []
     skipping._sam.image_encoder.register_forward_pre_hook(
         lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))
@@ -87,7 +87,7 @@ def test_left_out_padding_looks_like_padding(hw):
 def test_pictures_of_several_shapes_share_a_batch_without_padding():
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*hw, 3), dtype=np.uint8) for hw in ((48, 90), (30, 90))]
-    skipping = SamModel(ColourSam(), skip_padding=True)
+    skipping = SamModel(ColourSam(), skip_padding="all")
     assert torch.equal(skipping.encode(pictures), SamModel(ColourSam()).encode(pictures))
 
 
@@ -96,7 +96,7 @@ def test_left_out_padding_hardly_changes_nano():
     module = build_nano()
     picture = np.random.default_rng(0).integers(0, 256, (72, 128, 3), dtype=np.uint8)
     exact = SamModel(module).encode([picture])
-    near = SamModel(module, skip_padding=True).encode([picture])
+    near = SamModel(module, skip_padding="all").encode([picture])
     assert not torch.equal(near, exact)
     inside = torch.cosine_similarity(near, exact, dim=1)[:, :36]
     assert inside.min() > 0.95

@@ -9,7 +9,7 @@ import click
 
 from vos.allocator import keep_freed_memory
 from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
-from vos.config import Method, PriorPolicy
+from vos.config import Method, PriorPolicy, SkipPadding
 from vos.errors import ScoreError, VosError
 
 
@@ -47,7 +47,7 @@ def davis_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: bool,
+    skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
     method: Method,

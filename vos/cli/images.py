@@ -10,7 +10,7 @@ import click
 
 from vos.allocator import keep_freed_memory
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method, RunConfig
+from vos.config import Method, RunConfig, SkipPadding
 from vos.errors import SourceError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def images_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: bool,
+    skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
     method: Method,

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from vos.config import (
     METHODS,
     PRIOR_POLICIES,
+    SKIP_PADDING,
     AbsenceConfig,
     FitConfig,
     Method,
@@ -57,9 +58,12 @@ _MODEL_OPTIONS = (
     ),
     click.option(
         "--skip-padding",
-        is_flag=True,
-        help="Leave out most of the padding that makes a frame square: faster, most with many "
-        "objects in wide frames, and masks change a little; see docs/performance.md.",
+        default="none",
+        show_default=True,
+        type=click.Choice(SKIP_PADDING),
+        help="Where to leave out most of the padding that makes a frame square. decoder: up to a "
+        "third faster with many objects, and masks hardly change; all: in the image encoder "
+        "too, and masks change a little.",
     ),
     click.option(
         "--compile",

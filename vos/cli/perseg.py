@@ -9,7 +9,7 @@ import click
 
 from vos.allocator import keep_freed_memory
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method
+from vos.config import Method, SkipPadding
 from vos.errors import SourceError, VosError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def perseg_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: bool,
+    skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
     method: Method,

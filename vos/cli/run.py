@@ -30,7 +30,7 @@ from vos.cli.references import (
     later_reference,
     segment_hints,
 )
-from vos.config import Method, PriorPolicy
+from vos.config import Method, PriorPolicy, SkipPadding
 from vos.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def run_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: bool,
+    skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
     method: Method,

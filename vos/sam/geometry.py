@@ -182,6 +182,12 @@ def needed_low_res(letterbox: Letterbox, low_res_hw: tuple[int, int]) -> tuple[i
     return rows, columns
 
 
+def needed_cells(letterbox: Letterbox, cells_hw: tuple[int, int]) -> tuple[int, int]:
+    """Give the rows and columns of cells, of 4 x 4 logits each, that the frame is made of."""
+    rows, columns = needed_low_res(letterbox, (4 * cells_hw[0], 4 * cells_hw[1]))
+    return -(-rows // 4), -(-columns // 4)
+
+
 def frame_to_cells(
     maps: torch.Tensor, letterbox: Letterbox, cells_hw: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from vos.config import SkipPadding
 from vos.errors import CheckpointError
 from vos.sam.architectures import build_module
 from vos.sam.checkpoints import load_weights, read_state_dict
@@ -26,7 +27,7 @@ def load_sam(
     dtype: str = "auto",
     *,
     compiled: bool = False,
-    skip_padding: bool = False,
+    skip_padding: SkipPadding = "none",
 ) -> SamModel:
     """Build a registered model and load its weights.
 

@@ -15,17 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vos.config import SKIP_PADDING, SkipPadding
 from vos.errors import DeviceError, InputError
 from vos.sam.compiled import compile_encoder
-from vos.sam.decoder import (
-    Mixing,
-    Positions,
-    decode_masks,
-    is_plain,
-    mix,
-    num_pixel_channels,
-)
-from vos.sam.geometry import Letterbox, needed_low_res, resize_for_model
+from vos.sam.decoder import Mixing, Positions, decode_masks, is_plain, mix, num_pixel_channels
+from vos.sam.geometry import Letterbox, needed_cells, resize_for_model
 from vos.sam.guidance import Guidance, guided
 from vos.sam.padding import PaddingFeatures, thin_padding
 from vos.sam.vit import encode_with_vit, is_plain_vit
@@ -106,14 +100,15 @@ class SamModel:
             decoder is small and always runs in float32.
         compiled: Whether the image encoder goes through ``torch.compile``, which takes a minute at
             the first frame and pays on a GPU with long videos.
-        skip_padding: Whether encoder and decoder leave out most of the padding, see
-            :mod:`vos.sam.padding`; faster, and masks change a little.
+        skip_padding: What leaves out most of the padding, see :mod:`vos.sam.padding`: ``none``,
+            the ``decoder``, or ``all``, which is the image encoder too; faster, and masks change
+            hardly with the first and a little with the second.
         name: What to call the model in results.
         weights_sha256: Hash of its weights file, for results, where it is known.
 
     Raises:
         DeviceError: the device is absent.
-        InputError: the module lacks an attribute or the dtype is unknown.
+        InputError: the module lacks an attribute, or the dtype or ``skip_padding`` is unknown.
     """
 
     def __init__(
@@ -123,7 +118,7 @@ class SamModel:
         dtype: str = "float32",
         *,
         compiled: bool = False,
-        skip_padding: bool = False,
+        skip_padding: SkipPadding = "none",
         name: str = "custom",
         weights_sha256: str | None = None,
     ) -> None:
@@ -133,6 +128,9 @@ class SamModel:
             raise InputError(f"the module is not a SAM, it lacks {', '.join(absent)}")
         if dtype not in _DTYPES:
             raise InputError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype}")
+        if skip_padding not in SKIP_PADDING:
+            legal = ", ".join(SKIP_PADDING)
+            raise InputError(f"skip_padding must be one of {legal}, got {skip_padding!r}")
         self.device = available_device(device)
         self.dtype = dtype
         self.compiled = compiled
@@ -146,7 +144,7 @@ class SamModel:
             self._encode_images = partial(encode_with_vit, sam.image_encoder)
         if compiled:
             self._encode_images = compile_encoder(self._encode_images)
-        self._padding = PaddingFeatures(self._encode_images) if skip_padding else None
+        self._padding = PaddingFeatures(self._encode_images) if skip_padding == "all" else None
         self._is_plain = is_plain(sam)
         self._positions = Positions(sam.prompt_encoder)
         self.image_size = int(sam.image_encoder.img_size)
@@ -236,10 +234,8 @@ class SamModel:
         low_res = prompts.low_res_logits
         if self._is_plain and guidance is None:
             cells_hw = features.shape[1], features.shape[2]
-            rows, columns = needed_low_res(letterbox, (4 * cells_hw[0], 4 * cells_hw[1]))
-            needed_hw = -(-rows // 4), -(-columns // 4)
-            thinned = None
-            if self._padding is not None:
+            needed_hw, thinned = needed_cells(letterbox, cells_hw), None
+            if self.skip_padding != "none":
                 thinned = thin_padding(needed_hw, cells_hw, self.device)
             answers = [
                 decode_masks(
