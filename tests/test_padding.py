@@ -70,10 +70,9 @@ def prompts(num_objects: int, logits: torch.Tensor | None) -> Prompts:
 def test_cells_that_are_alike_are_decoded_exactly(frame_hw, mask, together, monkeypatch):
     """Where all of the padding is the same, one that counts as nine is nine."""
     if together:  # as on a GPU
-        for name in ("decoder", "two_way"):
-            monkeypatch.setattr(
-                f"vos.sam.{name}.split_objects", lambda count, device: [slice(0, count)]
-            )
+        monkeypatch.setattr(
+            "vos.sam.two_way.split_objects", lambda count, device: [slice(0, count)]
+        )
     torch.manual_seed(3)
     module = small_sam(TINY)
     generator = torch.Generator().manual_seed(4)

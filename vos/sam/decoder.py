@@ -34,7 +34,7 @@ from vos.sam.segment_anything_modules import (
     TwoWayTransformer,
     is_own_class,
 )
-from vos.sam.two_way import split_objects, transform
+from vos.sam.two_way import transform
 
 _CELLS_PER_CHUNK: Final = 1024
 
@@ -173,8 +173,7 @@ def _gather(
     else:
         # The last layer makes few channels many; what comes of it is never needed by itself.
         *_, last = layers = prompt_encoder.mask_downscaling
-        groups = split_objects(len(masks), masks.device)
-        added = torch.cat([layers[:-1](masks[objects, None]).flatten(2) for objects in groups])
+        added = layers[:-1](masks[:, None]).flatten(2)
         basis, bias = last.weight.flatten(1).T, last.bias
     if thinned is not None:
         cells, position = cells[thinned.kept], position[thinned.kept]
