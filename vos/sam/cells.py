@@ -63,13 +63,11 @@ class Cells:
 
     def of(self, objects: slice) -> Cells:
         """Give those of some objects."""
+        if self.are_the_same:
+            return self
         if self.added is not None:
             return replace(self, added=self.added[objects])
-        return (
-            self
-            if self.are_the_same
-            else replace(self, shared=self.shared[objects], placed=self.placed[objects])
-        )
+        return replace(self, shared=self.shared[objects], placed=self.placed[objects])
 
     def scores(self, asked: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Multiply the placed cells by what is asked.
