@@ -63,13 +63,13 @@ _MODEL_OPTIONS = (
         type=click.Choice(SKIP_PADDING),
         help="Where to leave out most of the padding that makes a frame square. decoder: up to a "
         "third faster with many objects, and masks hardly change; all: in the image encoder "
-        "too, and masks change a little.",
+        "too, and masks change a little. The prior memory looks at squares and gains nothing.",
     ),
     click.option(
         "--compile",
         "compiled",
         is_flag=True,
-        help="Compile the image encoder, which takes a minute and pays on a GPU.",
+        help="Compile the image encoder, which takes a minute; on a CPU it gains nothing.",
     ),
     click.option(
         "--batch-size",

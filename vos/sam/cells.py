@@ -21,10 +21,10 @@ from vos.sam.products import linear, plus_product, weighted_sums
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Cells of G objects: ``shared + added.mT @ basis``, a sum that is not made.
+    """Cells of G objects: ``values + added.mT @ basis``, a sum that is not made.
 
     Attributes:
-        shared: (G, N, C), or (1, N, C) of all objects.
+        values: (G, N, C), or (1, N, C) that all objects share.
         position: (N, C) positional encoding.
         placed: The sum of these two.
         added: (G, E, N) what each object adds in a few channels, or None if nothing.
@@ -32,7 +32,7 @@ class Cells:
         log_counts: (N,) logarithm of how many cells each stands for; None if all for one.
     """
 
-    shared: Tensor
+    values: Tensor
     position: Tensor
     placed: Tensor
     added: Tensor | None = None
@@ -49,25 +49,21 @@ class Cells:
         log_counts: Tensor | None,
     ) -> Cells:
         """Take (N, C) features for all objects; the rest is as of the attributes."""
-        shared = features[None]
-        return cls(shared, position, shared + position, added, basis, log_counts)
+        values = features[None]
+        return cls(values, position, values + position, added, basis, log_counts)
 
     def changed_to(self, cells: Tensor) -> Cells:
         """Give the same places with the objects' own (G, N, C) cells."""
-        return replace(self, shared=cells, placed=cells + self.position, added=None, basis=None)
+        return replace(self, values=cells, placed=cells + self.position, added=None, basis=None)
 
     @property
     def are_the_same(self) -> bool:
         """Whether all objects have the same cells, however many they are."""
-        return self.added is None and len(self.shared) == 1
+        return self.added is None and len(self.values) == 1
 
     def of(self, objects: slice) -> Cells:
-        """Give those of some objects."""
-        if self.are_the_same:
-            return self
-        if self.added is not None:
-            return replace(self, added=self.added[objects])
-        return replace(self, shared=self.shared[objects], placed=self.placed[objects])
+        """Give those of some objects, while what they do not add is shared."""
+        return self if self.added is None else replace(self, added=self.added[objects])
 
     def scores(self, asked: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Multiply the placed cells by what is asked.
@@ -98,7 +94,7 @@ class Cells:
         if self.log_counts is not None:
             scores += self.log_counts[:, None]
         weights = torch.softmax(scores, dim=1)
-        sums = _sums(weights, self.shared)
+        sums = _sums(weights, self.values)
         if self.added is not None and self.basis is not None:
             sums = sums + torch.matmul(torch.bmm(self.added, weights).mT, self.basis)
         return sums
@@ -117,8 +113,8 @@ class Cells:
             weights = torch.cat([self.added, weights], dim=1)
             given = torch.cat([self.basis.expand(len(given), -1, -1), given], dim=1)
         if len(weights) == 1:
-            return plus_product(self.shared[0], weights[0].T, given[0])[None]
-        return torch.baddbmm(self.shared.expand(len(weights), -1, -1), weights.mT, given)
+            return plus_product(self.values[0], weights[0].T, given[0])[None]
+        return torch.baddbmm(self.values.expand(len(weights), -1, -1), weights.mT, given)
 
 
 def _products(cells: Tensor, asked: Tensor, offsets: Tensor | None) -> Tensor:

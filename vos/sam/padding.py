@@ -6,8 +6,8 @@ its filters and windows carry a little of the picture far into the padding and o
 into the picture, and the global attention of a ViT carries it everywhere.
 
 The mask decoder sees the picture's cells and a margin too, and of the rest one cell in nine, which
-counts as nine. Its tokens attend to the padding, so that masks would change a lot without it; but
-there neighbours are alike. The one in the middle of a block stands for it, because positional
+counts as nine. Its tokens attend to the padding, so that masks would change without it; but there
+neighbours are alike. The one in the middle of a block stands for it, because positional
 encodings are smooth: one that is off the middle is off by half a cell for all of the padding.
 
 What it saves and what it costs stands in docs/performance.md.

@@ -104,7 +104,7 @@ def transform(
     attention = transformer.final_attn_token_to_image
     seen = _pass(parts, groups, answers, _questions(attention, queries + tokens))
     queries = transformer.norm_final_attn(queries + _told(attention, seen))
-    return queries, [(objects, part.shared) for objects, part in zip(groups, parts, strict=True)]
+    return queries, [(objects, part.values) for objects, part in zip(groups, parts, strict=True)]
 
 
 def split_objects(num_objects: int, device: torch.device) -> list[slice]:
