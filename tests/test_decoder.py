@@ -78,7 +78,7 @@ def test_decoding_equals_segment_anythings(
 ):
     if together:  # as on a GPU
         monkeypatch.setattr(
-            "vos.sam.two_way.split_objects", lambda count, device: [slice(0, count)]
+            "vos.sam.decoder.split_objects", lambda count, device: [slice(0, count)]
         )
     sam = SamModel(module)
     prompts = asked(num_objects, box=box, mask=mask)

@@ -71,7 +71,7 @@ def test_cells_that_are_alike_are_decoded_exactly(frame_hw, mask, together, monk
     """Where all of the padding is the same, one that counts as nine is nine."""
     if together:  # as on a GPU
         monkeypatch.setattr(
-            "vos.sam.two_way.split_objects", lambda count, device: [slice(0, count)]
+            "vos.sam.decoder.split_objects", lambda count, device: [slice(0, count)]
         )
     torch.manual_seed(3)
     module = small_sam(TINY)

@@ -10,7 +10,8 @@ projections of all 4096 cells where only some ten tokens look at them. Here
   in the order of pixels;
 - of the last attention and of the masks only those tokens are computed that are asked for, and
   where one mask is made of several, only that one;
-- the objects of a frame share its cells until their tokens have changed them.
+- the objects of a frame share its cells until their tokens have changed them, and where they are
+  many, to the end (:mod:`vos.sam.shared_cells`).
 
 Sums are taken in another order, so results differ from segment_anything's in the last bits only.
 Nothing but the positional encoding is kept from call to call; weights may change at any time.
@@ -34,9 +35,8 @@ from vos.sam.segment_anything_modules import (
     TwoWayTransformer,
     is_own_class,
 )
-from vos.sam.two_way import transform
-
-_CELLS_PER_CHUNK: Final = 1024
+from vos.sam.shared_cells import SharedCells, SharedMaps, share
+from vos.sam.two_way import Part, transform
 
 OUTSIDE: Final = -32.0
 """The logit of pixels that were not asked for."""
@@ -92,6 +92,7 @@ def decode_masks(
     mixing: Mixing = None,
     needed_hw: tuple[int, int] | None = None,
     thinned: Thinned | None = None,
+    shared: SharedMaps | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decode K objects' prompts on one frame.
 
@@ -110,6 +111,7 @@ def decode_masks(
             :data:`OUTSIDE`.
         thinned: Which cells stand for all, if not each for itself: the logits of the others are
             those of their stand-in.
+        shared: What :func:`share_cells` made of the same features, position and cells, or None.
 
     Returns:
         (K, M + V, 4h, 4w) logits, (K, 1 + V, 4h, 4w) of mixed masks, and (K, M) predicted IoUs.
@@ -121,8 +123,23 @@ def decode_masks(
     wanted = slice(1, decoder.num_mask_tokens) if num_masks > 1 else slice(0, 1)
 
     cells_hw = (features.shape[1], features.shape[2])
-    cells = _gather(prompt_encoder, features.flatten(1).T, masks, position, thinned)
-    tokens, parts = transform(decoder.transformer, cells, tokens, wanted)
+    added = None
+    if masks is not None:
+        # The last layer makes few channels many; what comes of it is never needed by itself.
+        added = prompt_encoder.mask_downscaling[:-1](masks[:, None]).flatten(2)
+        added = added if thinned is None else added[:, :, thinned.kept]
+    groups = split_objects(len(tokens), features.device)
+    if shared is None:
+        cells = _gather(prompt_encoder, features.flatten(1).T, added, position, thinned)
+        parts: list[Part] = [(objects, cells.of(objects)) for objects in groups]
+    elif added is None:
+        parts = [(objects, SharedCells.of_frame(shared, None)) for objects in groups]
+    else:
+        parts = [
+            (objects, SharedCells.of_frame(shared, each))
+            for objects, each in zip(groups, added, strict=True)
+        ]
+    tokens, parts = transform(decoder.transformer, parts, tokens, wanted, are_alike=added is None)
 
     by_mask = [
         decoder.output_hypernetworks_mlps[n](tokens[:, 1 + place])
@@ -134,8 +151,8 @@ def decode_masks(
     if classifiers is not None:
         rows = torch.cat([rows, classifiers], dim=1)
     logits = [
-        _upscale(decoder.output_upscaling, told, rows[objects], cells_hw, needed_hw, thinned)
-        for objects, told in parts
+        _upscale(decoder.output_upscaling, cells, rows[objects], cells_hw, needed_hw, thinned)
+        for objects, cells in parts
     ]
     return torch.cat(logits), ious
 
@@ -159,55 +176,64 @@ def mix(masks: Tensor, predicted_ious: Tensor, mixing: Mixing) -> Tensor:
     return masks[objects, predicted_ious.argmax(dim=1)][:, None]
 
 
+def share_cells(
+    module: Any, features: Tensor, position: Tensor, thinned: Thinned | None
+) -> SharedMaps:
+    """Compute what all objects of a frame share, of the same as :func:`decode_masks` is given."""
+    cells, log_counts = features.flatten(1).T, None
+    if thinned is not None:
+        cells, position = cells[thinned.kept], position[thinned.kept]
+        log_counts = thinned.log_counts
+    upscaling, _ = _as_linear(module.mask_decoder.output_upscaling[0])
+    return share(module, cells.contiguous(), position, upscaling, log_counts)
+
+
+def split_objects(num_objects: int, device: torch.device) -> list[slice]:
+    """Say which objects' cells are worked on together."""
+    size = 1 if device.type == "cpu" else num_objects
+    return [slice(first, first + size) for first in range(0, num_objects, size)]
+
+
 def _gather(
     prompt_encoder: Any,
     cells: Tensor,
-    masks: Tensor | None,
+    added: Tensor | None,
     position: Tensor,
     thinned: Thinned | None,
 ) -> Cells:
-    """Put (h w, C) features, (K, 4h, 4w) logits and the (h w, C) positional encoding together."""
-    added = basis = log_counts = None
-    if masks is None:
+    """Put features, what masks (K, E, N) add, and the (N, C) positional encoding together."""
+    basis = log_counts = None
+    if added is None:
         bias = prompt_encoder.no_mask_embed.weight
     else:
-        # The last layer makes few channels many; what comes of it is never needed by itself.
-        *_, last = layers = prompt_encoder.mask_downscaling
-        added = layers[:-1](masks[:, None]).flatten(2)
+        last = prompt_encoder.mask_downscaling[-1]
         basis, bias = last.weight.flatten(1).T, last.bias
     if thinned is not None:
         cells, position = cells[thinned.kept], position[thinned.kept]
-        added = None if added is None else added[:, :, thinned.kept]
         log_counts = thinned.log_counts
     return Cells.of_frame(cells + bias, position, added, basis, log_counts)
 
 
 def _upscale(
     upscaling: nn.Sequential,
-    cells: Tensor,
+    cells: Cells | SharedCells,
     by_mask: Tensor,
     cells_hw: tuple[int, int],
     needed_hw: tuple[int, int] | None,
     thinned: Thinned | None,
 ) -> Tensor:
-    """Turn (G, N, C) cells and the (G, M, C/8) tokens' answers into (G, M, 4h, 4w) logits."""
+    """Turn G objects' cells and the (G, M, C/8) tokens' answers into (G, M, 4h, 4w) logits."""
     first, norm, activation, second, last_activation = upscaling
     num_objects, num_masks, num_channels = by_mask.shape
     if needed_hw is not None:
-        height, width = cells_hw if thinned is None else thinned.exact_hw
-        pictures = cells[:, : height * width].view(num_objects, height, width, -1)
-        cells = pictures[:, : needed_hw[0], : needed_hw[1]].flatten(1, 2)
-    weights, biases = zip(*(_as_linear(conv) for conv in (first, second)), strict=True)
-    logits = cells.new_empty(num_objects, num_masks, cells.shape[1], 16)
-    # In chunks, because the intermediate maps are large, and stay in the processor's cache so.
-    step = _CELLS_PER_CHUNK if cells.device.type == "cpu" else cells.shape[1]
-    for begin in range(0, cells.shape[1], step):
-        rows = linear(cells[:, begin : begin + step], weights[0], biases[0])
-        rows = activation(norm_last(rows.view(num_objects, -1, 4, weights[0].shape[0] // 4), norm))
-        rows = linear(rows, weights[1], biases[1])
-        rows = last_activation(rows).view(num_objects, -1, num_channels)
-        own = torch.bmm(by_mask, rows.mT)
-        logits[:, :, begin : begin + step] = own.view(num_objects, num_masks, -1, 16)
+        cells = cells.cut(cells_hw if thinned is None else thinned.exact_hw, needed_hw)
+    weight, bias = _as_linear(second)
+    chunks = []
+    for rows in cells.projected(*_as_linear(first)):
+        rows = activation(norm_last(rows.view(num_objects, -1, 4, rows.shape[2] // 4), norm))
+        rows = last_activation(linear(rows, weight, bias)).view(num_objects, -1, num_channels)
+        chunks.append(torch.unflatten(torch.bmm(by_mask, rows.mT), 2, (-1, 16)))
+    logits = torch.cat(chunks, dim=2)
     if needed_hw is None and thinned is not None:
         logits = logits[:, :, thinned.stand_ins]
     num_rows, num_columns = needed_hw or cells_hw

@@ -12,8 +12,9 @@ from vos.config import SkipPadding
 from vos.errors import CheckpointError
 from vos.sam.architectures import build_module
 from vos.sam.checkpoints import load_weights, read_state_dict
+from vos.sam.devices import available_device
 from vos.sam.download import fetch, sha256_of
-from vos.sam.model import SamModel, available_device
+from vos.sam.model import SamModel
 from vos.sam.nano import fuse_batch_norm
 from vos.sam.registry import find_model
 

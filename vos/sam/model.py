@@ -16,12 +16,22 @@ import torch
 from numpy.typing import NDArray
 
 from vos.config import SKIP_PADDING, SkipPadding
-from vos.errors import DeviceError, InputError
+from vos.errors import InputError
 from vos.sam.compiled import compile_encoder
-from vos.sam.decoder import Mixing, Positions, decode_masks, is_plain, mix, num_pixel_channels
+from vos.sam.decoder import (
+    Mixing,
+    Positions,
+    decode_masks,
+    is_plain,
+    mix,
+    num_pixel_channels,
+    share_cells,
+)
+from vos.sam.devices import available_device
 from vos.sam.geometry import Letterbox, needed_cells, resize_for_model
 from vos.sam.guidance import Guidance, guided
-from vos.sam.padding import PaddingFeatures, thin_padding
+from vos.sam.padding import PaddingFeatures, Thinned, thin_padding
+from vos.sam.shared_cells import SharedMaps
 from vos.sam.vit import encode_with_vit, is_plain_vit
 
 _DTYPES: Final = {
@@ -31,6 +41,7 @@ _DTYPES: Final = {
 }
 
 _OBJECTS_PER_CALL: Final = 16
+_FEWEST_SHARING: Final = 8
 
 POSITIVE: Final = 1
 """SAM's label of a point on the object."""
@@ -192,6 +203,26 @@ class SamModel:
         return features.float().contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
+    def share(
+        self, features: torch.Tensor, letterbox: Letterbox, num_masks: int
+    ) -> SharedMaps | None:
+        """Do once what decoding many masks of one frame has in common.
+
+        Args:
+            features: (C, h, w) of the frame.
+            letterbox: Where the frame lies in the model's input.
+            num_masks: Objects times calls that :meth:`decode` is going to be asked for.
+
+        Returns:
+            What to hand to :meth:`decode` with the same features and letterbox; None where it
+            does not pay: for few masks, on a GPU, and for other decoders than segment_anything's.
+        """
+        if num_masks < _FEWEST_SHARING or self.device.type != "cpu" or not self._is_plain:
+            return None
+        _, thinned = self._cells_of(features, letterbox)
+        return share_cells(self._sam, features, self._positions.encode(), thinned)
+
+    @torch.inference_mode()
     def decode(
         self,
         features: torch.Tensor,
@@ -203,6 +234,7 @@ class SamModel:
         classifiers: torch.Tensor | None = None,
         mixing: Mixing = None,
         only_picture: bool = False,
+        shared: SharedMaps | None = None,
     ) -> Decoded:
         """Turn one frame's features and K objects' prompts into masks, in one batch.
 
@@ -220,6 +252,8 @@ class SamModel:
                 of highest predicted IoU, or None, which leaves them as they are.
             only_picture: Whether logits are needed on the picture alone, and not on the padding
                 for a further call.
+            shared: From :meth:`share` of the same features and letterbox; results differ by it in
+                the last bits only.
 
         Returns:
             The masks of each object and their predicted IoUs.
@@ -233,10 +267,7 @@ class SamModel:
             boxes = boxes.float().to(self.device)
         low_res = prompts.low_res_logits
         if self._is_plain and guidance is None:
-            cells_hw = features.shape[1], features.shape[2]
-            needed_hw, thinned = needed_cells(letterbox, cells_hw), None
-            if self.skip_padding != "none":
-                thinned = thin_padding(needed_hw, cells_hw, self.device)
+            needed_hw, thinned = self._cells_of(features, letterbox)
             answers = [
                 decode_masks(
                     self._sam,
@@ -250,6 +281,7 @@ class SamModel:
                     mixing[rows] if isinstance(mixing, torch.Tensor) else mixing,
                     needed_hw if only_picture else None,
                     thinned,
+                    shared,
                 )
                 for rows in self._groups(len(labels))
             ]
@@ -277,41 +309,18 @@ class SamModel:
             further = torch.einsum("kvm,kmhw->kvhw", classifiers, low_res_logits)
         return Decoded(mix(low_res_logits, predicted_ious, mixing), predicted_ious, further)
 
+    def _cells_of(
+        self, features: torch.Tensor, letterbox: Letterbox
+    ) -> tuple[tuple[int, int], Thinned | None]:
+        """Say which rows and columns of cells the picture is in, and which cells stand for all."""
+        cells_hw = features.shape[1], features.shape[2]
+        needed_hw = needed_cells(letterbox, cells_hw)
+        if self.skip_padding == "none":
+            return needed_hw, None
+        return needed_hw, thin_padding(needed_hw, cells_hw, self.device)
+
     def _groups(self, num_objects: int) -> list[slice]:
         """Split the objects into those whose tokens are decoded together."""
         # Each holds some 5 MB while its group is decoded; a GPU gains by having all at once.
         size = _OBJECTS_PER_CALL if self.device.type == "cpu" else num_objects
         return [slice(first, first + size) for first in range(0, num_objects, size)]
-
-
-def available_device(device: str | torch.device) -> torch.device:
-    """Resolve a device's name and check that it is there.
-
-    Args:
-        device: A device of torch, or ``auto``: CUDA, else Apple's MPS, else the CPU.
-
-    Raises:
-        DeviceError: torch does not know the name or does not see the device.
-    """
-    if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise DeviceError(
-            f"unknown device {device!r}; legal are auto, cpu, cuda, cuda:N and mps"
-        ) from error
-    if resolved.type == "cuda":
-        num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (resolved.index or 0) >= num_devices:
-            raise DeviceError(
-                f"device {device} was asked for, but torch {torch.__version__} sees {num_devices} "
-                "CUDA devices; use --device cpu or install a CUDA build of torch"
-            )
-    elif resolved.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device mps was asked for, but torch sees no Apple GPU; use cpu")
-    elif resolved.type not in ("cpu", "mps"):
-        raise DeviceError(f"device {device} is not supported; legal are auto, cpu, cuda and mps")
-    return resolved

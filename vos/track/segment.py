@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from vos.track.locate import find_peaks, frame_similarities, peaks_of
 from vos.track.persam import find_guided
 from vos.track.prior import box_centres, grow_boxes
 from vos.track.refine import Candidates, refine
+
+_NUM_CALLS: Final = 3
 
 
 @torch.inference_mode()
@@ -95,9 +99,11 @@ def find(
     letterbox = sam.letterbox(encoded.frame.frame_hw)
     weights = targets.scale_weights[own]
     prompts = Prompts(points_xy, labels, boxes_xyxy)
-    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights)
+    shared = sam.share(encoded.features, letterbox, _NUM_CALLS * len(rows))
+    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights, shared=shared)
     predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
-    return refine(encoded, points_xy, decoded.low_res_logits[:, 0], predicted_ious, sam)
+    low_res = decoded.low_res_logits[:, 0]
+    return refine(encoded, points_xy, low_res, predicted_ious, sam, shared=shared)
 
 
 def accept(
