@@ -8,12 +8,14 @@ import pytest
 import torch
 from golden_model import TINY, small_sam
 
+from vos.errors import InputError
 from vos.sam.decoder import OUTSIDE, is_plain, mix
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
 from vos.sam.nano import build_nano
 
 FRAME_HW = (90, 160)
+MANY = 1000
 
 
 def random_sam() -> torch.nn.Module:
@@ -72,18 +74,21 @@ def plainly(module, features, prompts: Prompts, sam: SamModel, num_masks: int):
 @pytest.mark.parametrize("num_objects", [1, 3])
 @pytest.mark.parametrize("box", [False, True])
 @pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("way", ["one by one", "together", "shared"])
 def test_decoding_equals_segment_anythings(
-    module, features, num_masks, num_objects, box, mask, together, monkeypatch
+    module, features, num_masks, num_objects, box, mask, way, monkeypatch
 ):
-    if together:  # as on a GPU
+    if way == "together":  # as on a GPU
         monkeypatch.setattr(
             "vos.sam.decoder.split_objects", lambda count, device: [slice(0, count)]
         )
     sam = SamModel(module)
     prompts = asked(num_objects, box=box, mask=mask)
     before = features.clone()
-    decoded = sam.decode(features, prompts, sam.letterbox(FRAME_HW), num_masks=num_masks)
+    letterbox = sam.letterbox(FRAME_HW)
+    shared = sam.share(features, letterbox, MANY) if way == "shared" else None
+    assert (shared is not None) == (way == "shared")
+    decoded = sam.decode(features, prompts, letterbox, num_masks=num_masks, shared=shared)
     logits, ious = plainly(module, features, prompts, sam, num_masks)
     assert decoded.low_res_logits.shape == (num_objects, num_masks, 32, 32)
     torch.testing.assert_close(decoded.low_res_logits, logits, atol=2e-4, rtol=1e-4)
@@ -95,8 +100,9 @@ def test_decoding_equals_segment_anythings(
 
 
 @pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("is_shared", [False, True])
 @pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
-def test_nano_decodes_as_its_own_modules_do(capability, mask, monkeypatch):
+def test_nano_decodes_as_its_own_modules_do(capability, is_shared, mask, monkeypatch):
     """So large that products run as convolutions where that pays."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     torch.manual_seed(0)
@@ -106,7 +112,9 @@ def test_nano_decodes_as_its_own_modules_do(capability, mask, monkeypatch):
     prompts = asked(2, box=True, mask=False)
     if mask:
         prompts = replace(prompts, low_res_logits=9 * torch.randn(2, 256, 256))
-    decoded = sam.decode(features, prompts, sam.letterbox(FRAME_HW))
+    letterbox = sam.letterbox(FRAME_HW)
+    shared = sam.share(features, letterbox, MANY) if is_shared else None
+    decoded = sam.decode(features, prompts, letterbox, shared=shared)
     logits, ious = plainly(module, features, prompts, sam, 3)
     torch.testing.assert_close(decoded.low_res_logits, logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(decoded.predicted_ious, ious, atol=1e-4, rtol=1e-4)
@@ -195,6 +203,32 @@ def test_masks_are_mixed_by_weights_or_by_the_best(module, features, make, with_
             )
 
 
+def test_sharing_is_for_many_masks_of_segment_anythings_own_decoder(module, features):
+    sam = SamModel(module)
+    letterbox = sam.letterbox(FRAME_HW)
+    assert sam.share(features, letterbox, 3) is None
+    assert sam.share(features, letterbox, MANY) is not None
+    assert SamModel(OfAnotherClass(module)).share(features, letterbox, MANY) is None
+
+
+def test_what_is_shared_must_fit_the_features(module, features):
+    sam, thinning = SamModel(module), SamModel(module, skip_padding="decoder")
+    letterbox = sam.letterbox((60, 160))
+    shared = thinning.share(features, letterbox, MANY)
+    with pytest.raises(InputError, match="must be of 64 cells, got "):
+        sam.decode(features, asked(2, box=True, mask=False), letterbox, shared=shared)
+
+
+def test_cells_that_nothing_changes_are_normal_numbers(module):
+    """Where a norm has a variance of 0, rounding must not make it negative."""
+    sam = SamModel(module)
+    letterbox = sam.letterbox(FRAME_HW)
+    features = torch.full((32, 8, 8), 1e3)
+    shared = sam.share(features, letterbox, MANY)
+    decoded = sam.decode(features, asked(2, box=True, mask=True), letterbox, shared=shared)
+    assert decoded.low_res_logits.isfinite().all()
+
+
 @pytest.mark.parametrize("mask", [False, True])
 def test_many_objects_are_decoded_in_groups(module, features, mask, monkeypatch):
     """As many as three groups hold, with all that goes by object; as when all are one group."""
@@ -222,11 +256,13 @@ def test_each_object_has_its_own_best_mask():
 
 
 @pytest.mark.parametrize("frame_hw", [(90, 160), (160, 90), (96, 96), (3, 160)])
-def test_the_picture_alone_is_the_same_picture(module, features, frame_hw):
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_the_picture_alone_is_the_same_picture(module, features, is_shared, frame_hw):
     sam = SamModel(module)
     prompts, letterbox = asked(2, box=True, mask=False), sam.letterbox(frame_hw)
-    whole = sam.decode(features, prompts, letterbox).low_res_logits
-    part = sam.decode(features, prompts, letterbox, only_picture=True).low_res_logits
+    shared = sam.share(features, letterbox, MANY) if is_shared else None
+    whole = sam.decode(features, prompts, letterbox, shared=shared).low_res_logits
+    part = sam.decode(features, prompts, letterbox, only_picture=True, shared=shared).low_res_logits
     assert part.shape == whole.shape
     for one, other in zip(part, whole, strict=True):
         shown, expected = low_res_to_frame(one, letterbox), low_res_to_frame(other, letterbox)

@@ -66,10 +66,10 @@ def prompts(num_objects: int, logits: torch.Tensor | None) -> Prompts:
 
 @pytest.mark.parametrize("frame_hw", [(60, 160), (160, 60)])
 @pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("together", [False, True])
-def test_cells_that_are_alike_are_decoded_exactly(frame_hw, mask, together, monkeypatch):
+@pytest.mark.parametrize("way", ["one by one", "together", "shared"])
+def test_cells_that_are_alike_are_decoded_exactly(frame_hw, mask, way, monkeypatch):
     """Where all of the padding is the same, one that counts as nine is nine."""
-    if together:  # as on a GPU
+    if way == "together":  # as on a GPU
         monkeypatch.setattr(
             "vos.sam.decoder.split_objects", lambda count, device: [slice(0, count)]
         )
@@ -89,10 +89,11 @@ def test_cells_that_are_alike_are_decoded_exactly(frame_hw, mask, together, monk
     exact, thinned = SamModel(module), SamModel(module, skip_padding="decoder")
     letterbox = exact.letterbox(frame_hw)
     asked = prompts(3, logits if mask else None)
+    shared = thinned.share(features, letterbox, 1000) if way == "shared" else None
     for only_picture in (False, True):
         expected, decoded = (
-            sam.decode(features, asked, letterbox, only_picture=only_picture)
-            for sam in (exact, thinned)
+            sam.decode(features, asked, letterbox, only_picture=only_picture, shared=known)
+            for sam, known in ((exact, None), (thinned, shared))
         )
         torch.testing.assert_close(
             decoded.low_res_logits, expected.low_res_logits, atol=2e-4, rtol=1e-4

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vos.errors import InputError
 from vos.sam.assemble import norm_last
 from vos.sam.cells import Cells
 from vos.sam.padding import Thinned
@@ -35,7 +36,8 @@ from vos.sam.segment_anything_modules import (
     TwoWayTransformer,
     is_own_class,
 )
-from vos.sam.shared_cells import SharedCells, SharedMaps, share
+from vos.sam.shared_cells import SharedCells
+from vos.sam.shared_maps import SharedMaps, share
 from vos.sam.two_way import Part, transform
 
 OUTSIDE: Final = -32.0
@@ -128,16 +130,20 @@ def decode_masks(
         # The last layer makes few channels many; what comes of it is never needed by itself.
         added = prompt_encoder.mask_downscaling[:-1](masks[:, None]).flatten(2)
         added = added if thinned is None else added[:, :, thinned.kept]
-    groups = split_objects(len(tokens), features.device)
+    parts: list[Part]
     if shared is None:
         cells = _gather(prompt_encoder, features.flatten(1).T, added, position, thinned)
-        parts: list[Part] = [(objects, cells.of(objects)) for objects in groups]
-    elif added is None:
-        parts = [(objects, SharedCells.of_frame(shared, None)) for objects in groups]
+        groups = split_objects(len(tokens), features.device)
+        parts = [(objects, cells.of(objects)) for objects in groups]
     else:
+        num_cells = cells_hw[0] * cells_hw[1] if thinned is None else len(thinned.kept)
+        if len(shared.upscaled) != num_cells:
+            raise InputError(
+                f"what is shared must be of {num_cells} cells, got {len(shared.upscaled)}"
+            )
         parts = [
-            (objects, SharedCells.of_frame(shared, each))
-            for objects, each in zip(groups, added, strict=True)
+            (slice(n, n + 1), SharedCells.of_frame(shared, None if added is None else added[n]))
+            for n in range(len(tokens))
         ]
     tokens, parts = transform(decoder.transformer, parts, tokens, wanted, are_alike=added is None)
 

@@ -31,7 +31,7 @@ from vos.sam.devices import available_device
 from vos.sam.geometry import Letterbox, needed_cells, resize_for_model
 from vos.sam.guidance import Guidance, guided
 from vos.sam.padding import PaddingFeatures, Thinned, thin_padding
-from vos.sam.shared_cells import SharedMaps
+from vos.sam.shared_maps import SharedMaps
 from vos.sam.vit import encode_with_vit, is_plain_vit
 
 _DTYPES: Final = {
@@ -41,7 +41,7 @@ _DTYPES: Final = {
 }
 
 _OBJECTS_PER_CALL: Final = 16
-_FEWEST_SHARING: Final = 8
+_FEWEST_SHARING: Final = 16
 
 POSITIVE: Final = 1
 """SAM's label of a point on the object."""
@@ -214,12 +214,12 @@ class SamModel:
             num_masks: Objects times calls that :meth:`decode` is going to be asked for.
 
         Returns:
-            What to hand to :meth:`decode` with the same features and letterbox; None where it
-            does not pay: for few masks, on a GPU, and for other decoders than segment_anything's.
+            What to hand to :meth:`decode`; None where it does not pay: for few masks, on a GPU, and
+            for other decoders than segment_anything's.
         """
         if num_masks < _FEWEST_SHARING or self.device.type != "cpu" or not self._is_plain:
             return None
-        _, thinned = self._cells_of(features, letterbox)
+        thinned = self._cells_of(features, letterbox)[1]
         return share_cells(self._sam, features, self._positions.encode(), thinned)
 
     @torch.inference_mode()
@@ -252,22 +252,26 @@ class SamModel:
                 of highest predicted IoU, or None, which leaves them as they are.
             only_picture: Whether logits are needed on the picture alone, and not on the padding
                 for a further call.
-            shared: From :meth:`share` of the same features and letterbox; results differ by it in
-                the last bits only.
+            shared: From :meth:`share` of the same features and letterbox, or None; results differ
+                by it in the last bits only.
 
         Returns:
             The masks of each object and their predicted IoUs.
+
+        Raises:
+            InputError: ``shared`` is of another number of cells.
         """
         points = torch.from_numpy(prompts.points_xy).double()
         coordinates = letterbox.points_to_model(points).float().to(self.device)
         labels = torch.from_numpy(prompts.point_labels).to(self.device)
-        boxes = None
+        boxes, low_res = None, prompts.low_res_logits
         if prompts.boxes_xyxy is not None:
             boxes = letterbox.boxes_to_model(torch.from_numpy(prompts.boxes_xyxy).double())
             boxes = boxes.float().to(self.device)
-        low_res = prompts.low_res_logits
         if self._is_plain and guidance is None:
             needed_hw, thinned = self._cells_of(features, letterbox)
+            # Each object holds some 5 MB while its group is decoded; a GPU gains by all at once.
+            size = _OBJECTS_PER_CALL if self.device.type == "cpu" else len(labels)
             answers = [
                 decode_masks(
                     self._sam,
@@ -283,16 +287,14 @@ class SamModel:
                     thinned,
                     shared,
                 )
-                for rows in self._groups(len(labels))
+                for rows in (slice(n, n + size) for n in range(0, len(labels), size))
             ]
             logits, predicted_ious = map(torch.cat, zip(*answers, strict=True))
-            if classifiers is None:
-                return Decoded(logits, predicted_ious)
-            num_own = logits.shape[1] - classifiers.shape[1]
-            return Decoded(logits[:, :num_own], predicted_ious, logits[:, num_own:])
-        masks = None if low_res is None else low_res[:, None]
+            num_further = 0 if classifiers is None else classifiers.shape[1]
+            own, further = logits.tensor_split([logits.shape[1] - num_further], dim=1)
+            return Decoded(own, predicted_ious, further if num_further else None)
         sparse, dense = self._sam.prompt_encoder(
-            points=(coordinates, labels), boxes=boxes, masks=masks
+            (coordinates, labels), boxes, None if low_res is None else low_res[:, None]
         )
         decoder = self._sam.mask_decoder
         with nullcontext() if guidance is None else guided(decoder.transformer, guidance):
@@ -314,13 +316,5 @@ class SamModel:
     ) -> tuple[tuple[int, int], Thinned | None]:
         """Say which rows and columns of cells the picture is in, and which cells stand for all."""
         cells_hw = features.shape[1], features.shape[2]
-        needed_hw = needed_cells(letterbox, cells_hw)
-        if self.skip_padding == "none":
-            return needed_hw, None
-        return needed_hw, thin_padding(needed_hw, cells_hw, self.device)
-
-    def _groups(self, num_objects: int) -> list[slice]:
-        """Split the objects into those whose tokens are decoded together."""
-        # Each holds some 5 MB while its group is decoded; a GPU gains by having all at once.
-        size = _OBJECTS_PER_CALL if self.device.type == "cpu" else num_objects
-        return [slice(first, first + size) for first in range(0, num_objects, size)]
+        needed_hw, is_exact = needed_cells(letterbox, cells_hw), self.skip_padding == "none"
+        return needed_hw, None if is_exact else thin_padding(needed_hw, cells_hw, self.device)

@@ -13,8 +13,7 @@ object's share has as many rows as it has tokens and heads, in place of as many 
 channels. That is some two thirds of the arithmetic of :class:`vos.sam.cells.Cells` in each call,
 and it writes no map of all channels; it pays from some eight calls on.
 
-Dimensions: T tokens, A heads of D channels each, C channels, N cells; R rows that objects share, E
-rows of one object.
+Dimensions: T tokens, A heads of D channels each, C channels, N cells, E rows of an object.
 """
 
 from __future__ import annotations
@@ -27,108 +26,9 @@ import torch
 from torch import Tensor
 
 from vos.sam.cells import by_head, outputs_by_head, query_offsets
+from vos.sam.shared_maps import LayerMaps, SharedMaps, centred, with_bias
 
 _CELLS_PER_CHUNK: Final = 1024
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Attended:
-    """What tokens' attention to the frame's own cells needs of these.
-
-    Attributes:
-        keys: (A, D, N).
-        position_keys: (A, D, N) of the positional encoding; None where ``keys`` have it.
-        values: (A, D, N), without bias.
-    """
-
-    keys: Tensor
-    position_keys: Tensor | None
-    values: Tensor
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layer:
-    """What a layer's weights make of the frame's own cells.
-
-    Attributes:
-        attended: By the tokens.
-        queries: (A, D, N) of the attention to the tokens, without bias.
-        position_queries: (A, D, N) of the positional encoding; None where ``queries`` have it.
-        squares: (N,) sum over channels of the squares of the cells, less their mean.
-        along_rows: (R, N) products of these with the shared rows,
-        along_given: and (A, D, N) with what this layer's heads give and those before it have given.
-    """
-
-    attended: _Attended
-    queries: Tensor
-    position_queries: Tensor | None
-    squares: Tensor
-    along_rows: Tensor
-    along_given: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SharedMaps:
-    """What the decoder's weights make of a frame's own cells.
-
-    Attributes:
-        layers: Of each layer of the transformer,
-        last: and of its last attention.
-        upscaled: (N, O) of the first layer of the upscaling, without bias.
-        rows: (R, C) what any cell may have added from the start: a mask's channels, the bias of
-            these, and what stands for no mask.
-        log_counts: (N,) logarithm of how many cells each stands for; None if all for one.
-    """
-
-    layers: tuple[_Layer, ...]
-    last: _Attended
-    upscaled: Tensor
-    rows: Tensor
-    log_counts: Tensor | None
-
-
-def share(
-    module: Any,
-    features: Tensor,
-    position: Tensor,
-    upscaling: Tensor,
-    log_counts: Tensor | None,
-) -> SharedMaps:
-    """Compute what all objects of a frame share.
-
-    Args:
-        module: segment_anything's ``Sam``.
-        features: (N, C) of the frame.
-        position: (N, C) positional encoding.
-        upscaling: (O, C) weight of the first layer of the upscaling.
-        log_counts: See :class:`SharedMaps`.
-    """
-    transformer = module.mask_decoder.transformer
-    last = module.prompt_encoder.mask_downscaling[-1]
-    no_mask = module.prompt_encoder.no_mask_embed.weight
-    start = torch.cat([last.weight.flatten(1).T, last.bias[None], no_mask])
-    own, rows = features, start
-    given: list[Tensor] = []
-    layers = []
-    for number, layer in enumerate(transformer.layers):
-        attention = layer.cross_attn_image_to_token
-        placed, apart = (own, position) if number else (own + position, None)
-        attended = _attended(layer.cross_attn_token_to_image, placed, own, apart)
-        queries, position_queries = _by_head(attention.q_proj, attention, placed, apart)
-        # All cells get the bias of what they are told, so that it is in a row that all have.
-        rows = _with_bias(rows, attention.out_proj.bias, 1 if number else 2)
-        own, rows = _centred(own), _centred(rows)
-        given = [_centred(each) for each in (*given, outputs_by_head(attention))]
-        along_given = tuple(torch.matmul(each, own.T) for each in given)
-        squares = own.square().sum(dim=1)
-        layers.append(
-            _Layer(attended, queries, position_queries, squares, rows @ own.T, along_given)
-        )
-        norm = layer.norm4
-        own, rows = own * norm.weight, torch.cat([rows * norm.weight, norm.bias[None]])
-        given = [each * norm.weight for each in given]
-    final = _attended(transformer.final_attn_token_to_image, own, own, position)
-    return SharedMaps(tuple(layers), final, own @ upscaling.T, start, log_counts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,9 +92,9 @@ class SharedCells:
         old, new = weights[:before], weights[before:after]
         torch.softmax(scores, dim=1, out=new.view(scores.shape))
         new *= self.weights[-1]
-        rows = _with_bias(self.rows, attention.out_proj.bias, 1)
+        rows = with_bias(self.rows, attention.out_proj.bias, 1)
         told = torch.matmul(values[0], outputs_by_head(attention)).flatten(0, 1)
-        rows, given = _centred(torch.cat([rows, told])), (*self.given, values[0])
+        rows, given = centred(torch.cat([rows, told])), (*self.given, values[0])
 
         # The squares of own + weights.T @ rows. Products of rows are symmetric: what is below the
         # blocks of old and of new rows is what is above them.
@@ -249,7 +149,7 @@ class SharedCells:
         scores *= self.scale
         return scores if position is None else scores.baddbmm_(asked, position)
 
-    def _along(self, maps: _Layer, given: tuple[Tensor, ...]) -> Tensor:
+    def _along(self, maps: LayerMaps, given: tuple[Tensor, ...]) -> Tensor:
         """Multiply the frame's own cells by the rows and by those that come last; (E + T A, N)."""
         num_heads, num_tokens, _ = given[0].shape
         num_start = self.start.stop - self.start.start
@@ -266,28 +166,3 @@ class SharedCells:
             torch.bmm(values, own, out=own_place.view(num_heads, num_tokens, num_cells))
             place += num_told
         return along
-
-
-def _attended(attention: Any, placed: Tensor, own: Tensor, apart: Tensor | None) -> _Attended:
-    """Project (N, C) cells with what they have of the positional encoding, and without."""
-    keys, position_keys = _by_head(attention.k_proj, attention, placed, apart)
-    values = torch.matmul(by_head(attention.v_proj, attention), own.T)
-    return _Attended(keys, position_keys, values)
-
-
-def _by_head(
-    projection: Any, attention: Any, placed: Tensor, apart: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Project (N, C) cells, and their positional encoding where that is apart; (A, D, N) each."""
-    weight = by_head(projection, attention)
-    return torch.matmul(weight, placed.T), None if apart is None else torch.matmul(weight, apart.T)
-
-
-def _with_bias(rows: Tensor, bias: Tensor, num_last: int) -> Tensor:
-    """Add a bias to the last of (E, C) rows."""
-    return torch.cat([rows[:-num_last], rows[-num_last:] + bias])
-
-
-def _centred(rows: Tensor) -> Tensor:
-    """Take from each row its mean over channels."""
-    return rows - rows.mean(dim=-1, keepdim=True)

@@ -112,7 +112,6 @@ def decode(
         classifiers=classifiers,
         mixing="best",
         only_picture=True,
-        shared=sam.share(look.features, look.letterbox, len(prompts)),
     )
     if decoded.classifier_logits is None:
         raise RuntimeError("the decoder was asked for classifiers and gave none")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vos.records import Encoded
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.sam.shared_cells import SharedMaps
+from vos.sam.shared_maps import SharedMaps
 
 _EVERY_PASS_WITH_BOX: Final = (True, True)
 
