@@ -111,7 +111,8 @@ class Recording(SamModel):
         return super().encode(pictures)
 
     def decode(self, *args: Any, **kwargs: Any) -> Decoded:
-        self.asked.append((args, kwargs))
+        # What is shared is large: whether it was is enough to make it again.
+        self.asked.append((args, {**kwargs, "shared": kwargs.get("shared") is not None}))
         return super().decode(*args, **kwargs)
 
 
@@ -371,7 +372,7 @@ def time_stages(
     letterbox = sam.letterbox(FRAME_HW)
     features = sam.encode([frame.rgb])[0]
     resized = resize_for_model(frame.rgb, letterbox)
-    decoded = SamModel.decode(sam, *asked[-1][0], **asked[-1][1])
+    decoded = SamModel.decode(sam, *asked[-1][0], **{**asked[-1][1], "shared": None})
     low_res = decoded.low_res_logits[:, 0]
     logits = low_res_to_frame(low_res, letterbox)
     is_there = np.ones(len(logits), dtype=np.bool_)
@@ -379,12 +380,16 @@ def time_stages(
     labels = merge(logits, is_there, ids)
     masks = vos.track.segment.frame_masks(labels, ids, np.ones(len(ids), dtype=np.float32))
     pictures = iter(source)
-    num_shown = 6
+    num_shown, num_rows = 6, len(ids)
     shown = [(vos.records.Frame(n, n / 24, f"{n:05d}", frame.rgb), masks) for n in range(num_shown)]
 
     def decode_all() -> None:
+        shared = None
         for args, kwargs in asked:
-            SamModel.decode(sam, *args, **kwargs)
+            if kwargs["shared"] and shared is None:
+                features, _, letterbox = args
+                shared = SamModel.share(sam, features, letterbox, len(asked) * num_rows)
+            SamModel.decode(sam, *args, **{**kwargs, "shared": shared})
 
     def locate() -> None:
         find_peaks(targets.embeddings, features, letterbox)

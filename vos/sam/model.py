@@ -291,8 +291,8 @@ class SamModel:
             ]
             logits, predicted_ious = map(torch.cat, zip(*answers, strict=True))
             num_further = 0 if classifiers is None else classifiers.shape[1]
-            own, further = logits.tensor_split([logits.shape[1] - num_further], dim=1)
-            return Decoded(own, predicted_ious, further if num_further else None)
+            own, others = logits.tensor_split([logits.shape[1] - num_further], dim=1)
+            return Decoded(own, predicted_ious, others if num_further else None)
         sparse, dense = self._sam.prompt_encoder(
             (coordinates, labels), boxes, None if low_res is None else low_res[:, None]
         )
