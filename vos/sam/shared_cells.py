@@ -10,8 +10,8 @@ The norm's variance follows from the squares of the frame's cells, from the prod
 the rows, and from those of the rows with one another. What the layers' weights make of the frame's
 own cells is the same for all objects and all of their calls, and computed once per frame; each
 object's share has as many rows as it has tokens and heads, in place of as many as there are
-channels. That is some two thirds of the arithmetic of :class:`vos.sam.cells.Cells` in each call,
-and it writes no map of all channels; it pays from some eight calls on.
+channels. That is less than two thirds of the arithmetic of :class:`vos.sam.cells.Cells` in each
+call, without any map of all channels, and pays where a frame has many calls.
 
 Dimensions: T tokens, A heads of D channels each, C channels, N cells, E rows of an object.
 """
