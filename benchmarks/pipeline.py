@@ -500,15 +500,16 @@ def write_table(results: Path) -> None:
     """Put the rows of the CSV and the share of each stage into docs/performance.md."""
     with results.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    names = {"model": "model", "objects": "objects", "dtype": "dtype", "cpu": "processor"}
     shares = []
     for row in rows:
         total = sum(float(row[f"{name}_ms"]) for name in STAGES)
         own = {name: f"{float(row[f'{name}_ms']) / total:.1%}" for name in STAGES}
         if row["settings"] == "published":  # other priors have other stages
-            shares.append({name: row[name] for name in ("model", "objects", "dtype", "cpu")} | own)
+            shares.append({name: row[name] for name in names} | own)
     tables = [
         markdown(COLUMNS, rows),
-        markdown({name: name for name in ("model", "objects", "dtype", "cpu", *STAGES)}, shares),
+        markdown(names | {name: name for name in STAGES}, shares),
     ]
     text = "\n".join(tables)
     print(text)
