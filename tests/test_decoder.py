@@ -8,11 +8,13 @@ import pytest
 import torch
 from golden_model import TINY, small_sam
 
+import vos
 from vos.errors import InputError
 from vos.sam.decoder import OUTSIDE, is_plain, mix
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
 from vos.sam.nano import build_nano
+from vos.synthetic import ClipConfig, make_clip
 
 FRAME_HW = (90, 160)
 MANY = 1000
@@ -217,6 +219,31 @@ def test_what_is_shared_must_fit_the_features(module, features):
     shared = thinning.share(features, letterbox, MANY)
     with pytest.raises(InputError, match="must be of 64 cells, got "):
         sam.decode(features, asked(2, box=True, mask=False), letterbox, shared=shared)
+
+
+@pytest.mark.parametrize("method", [{}, {"method": "persam"}])
+def test_many_objects_of_a_frame_share_and_their_masks_stay(method, monkeypatch):
+    sam = vos.load_sam("nano")
+    clip = ClipConfig(num_frames=2, frame_hw=(120, 214), num_objects=9)
+    frames, labels = zip(*make_clip(clip), strict=True)
+    config = replace(vos.RunConfig.published(), **method)
+    own_share, shared = SamModel.share, []
+
+    def share(self, *of_frame):
+        shared.append(own_share(self, *of_frame))
+        return shared[-1]
+
+    def follow() -> np.ndarray:
+        pairs = vos.segment_video(iter(frames), labels[0], sam, config)
+        return np.stack([masks.labels for _, masks in pairs])
+
+    monkeypatch.setattr(SamModel, "share", share)
+    together = follow()
+    assert shared[-1] is not None
+    monkeypatch.setattr(SamModel, "share", lambda self, *of_frame: None)
+    alone = follow()
+    assert (alone[1] > 0).mean() > 0.1
+    assert (together != alone).mean() < 1e-3
 
 
 def test_cells_that_nothing_changes_are_normal_numbers(module):
