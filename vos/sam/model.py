@@ -250,8 +250,7 @@ class SamModel:
             classifiers: (K, V, ``num_pixel_channels``) further classifiers, or None.
             mixing: How an object's masks are made one: (K, M) weights of a sum, ``best`` for that
                 of highest predicted IoU, or None, which leaves them as they are.
-            only_picture: Whether logits are needed on the picture alone, and not on the padding
-                for a further call.
+            only_picture: Whether logits are needed on the picture alone, as no call follows.
             shared: From :meth:`share` of the same features and letterbox, or None; results differ
                 by it in the last bits only.
 
@@ -293,8 +292,9 @@ class SamModel:
             num_further = 0 if classifiers is None else classifiers.shape[1]
             own, others = logits.tensor_split([logits.shape[1] - num_further], dim=1)
             return Decoded(own, predicted_ious, others if num_further else None)
+        masks = None if low_res is None else low_res[:, None]
         sparse, dense = self._sam.prompt_encoder(
-            (coordinates, labels), boxes, None if low_res is None else low_res[:, None]
+            points=(coordinates, labels), boxes=boxes, masks=masks
         )
         decoder = self._sam.mask_decoder
         with nullcontext() if guidance is None else guided(decoder.transformer, guidance):
