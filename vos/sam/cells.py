@@ -25,7 +25,8 @@ from torch import Tensor
 
 from vos.sam.products import linear, plus_product, weighted_sums
 
-_CELLS_PER_CHUNK: Final = 1024
+CELLS_PER_CHUNK: Final = 1024
+"""So many are upscaled at a time, for what comes of them to stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,12 +121,11 @@ class Cells:
         height, width = all_hw
         pictures = torch.unflatten(self.values[:, : height * width], 1, all_hw)
         kept = pictures[:, : needed_hw[0], : needed_hw[1]].flatten(1, 2)
+        # They are upscaled and not looked at again, so that places no longer matter.
         return replace(self, values=kept, placed=kept)
 
     def projected(self, weight: Tensor, bias: Tensor) -> Iterator[Tensor]:
         """Multiply cells that were told something by a matrix.
-
-        In chunks, because results are large, and stay in the processor's cache so.
 
         Args:
             weight: (O, C).
@@ -134,7 +134,7 @@ class Cells:
         Yields:
             (G, n, O) of the next n cells.
         """
-        step = _CELLS_PER_CHUNK if self.values.device.type == "cpu" else self.values.shape[1]
+        step = CELLS_PER_CHUNK if self.values.device.type == "cpu" else self.values.shape[1]
         for part in torch.split(self.values, step, dim=1):
             yield linear(part, weight, bias)
 

@@ -20,15 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vos.sam.cells import by_head, outputs_by_head, query_offsets
+from vos.sam.cells import CELLS_PER_CHUNK, by_head, outputs_by_head, query_offsets
 from vos.sam.shared_maps import LayerMaps, SharedMaps, centred, with_bias
-
-_CELLS_PER_CHUNK: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +127,8 @@ class SharedCells:
     def projected(self, weight: Tensor, bias: Tensor) -> Iterator[Tensor]:
         """Do what :meth:`vos.sam.cells.Cells.projected` does, for the matrix of the upscaling."""
         rows = self.rows @ weight.T
-        for first in range(0, len(self.scale), _CELLS_PER_CHUNK):
-            chunk = slice(first, first + _CELLS_PER_CHUNK)
+        for first in range(0, len(self.scale), CELLS_PER_CHUNK):
+            chunk = slice(first, first + CELLS_PER_CHUNK)
             cells = torch.addmm(self.maps.upscaled[chunk], self.weights[:, chunk].T, rows)
             yield cells.mul_(self.scale[chunk, None]).add_(bias)[None]
 
