@@ -31,8 +31,8 @@ from rows import Row, append_row, environment, markdown, peak_mib, put_table
 from variants import GROUPS, PUBLISHED, VARIANTS, Variant, compared_with
 
 import vos
-from vos.davis import DavisSequence, segment_sequence
-from vos.outputs import Outputs, Pair
+from vos.run.outputs import Outputs, Pair
+from vos.sets.davis import DavisSequence, segment_sequence
 
 RESULTS = Path(__file__).with_suffix(".csv")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "tracking.md"

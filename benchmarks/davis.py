@@ -20,9 +20,9 @@ from rows import append_row, environment, peak_mib
 import vos
 from vos.both_ways import Direction
 from vos.config import MemoryConfig
-from vos.davis import DavisSequence, find_davis_sequences, segment_sequence
-from vos.outputs import Outputs, Pair
+from vos.run.outputs import Outputs, Pair
 from vos.score.davis import Evaluation
+from vos.sets.davis import DavisSequence, find_davis_sequences, segment_sequence
 
 RESULTS = Path(__file__).with_name("results.csv")
 

@@ -42,10 +42,10 @@ def main(num_frames: int, save_every: float) -> None:
     from colour_sam import PALETTE, ColourSam
 
     import vos
-    from vos.outputs import Outputs
-    from vos.pipeline import segment_steps
     from vos.records import SourceInfo
-    from vos.saving import write_and_save
+    from vos.run.outputs import Outputs
+    from vos.run.saving import write_and_save
+    from vos.segment.forward import segment_steps
 
     torch.set_num_threads(1)
     vos.keep_freed_memory()

@@ -28,9 +28,9 @@ from rows import Row, append_row, environment
 from torch.utils.flop_counter import FlopCounterMode
 
 from vos.errors import is_out_of_memory
-from vos.sam.architectures import build_module
-from vos.sam.segment_anything_modules import ImageEncoderViT
-from vos.sam.vit import encode_with_vit
+from vos.sam.fast.vit import encode_with_vit
+from vos.sam.networks.architectures import build_module
+from vos.sam.networks.segment_anything_modules import ImageEncoderViT
 
 RESULTS = Path(__file__).with_suffix(".csv")
 STEPS = ("fp32", "bf16", "sdpa", "compile")

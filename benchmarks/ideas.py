@@ -18,11 +18,11 @@ from vos.config import AbsenceConfig
 from vos.records import Encoded, Labels
 from vos.sam.geometry import average_in_cells, cell_centres, masks_to_cells
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.locate import frame_similarities, mean_embeddings, target_embeddings
-from vos.track.personalize import MIN_CELL_COVERAGE
-from vos.track.prior import box_centres, grow_boxes
-from vos.track.refine import Candidates, refine
-from vos.track.segment import accept
+from vos.track.published.locate import frame_similarities, mean_embeddings, target_embeddings
+from vos.track.published.personalize import MIN_CELL_COVERAGE
+from vos.track.published.prior import box_centres, grow_boxes
+from vos.track.published.refine import Candidates, refine
+from vos.track.published.segment import accept
 
 PADDING_LOGIT = -6.0  # of a mask prompt beyond the picture
 VELOCITY_MEMORY = 0.5  # of the velocity and of its error, per frame

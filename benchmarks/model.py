@@ -22,9 +22,9 @@ from rows import append_row, environment, peak_mib
 
 import vos
 from vos.config import FitConfig
-from vos.sam.architectures import build_module
 from vos.sam.model import POSITIVE, Prompts
-from vos.track.scale_fit import fit_scale_weights
+from vos.sam.networks.architectures import build_module
+from vos.track.published.scale_fit import fit_scale_weights
 
 RESULTS = Path(__file__).with_suffix(".csv")
 FRAME_HW = (480, 854)

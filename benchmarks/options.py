@@ -25,8 +25,8 @@ import torch
 from rows import Row, append_row, environment, peak_mib
 
 import vos
-from vos.davis import find_davis_sequences
 from vos.masks import read_label_png, read_mask, write_label_png
+from vos.sets.davis import find_davis_sequences
 
 RESULTS = Path(__file__).with_suffix(".csv")
 OPTIONS: dict[str, dict[str, str | bool]] = {

@@ -52,19 +52,19 @@ from rows import Row, append_row, environment, markdown, peak_mib, put_table
 import vos
 from vos.config import SkipPadding
 from vos.masks import write_label_png
-from vos.outputs import Outputs, write_results
-from vos.sam.architectures import build_module
-from vos.sam.checkpoints import load_weights
-from vos.sam.download import cached_file
+from vos.run.outputs import Outputs, write_results
 from vos.sam.geometry import low_res_to_frame, resize_for_model
 from vos.sam.model import Decoded, SamModel
-from vos.sam.registry import find_model
+from vos.sam.networks.architectures import build_module
+from vos.sam.weights.checkpoints import load_weights
+from vos.sam.weights.download import cached_file
+from vos.sam.weights.registry import find_model
 from vos.sink import write_overlay
 from vos.synthetic import ClipConfig, make_clip
-from vos.track.locate import find_peaks
-from vos.track.personalize import personalize
-from vos.track.scale_fit import fit_scale_weights
-from vos.track.segment import merge
+from vos.track.published.locate import find_peaks
+from vos.track.published.personalize import personalize
+from vos.track.published.scale_fit import fit_scale_weights
+from vos.track.published.segment import merge
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = time.perf_counter
@@ -378,7 +378,9 @@ def time_stages(
     is_there = np.ones(len(logits), dtype=np.bool_)
     ids = targets.object_ids[: len(logits)]
     labels = merge(logits, is_there, ids)
-    masks = vos.track.segment.frame_masks(labels, ids, np.ones(len(ids), dtype=np.float32))
+    masks = vos.track.published.segment.frame_masks(
+        labels, ids, np.ones(len(ids), dtype=np.float32)
+    )
     pictures = iter(source)
     num_shown, num_rows = 6, len(ids)
     shown = [(vos.records.Frame(n, n / 24, f"{n:05d}", frame.rgb), masks) for n in range(num_shown)]

@@ -21,7 +21,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from vos.masks import DAVIS_PALETTE
-from vos.sam.segment_anything_modules import LayerNorm2d
+from vos.sam.networks.segment_anything_modules import LayerNorm2d
 
 _MARGIN_PX = 10
 

@@ -14,20 +14,20 @@ import torch
 from numpy.typing import NDArray
 
 from vos.config import RunConfig
-from vos.davis import DavisSequence
 from vos.masks import match_frame, read_mask
-from vos.outputs import Outputs, Pair, describe_run, write_results
-from vos.prefetch import read_ahead
 from vos.records import Encoded, Frame, FrameMasks, Labels
-from vos.sam.encode import encode
+from vos.run.outputs import Outputs, Pair, describe_run, write_results
 from vos.sam.geometry import Letterbox
 from vos.sam.model import SamModel
+from vos.segment.read_ahead import read_ahead
+from vos.sets.davis import DavisSequence
 from vos.source import open_source
-from vos.track.locate import Peaks, frame_similarities, peaks_of
-from vos.track.personalize import personalize
-from vos.track.prior import box_centres, box_prior, fresh_priors, grow_boxes
-from vos.track.refine import Candidates
-from vos.track.segment import find, frame_masks, merge, scores
+from vos.track.published.encode import encode
+from vos.track.published.locate import Peaks, frame_similarities, peaks_of
+from vos.track.published.personalize import personalize
+from vos.track.published.prior import box_centres, box_prior, fresh_priors, grow_boxes
+from vos.track.published.refine import Candidates
+from vos.track.published.segment import find, frame_masks, merge, scores
 
 CONFIG = RunConfig.published()
 
@@ -122,7 +122,7 @@ def follow(
 def segment_sequence(
     sequence: DavisSequence, outputs: Outputs, sam: SamModel, idea: Idea
 ) -> Generator[Pair, None, None]:
-    """Segment a sequence and write its results as vos.davis.segment_sequence does, by an idea."""
+    """Segment a sequence by an idea and write its results, as vos.sets.davis does."""
     header = describe_run(str(sequence.images_dir), sam, CONFIG)
     reference = read_mask(sequence.reference)
     if sequence.join_objects:

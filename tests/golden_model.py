@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from vos.sam.segment_anything_modules import (
+from vos.sam.networks.segment_anything_modules import (
     ImageEncoderViT,
     MaskDecoder,
     PromptEncoder,

@@ -17,10 +17,10 @@ import torch
 from colour_sam import PALETTE, ColourSam
 
 import vos
-from vos import saving
 from vos.cli import run_main
 from vos.config import SkipPadding
 from vos.masks import write_label_png
+from vos.run import saving
 from vos.sam import load
 from vos.sink import pieces, write_video
 

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 import numpy as np
-from vos.allocator import keep_freed_memory
+from vos.sam.fast.allocator import keep_freed_memory
 was_set = keep_freed_memory() if sys.argv[1] == "keep" else False
 def work():
     for megabytes in (50, 25, 4, 1):

@@ -18,11 +18,11 @@ from PIL import Image
 import vos
 from vos import both_ways, spill
 from vos.both_ways import fill_in, plan_second_pass
-from vos.davis import find_davis_sequences, segment_sequence
 from vos.errors import DamagedSourceError, InputError, MaskError, OutputError, SourceError
 from vos.masks import read_label_png, write_label_png
-from vos.outputs import Outputs
-from vos.track.segment import frame_masks
+from vos.run.outputs import Outputs
+from vos.sets.davis import find_davis_sequences, segment_sequence
+from vos.track.published.segment import frame_masks
 
 HEIGHT, WIDTH, SIDE, NUM_FRAMES = 80, 120, 24, 16
 HIDDEN, FADED = range(4, 8), range(8, 12)

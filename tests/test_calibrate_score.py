@@ -8,7 +8,7 @@ import pytest
 
 import vos
 from vos.synthetic import ClipConfig, make_clip
-from vos.track import trust
+from vos.track.memory import trust
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vos.errors import CheckpointError, UnknownModelError
-from vos.sam import segment_anything_modules
-from vos.sam.architectures import build_module
-from vos.sam.checkpoints import guess_architecture, load_weights, read_state_dict
-from vos.sam.registry import MODELS
+from vos.sam.networks import segment_anything_modules
+from vos.sam.networks.architectures import build_module
+from vos.sam.weights.checkpoints import guess_architecture, load_weights, read_state_dict
+from vos.sam.weights.registry import MODELS
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.steps": torch.tensor(3)}
 
@@ -237,7 +237,7 @@ def test_large_models_are_built_as_segment_anything_builds_them(name: str) -> No
 
 
 def test_the_embedded_weights_load(tmp_path: Path) -> None:
-    from vos.sam.download import fetch
+    from vos.sam.weights.download import fetch
 
     module = build_module("nano")
     weights = read_state_dict(fetch(MODELS["nano"]))

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from vos.cli import main
-from vos.davis import find_davis_sequences
 from vos.errors import InputError, ScoreError
 from vos.masks import read_label_png, write_label_png
+from vos.sets.davis import find_davis_sequences
 
 NUM_FRAMES = 4
 

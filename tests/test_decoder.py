@@ -10,10 +10,10 @@ from golden_model import TINY, small_sam
 
 import vos
 from vos.errors import InputError
-from vos.sam.decoder import OUTSIDE, is_plain, mix
+from vos.sam.fast.decoder import OUTSIDE, is_plain, mix
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
-from vos.sam.nano import build_nano
+from vos.sam.networks.nano import build_nano
 from vos.synthetic import ClipConfig, make_clip
 
 FRAME_HW = (90, 160)
@@ -82,7 +82,7 @@ def test_decoding_equals_segment_anythings(
 ):
     if way == "together":  # as on a GPU
         monkeypatch.setattr(
-            "vos.sam.decoder.split_objects", lambda count, device: [slice(0, count)]
+            "vos.sam.fast.decoder.split_objects", lambda count, device: [slice(0, count)]
         )
     sam = SamModel(module)
     prompts = asked(num_objects, box=box, mask=mask)

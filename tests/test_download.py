@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from vos.errors import CheckpointError, DownloadError
-from vos.sam import download
-from vos.sam.download import cache_folder, cached_file, fetch, sha256_of
-from vos.sam.registry import ModelSpec, find_model
+from vos.sam.weights import download
+from vos.sam.weights.download import cache_folder, cached_file, fetch, sha256_of
+from vos.sam.weights.registry import ModelSpec, find_model
 
 CONTENT = bytes(range(256)) * 1000
 NAME = "weights.pth"
@@ -329,7 +329,10 @@ def test_processes_that_fetch_at_once_share_one_download(
     spec: ModelSpec, server: Server, cache: Path
 ) -> None:
     server.delay_seconds = 0.3
-    program = f"from vos.sam.download import *; from vos.sam.registry import *; fetch({spec!r})"
+    program = (
+        "from vos.sam.weights.download import *; from vos.sam.weights.registry import *; "
+        f"fetch({spec!r})"
+    )
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
     assert [process.wait(timeout=30) for process in processes] == [0, 0, 0]
     assert (cache / NAME).read_bytes() == CONTENT

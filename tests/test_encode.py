@@ -9,9 +9,9 @@ from colour_sam import ColourSam
 
 from vos.errors import DeviceError
 from vos.records import Frame
-from vos.sam.encode import encode
 from vos.sam.model import SamModel
-from vos.sam.nano import build_nano
+from vos.sam.networks.nano import build_nano
+from vos.track.published.encode import encode
 
 
 def frames(number: int) -> list[Frame]:

@@ -6,8 +6,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vos.track.evidence import inmost_xy
-from vos.track.refine import tight_boxes
+from vos.track.memory.evidence import inmost_xy
+from vos.track.published.refine import tight_boxes
 
 SIDES = st.integers(1, 40)
 

@@ -22,12 +22,12 @@ from colour_sam import ColourSam
 from interrupted_runs import NUM_FRAMES, OPTIONS, contents, draw, make_clip, shell
 
 import vos
-from vos import saving
 from vos.config import FitConfig
 from vos.errors import DamagedSourceError, DeviceError, SourceError
 from vos.masks import read_label_png, write_label_png
-from vos.outputs import Outputs, write_results
 from vos.records import SourceInfo
+from vos.run import saving
+from vos.run.outputs import Outputs, write_results
 from vos.sink.video import VideoFile
 from vos.source import waiting
 
@@ -483,7 +483,7 @@ def run_to(folder: Path, frames, sam: vos.SamModel, **settings: object):
 
 
 def saving_steps(frames, sam: vos.SamModel, config: vos.RunConfig):
-    from vos.pipeline import segment_steps
+    from vos.segment.forward import segment_steps
 
     return segment_steps(frames, draw(0)[1], sam, config)
 

@@ -7,11 +7,11 @@ import torch
 
 import vos
 from vos.config import MemoryConfig
+from vos.run.state import decode_state, encode_state
 from vos.score.measures import score_labels
-from vos.state import decode_state, encode_state
-from vos.track.fine import Fine, fit_fine, is_thin, refine
-from vos.track.look import look
-from vos.track.tracks import Track, learn
+from vos.track.memory.fine import Fine, fit_fine, is_thin, refine
+from vos.track.memory.look import look
+from vos.track.memory.tracks import Track, learn
 
 HEIGHT, WIDTH = 480, 640
 

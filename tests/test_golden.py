@@ -11,9 +11,9 @@ from golden_model import golden_sam
 import vos
 from vos.config import FitConfig
 from vos.records import Frame
-from vos.sam.encode import encode
 from vos.sam.model import Decoded, Prompts, SamModel
-from vos.track.personalize import personalize
+from vos.track.published.encode import encode
+from vos.track.published.personalize import personalize
 
 CASES = ("one_object", "two_objects", "portrait")
 

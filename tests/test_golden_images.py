@@ -9,9 +9,9 @@ from golden_model import golden_sam
 
 import vos
 from vos.config import RunConfig
-from vos.sam.encode import encode
 from vos.sam.model import SamModel
-from vos.track.personalize import personalize
+from vos.track.published.encode import encode
+from vos.track.published.personalize import personalize
 
 
 class RecordingSam(SamModel):

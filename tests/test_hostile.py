@@ -34,15 +34,15 @@ from vos.cli.perseg import perseg_command
 from vos.cli.references import Coordinates, FrameMask
 from vos.cli.run import run_command
 from vos.config import FitConfig, RunConfig
-from vos.davis import find_davis_sequences, segment_sequence
 from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError
 from vos.masks import mask_from_array, read_label_png, read_mask
 from vos.masks.image_files import MAX_PIXELS
 from vos.masks.pixels import labels_from_colours, labels_from_grey
-from vos.outputs import Outputs
+from vos.run.names import name_fault
+from vos.run.outputs import Outputs
 from vos.score import evaluate_images
 from vos.score.png import read_labels
-from vos.sink.names import name_fault
+from vos.sets.davis import find_davis_sequences, segment_sequence
 from vos.source import open_backwards, open_source
 from vos.source.selection import Selection
 
@@ -413,7 +413,7 @@ def test_all_commands_that_read_pictures_obey_the_limit(
 def test_the_frames_of_a_set_obey_the_limit(tmp_path, monkeypatch):
     add_pictures(tmp_path)
     (sequence,) = find_davis_sequences(tmp_path)
-    monkeypatch.setattr("vos.davis.read_mask", lambda path, max_pixels: read_mask(path))
+    monkeypatch.setattr("vos.sets.davis.read_mask", lambda path, max_pixels: read_mask(path))
     outputs = Outputs(folder=tmp_path / "out", name="one")
     config = RunConfig(fit=FitConfig(num_steps=2))
     with pytest.raises(SourceError, match=f"00.jpg.*{TOO_LARGE}"):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import vos
-from vos.sam.encode import encode
 from vos.sam.model import SamModel
 from vos.synthetic import ClipConfig, make_clip
+from vos.track.published.encode import encode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import ideas

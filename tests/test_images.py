@@ -13,14 +13,14 @@ import vos
 from vos.config import AbsenceConfig, FitConfig, RunConfig
 from vos.errors import InputError, MaskError, OutputError
 from vos.records import Frame
-from vos.sam.encode import encode
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import SamModel
 from vos.sink.pictures import write_overlay_pictures, write_training_set
-from vos.track.instances import instance_ids
-from vos.track.personalize import personalize
-from vos.track.scale_fit import fit_scale_weights
-from vos.track.segment import frame_masks
+from vos.track.published.encode import encode
+from vos.track.published.instances import instance_ids
+from vos.track.published.personalize import personalize
+from vos.track.published.scale_fit import fit_scale_weights
+from vos.track.published.segment import frame_masks
 
 FEW_STEPS = FitConfig(num_steps=40, learning_rate=1e-3, box_prompt=False)
 

@@ -14,14 +14,16 @@ PACKAGE = Path(vos.__file__).parent
 # From the top down. A part may import from lower rows only, never from its own.
 LAYERS = (
     {"cli"},
-    {"davis", "perseg"},
-    {"both_ways", "images", "saving"},
-    {"resume"},
-    {"outputs"},
-    {"pipeline", "spill"},
+    {"both_ways"},
+    {"score"},
+    {"sets"},
+    {"run"},
+    {"spill"},
+    {"segment"},
     {"track"},
-    {"source", "sam", "sink", "score", "synthetic"},
-    {"allocator", "config", "masks", "prefetch", "state"},
+    {"source", "sam", "sink", "synthetic"},
+    {"masks"},
+    {"config"},
     {"records"},
     {"errors"},
 )

@@ -6,9 +6,9 @@ import torch
 
 import vos
 from vos.errors import CheckpointError, UnknownModelError
-from vos.sam.architectures import build_module
-from vos.sam.checkpoints import load_weights
-from vos.sam.registry import MODELS
+from vos.sam.networks.architectures import build_module
+from vos.sam.weights.checkpoints import load_weights
+from vos.sam.weights.registry import MODELS
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from vos.config import MemoryConfig
 from vos.errors import InputError
 from vos.records import Frame
 from vos.synthetic import ClipConfig, make_clip
-from vos.track.colours import learn_colours
-from vos.track.correspond import Memory, correspond
-from vos.track.follow import Tracks, follow
-from vos.track.head import fit_head
-from vos.track.look import look, share_windows, window_around
-from vos.track.tracks import learn
+from vos.track.memory.colours import learn_colours
+from vos.track.memory.correspond import Memory, correspond
+from vos.track.memory.follow import Tracks, follow
+from vos.track.memory.head import fit_head
+from vos.track.memory.look import look, share_windows, window_around
+from vos.track.memory.tracks import learn
 
 SIZES = st.tuples(st.integers(16, 400), st.integers(16, 400))
 SHARES = st.floats(0, 1)
@@ -91,7 +91,7 @@ def test_the_correspondence_multiplies_in_few_shapes(monkeypatch):
         shapes.add((len(rows), len(weight)))
         return torch.nn.functional.linear(rows, weight)
 
-    monkeypatch.setattr("vos.track.correspond.linear", noting)
+    monkeypatch.setattr("vos.track.memory.correspond.linear", noting)
     generator = torch.Generator().manual_seed(0)
     sizes = [(1, 1), (3, 4), (63, 511), (64, 512), (65, 513), (500, 700), (1300, 1024)]
     for num_queries, num_cells in sizes:

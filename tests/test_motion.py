@@ -8,9 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos.track.contest import Claim, is_contested, settle
-from vos.track.look import window_around
-from vos.track.motion import Motion, expected_box, start, when_contested, when_lost, when_seen
+from vos.track.masks import Claim, is_contested, settle
+from vos.track.memory.look import window_around
+from vos.track.memory.motion import (
+    Motion,
+    expected_box,
+    start,
+    when_contested,
+    when_lost,
+    when_seen,
+)
 
 AREA_PX = 400.0
 MAX_AREA_CHANGE = {True: 0.08, False: 0.01}  # where all is clear, and where it is not

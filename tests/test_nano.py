@@ -9,11 +9,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-import vos.sam
-from vos.sam import segment_anything_modules
-from vos.sam.nano import NANO_INPUT_PX, STRIDE_PX, FrozenBatchNorm, build_nano, fuse_batch_norm
+import vos.sam.weights
+from vos.sam.networks import segment_anything_modules
+from vos.sam.networks.nano import (
+    NANO_INPUT_PX,
+    STRIDE_PX,
+    FrozenBatchNorm,
+    build_nano,
+    fuse_batch_norm,
+)
 
-PACKAGED_WEIGHTS = Path(vos.sam.__file__).with_name("nano.safetensors")
+PACKAGED_WEIGHTS = Path(vos.sam.weights.__file__).with_name("nano.safetensors")
 MAX_PACKAGED_BYTES = 16 * 1024**2
 
 

@@ -7,9 +7,9 @@ from golden_model import TINY, small_sam
 
 import vos
 from vos.errors import InputError
-from vos.sam.decoder import Positions
+from vos.sam.fast.decoder import Positions
+from vos.sam.fast.padding import thin_padding
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.sam.padding import thin_padding
 from vos.synthetic import ClipConfig, make_clip
 
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ def test_cells_that_are_alike_are_decoded_exactly(frame_hw, mask, way, monkeypat
     """Where all of the padding is the same, one that counts as nine is nine."""
     if way == "together":  # as on a GPU
         monkeypatch.setattr(
-            "vos.sam.decoder.split_objects", lambda count, device: [slice(0, count)]
+            "vos.sam.fast.decoder.split_objects", lambda count, device: [slice(0, count)]
         )
     torch.manual_seed(3)
     module = small_sam(TINY)

@@ -6,10 +6,10 @@ import torch
 
 import vos
 from vos.records import Frame
-from vos.track.correspond import Correspondence
-from vos.track.look import look
-from vos.track.motion import Motion
-from vos.track.parts import is_one_piece, large_parts, unlikely_parts
+from vos.track.memory.correspond import Correspondence
+from vos.track.memory.look import look
+from vos.track.memory.motion import Motion
+from vos.track.memory.parts import is_one_piece, large_parts, unlikely_parts
 
 FRAME_HW = (96, 160)
 WINDOW_XYXY = (10, 20, 150, 90)

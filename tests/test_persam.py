@@ -11,7 +11,7 @@ from vos.errors import InputError
 from vos.sam.geometry import Letterbox
 from vos.sam.guidance import Guidance
 from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
-from vos.track.persam import guide
+from vos.track.published.persam import guide
 
 FRAME_HW = (90, 160)
 PROMPTS = Prompts(

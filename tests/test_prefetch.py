@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from vos.errors import InputError, SourceError
-from vos.prefetch import read_ahead
+from vos.segment.read_ahead import read_ahead
 
 
 class Upstream:

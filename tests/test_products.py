@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vos.sam.products import apply, linear, plus_product, weighted_sums
+from vos.sam.fast.products import apply, linear, plus_product, weighted_sums
 
 
 @pytest.fixture(params=["AVX2", "AVX512"])

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from vos.errors import UnknownModelError
-from vos.sam.registry import MODELS, find_model
+from vos.sam.weights.registry import MODELS, find_model
 
 
 def test_every_model_is_found_under_its_own_name() -> None:
@@ -48,5 +48,8 @@ def test_a_name_like_no_other_gets_the_list_and_no_guess() -> None:
 
 
 def test_neither_the_registry_nor_downloads_import_torch() -> None:
-    program = "import sys, vos.sam.registry, vos.sam.download; sys.exit('torch' in sys.modules)"
+    program = (
+        "import sys, vos.sam.weights.registry, vos.sam.weights.download; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -11,9 +11,9 @@ from PIL import Image
 from score_masks import FRAME_HW, square, write_masks
 
 import vos
-from vos.score.pictures import pictures_of
-from vos.score.plots import plot_scores
-from vos.score.report import worst_frames, write_report
+from vos.score.report.pictures import pictures_of
+from vos.score.report.plots import plot_scores
+from vos.score.report.write import worst_frames, write_report
 
 XS = [4, 5, 7, 10, 4, 6, 4, 9, 4]
 NAME = "a<b>&'c"

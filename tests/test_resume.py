@@ -26,16 +26,16 @@ from interrupted_runs import (
 from PIL import Image
 
 import vos
-from vos import saving
 from vos.config import FitConfig
 from vos.masks import write_label_png
-from vos.outputs import Outputs
-from vos.pipeline import Progress, Step, segment_steps
 from vos.records import SourceInfo
-from vos.resume import Mark, Saved, Selected, load_saved, open_again
-from vos.state import decode_state, encode_state
-from vos.track.policies import Published
-from vos.track.prior import fresh_priors
+from vos.run import saving
+from vos.run.outputs import Outputs
+from vos.run.resume import Mark, Saved, Selected, load_saved, open_again
+from vos.run.state import decode_state, encode_state
+from vos.segment.forward import Progress, Step, segment_steps
+from vos.track.method import Published
+from vos.track.published.prior import fresh_priors
 
 NUM_KILLS = 20
 SAVE_EVERY = (0, 3600)  # at every frame, or only once at the start and when a run ends
@@ -363,7 +363,7 @@ def test_a_state_names_only_what_is_on_the_disk(place, monkeypatch):
 
 
 def test_streams_cannot_be_resumed(place, capsys, monkeypatch):
-    monkeypatch.setattr("vos.resume.describe_source", lambda path: None)
+    monkeypatch.setattr("vos.run.resume.describe_source", lambda path: None)
     assert shell(*RUN, "--resume") == 1
     assert "can be read only once" in only_error(capsys)
     assert shell(*RUN) == 0

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from vos.config import FitConfig
 from vos.errors import InputError
-from vos.track.scale_fit import fit_scale_weights, loss_gradient
+from vos.track.published.scale_fit import fit_scale_weights, loss_gradient
 
 
 def written_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

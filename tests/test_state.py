@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 import vos
 from vos.config import FitConfig
 from vos.errors import InputError
-from vos.pipeline import Progress, segment_steps
-from vos.resume import Mark, Saved
-from vos.state import decode_state, encode_state
+from vos.run.resume import Mark, Saved
+from vos.run.state import decode_state, encode_state
+from vos.segment.forward import Progress, segment_steps
 
 CPU = torch.device("cpu")
 

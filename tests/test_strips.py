@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from vos.sam import strips
-from vos.sam.strips import by_rows, in_strips
-from vos.sam.tiny_vit import TinyViT
+from vos.sam.fast import strips
+from vos.sam.fast.strips import by_rows, in_strips
+from vos.sam.networks.tiny_vit import TinyViT
 
 
 class Chain(nn.Module):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from vos.sam.architectures import build_module
-from vos.sam.tiny_vit import TinyViT
+from vos.sam.networks.architectures import build_module
+from vos.sam.networks.tiny_vit import TinyViT
 
 
 @pytest.fixture(scope="module")

@@ -12,19 +12,19 @@ from vos.config import AbsenceConfig
 from vos.errors import InputError, MaskError
 from vos.masks import mask_box_xyxy
 from vos.records import Frame, FrameMasks, Targets
-from vos.sam.encode import encode
 from vos.sam.geometry import Letterbox
-from vos.track.locate import (
+from vos.track.hints import Hint, reference_from_hints
+from vos.track.published.encode import encode
+from vos.track.published.locate import (
     find_peaks,
     frame_similarities,
     peaks_of,
     similarity_maps,
     target_embeddings,
 )
-from vos.track.prior import box_centres, box_prior, fresh_priors, grow_boxes, no_prior
-from vos.track.reference import Hint, reference_from_hints
-from vos.track.refine import tight_boxes
-from vos.track.segment import accept, merge
+from vos.track.published.prior import box_centres, box_prior, fresh_priors, grow_boxes, no_prior
+from vos.track.published.refine import tight_boxes
+from vos.track.published.segment import accept, merge
 
 SIDES = st.integers(1, 40)
 

@@ -24,7 +24,7 @@ from nano_training.trainer import Plan, State, train, train_step  # noqa: E402
 from nano_training.views import Recipe, draw_batch  # noqa: E402
 
 from vos.errors import CheckpointError, InputError  # noqa: E402
-from vos.sam.nano import build_nano  # noqa: E402
+from vos.sam.networks.nano import build_nano  # noqa: E402
 
 CPU = torch.device("cpu")
 SCENES = Recipe(pairs=None, seed=3, num_pairs=2, view_sizes_px=(64,))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import vos
 from vos.masks import read_mask
-from vos.track.trust import Evidence, expected_iou, gather, likeness_of
+from vos.track.memory.trust import Evidence, expected_iou, gather, likeness_of
 
 SHARES = st.floats(0, 1)
 EVIDENCE = st.builds(Evidence, SHARES, SHARES, SHARES, SHARES)

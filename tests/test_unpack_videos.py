@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import vos
-from vos.davis import find_davis_sequences
 from vos.masks import read_label_png
+from vos.sets.davis import find_davis_sequences
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from golden_model import TINY, small_sam
 
-from vos.sam import vit
+from vos.sam.fast import vit
+from vos.sam.fast.vit import encode_with_vit, is_plain_vit
+from vos.sam.fast.windows import cut, join
 from vos.sam.model import SamModel
-from vos.sam.vit import encode_with_vit, is_plain_vit
-from vos.sam.windows import cut, join
 
 # A window that divides the 8 cells and one that does not, without and with global attention.
 SHAPES = [(4, []), (3, []), (4, [0]), (3, [1])]

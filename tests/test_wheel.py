@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vos.sam.registry import MODELS
+from vos.sam.weights.registry import MODELS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -31,9 +31,9 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 
 def test_it_holds_the_embedded_weights_and_their_card(wheel):
-    weights = wheel.read("vos/sam/nano.safetensors")
+    weights = wheel.read("vos/sam/weights/nano.safetensors")
     assert hashlib.sha256(weights).hexdigest() == MODELS["nano"].sha256
-    assert "vos/sam/nano.md" in wheel.namelist()
+    assert "vos/sam/weights/nano.md" in wheel.namelist()
     assert "vos/py.typed" in wheel.namelist()
 
 

@@ -1,4 +1,4 @@
-"""Fit the weights of vos/track/trust.py: from what speaks for a mask to its expected IoU.
+"""Fit the weights of vos/track/memory/trust.py: from what speaks for a mask to its expected IoU.
 
     python tools/calibrate_score.py ../shared/train/*.tar --check ../shared/davis
 
@@ -24,9 +24,9 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 import vos
-from vos.davis import find_davis_sequences
 from vos.masks import read_mask
-from vos.track import trust
+from vos.sets.davis import find_davis_sequences
+from vos.track.memory import trust
 
 _WEIGHT_DECAY = 1e-3
 _NUM_BINS = 10
@@ -89,7 +89,7 @@ def track(clip: Clip, sam: vos.SamModel) -> Tracked:
         seen.append(evidence)
         return 1.0
 
-    with mock.patch("vos.track.follow.expected_iou", listen):
+    with mock.patch("vos.track.memory.follow.expected_iou", listen):
         frames = vos.frames_from_arrays(pictures)
         results = vos.segment_video(frames, masks[0].astype(np.uint8), sam)
         next(results)

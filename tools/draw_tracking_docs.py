@@ -26,9 +26,9 @@ from occlusions import Occlusion, find_occlusions, frames_until_found
 from PIL import Image
 
 import vos
-from vos.davis import DavisSequence, find_davis_sequences
 from vos.masks import mask_box_xyxy, match_frame, read_mask
 from vos.records import Frame, Labels
+from vos.sets.davis import DavisSequence, find_davis_sequences
 from vos.sink import draw_overlay
 
 PRIORS = {"published": vos.RunConfig.published(), "default": vos.RunConfig()}

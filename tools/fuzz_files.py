@@ -269,7 +269,7 @@ def read_file(path: Path) -> None:
         UnsteadyError: it is not, and reading it backwards gave other pixels.
     """
     if path.name.startswith("weights"):
-        from vos.sam.checkpoints import read_state_dict
+        from vos.sam.weights.checkpoints import read_state_dict
 
         read_state_dict(path)
     elif path.name.startswith("mask"):
@@ -362,7 +362,7 @@ def work(connection: Connection, originals_folder: Path, seed: int, memory_mb: i
 
     originals = {path.name: path.read_bytes() for path in originals_folder.iterdir()}
     if any(name.startswith("weights") for name in originals):
-        import vos.sam.checkpoints  # noqa: F401
+        import vos.sam.weights.checkpoints  # noqa: F401
     Image.init()
     warnings.simplefilter("ignore")
     logging.disable()

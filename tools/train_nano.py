@@ -3,7 +3,7 @@
     pip install -e .
     python tools/train_nano.py --minutes 2
     python tools/train_nano.py --data shard_0.tar --data folder --minutes 70 --out runs/a
-    python tools/train_nano.py --out runs/a --pack vos/sam/nano.safetensors
+    python tools/train_nano.py --out runs/a --pack vos/sam/weights/nano.safetensors
 
 Data are tar files or folders of ``<group>/<name>.jpg`` with a label map ``<group>/<name>.png``
 beside it, never sequences that the model is judged on. A run that was killed goes on from its
@@ -23,7 +23,8 @@ from nano_training.views import Recipe
 
 from vos.errors import VosError
 
-PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.safetensors"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGED_WEIGHTS = ROOT / "vos" / "sam" / "weights" / "nano.safetensors"
 
 
 @click.command()

@@ -19,7 +19,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vos.allocator import keep_freed_memory as keep_freed_memory
     from vos.both_ways import segment_both_ways as segment_both_ways
     from vos.config import AbsenceConfig as AbsenceConfig
     from vos.config import FitConfig as FitConfig
@@ -27,14 +26,15 @@ if TYPE_CHECKING:
     from vos.config import RunConfig as RunConfig
     from vos.errors import VosError as VosError
     from vos.masks import read_mask as read_mask
-    from vos.pipeline import segment_images as segment_images
-    from vos.pipeline import segment_video as segment_video
     from vos.records import Frame as Frame
     from vos.records import FrameMasks as FrameMasks
+    from vos.sam.fast.allocator import keep_freed_memory as keep_freed_memory
     from vos.sam.load import load_sam as load_sam
     from vos.sam.model import SamModel as SamModel
     from vos.score import evaluate as evaluate
     from vos.score import evaluate_images as evaluate_images
+    from vos.segment.forward import segment_images as segment_images
+    from vos.segment.forward import segment_video as segment_video
     from vos.source import frames_from_arrays as frames_from_arrays
     from vos.source import open_source as open_source
 
@@ -52,13 +52,13 @@ _HOMES = {
     "evaluate": "vos.score",
     "evaluate_images": "vos.score",
     "frames_from_arrays": "vos.source",
-    "keep_freed_memory": "vos.allocator",
+    "keep_freed_memory": "vos.sam.fast.allocator",
     "load_sam": "vos.sam.load",
     "open_source": "vos.source",
     "read_mask": "vos.masks",
     "segment_both_ways": "vos.both_ways",
-    "segment_images": "vos.pipeline",
-    "segment_video": "vos.pipeline",
+    "segment_images": "vos.segment.forward",
+    "segment_video": "vos.segment.forward",
 }
 
 __all__ = [*_HOMES]

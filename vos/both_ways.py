@@ -14,17 +14,17 @@ from vos.config import RunConfig
 from vos.errors import DamagedSourceError, InputError
 from vos.masks import mask_from_array
 from vos.masks.image_files import MAX_PIXELS
-from vos.pipeline import memory_of, segment_steps
-from vos.prefetch import read_ahead
 from vos.records import Frame, FrameMasks, Labels
-from vos.resume import Selected
+from vos.run.resume import Selected
 from vos.sam.model import SamModel
+from vos.segment.forward import memory_of, segment_steps
+from vos.segment.read_ahead import read_ahead
 from vos.source import Decoder, open_backwards
 from vos.source.backwards import check_read_again
 from vos.spill import Spill
-from vos.track.follow import Tracks, follow
-from vos.track.segment import correct, frame_masks
-from vos.track.tracks import Track, learn
+from vos.track.memory.follow import Tracks, follow
+from vos.track.memory.tracks import Track, learn
+from vos.track.published.segment import correct, frame_masks
 
 Direction = Literal["forward", "both"]
 """Whether a video is followed once, or a second time from its end to its front."""

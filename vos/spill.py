@@ -15,7 +15,7 @@ from vos.errors import MaskError, OutputError, SourceError
 from vos.masks import read_label_png, write_label_png
 from vos.masks.image_files import MAX_PIXELS
 from vos.records import Frame, FrameMasks, Labels
-from vos.track.segment import frame_masks
+from vos.track.published.segment import frame_masks
 
 
 class Spill:

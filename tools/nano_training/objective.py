@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nano_training.views import Batch
-from vos.sam.nano import STRIDE_PX
+from vos.sam.networks.nano import STRIDE_PX
 
 MASK_STRIDE_PX = 2
 """Model pixels per pixel of the decoder's masks."""

@@ -23,7 +23,7 @@ from nano_training.objective import SimilarityHead, compute_losses
 from nano_training.plots import draw_log
 from nano_training.views import Batch, BatchStream, Recipe, use_one_thread
 from vos.errors import CheckpointError
-from vos.sam.nano import build_nano
+from vos.sam.networks.nano import build_nano
 
 LOG = logging.getLogger("nano_training")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from vos.allocator import keep_freed_memory
 from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
 from vos.config import Method, PriorPolicy, SkipPadding
 from vos.errors import ScoreError, VosError
+from vos.sam.fast.allocator import keep_freed_memory
 
 
 @click.command("davis", context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,11 +61,11 @@ def davis_command(
     ROOT holds JPEGImages, Annotations and ImageSets. Finished sequences of an earlier, broken-off
     run are kept. A sequence that fails is reported at the end; the others go on.
     """
-    from vos.davis import find_davis_sequences, is_finished, segment_sequence
-    from vos.outputs import Outputs, describe_run
+    from vos.run.outputs import Outputs, describe_run
     from vos.sam.load import load_sam
     from vos.score import evaluate
-    from vos.score.export import table
+    from vos.score.report.export import table
+    from vos.sets.davis import find_davis_sequences, is_finished, segment_sequence
 
     config = run_config(method, prior, fit_steps, published, batch_size)
     sequences = find_davis_sequences(root, year=int(year), split=split)

@@ -61,8 +61,8 @@ def eval_command(
     root, which holds Annotations and ImageSets. RESULTS_DIR holds masks with the same names.
     """
     from vos.score import evaluate
-    from vos.score.export import table, write_csv, write_json
-    from vos.score.report import write_report
+    from vos.score.report.export import table, write_csv, write_json
+    from vos.score.report.write import write_report
 
     evaluation = evaluate(
         gt_dir,

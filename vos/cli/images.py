@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.allocator import keep_freed_memory
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
 from vos.config import Method, RunConfig, SkipPadding
 from vos.errors import SourceError
+from vos.sam.fast.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from vos.sink.pictures import TrainingLayout
@@ -131,8 +131,8 @@ def images_command(
     (palette PNGs of object ids), FOLDER/overlays/<stem>.jpg and FOLDER/summary.json (scores,
     boxes, settings).
     """
-    from vos.images import ImageOutputs, find_pictures, read_references, segment_pictures
     from vos.sam.load import load_sam
+    from vos.sets.pictures import ImageOutputs, find_pictures, read_references, segment_pictures
 
     config = replace(
         image_config(method, fit_steps, batch_size, maybe_absent=maybe_absent),

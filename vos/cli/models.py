@@ -8,8 +8,8 @@ import click
 @click.command("models")
 def models_command() -> None:
     """List the models: size, licence, cached or not."""
-    from vos.sam.download import cached_file
-    from vos.sam.registry import MODELS
+    from vos.sam.weights.download import cached_file
+    from vos.sam.weights.registry import MODELS
 
     rows = [("name", "download", "licence", "state", "about")]
     for spec in MODELS.values():

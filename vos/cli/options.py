@@ -25,7 +25,7 @@ from vos.config import (
 )
 
 if TYPE_CHECKING:
-    from vos.outputs import Pair
+    from vos.run.outputs import Pair
 
 # Python refuses to read numbers of thousands of digits.
 _SECONDS = re.compile(r"(?:(?:(?P<h>\d{1,9}):)?(?P<m>\d{1,9}):)?(?P<s>\d+(?:\.\d+)?)s?")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.allocator import keep_freed_memory
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
 from vos.config import Method, SkipPadding
 from vos.errors import SourceError, VosError
+from vos.sam.fast.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from vos.score.images import ImageEvaluation
@@ -64,10 +64,10 @@ def perseg_command(
     in the reference's mask is one object. Results are FOLDER/<class>/NN.png. The reference is
     not scored. A class that fails is reported at the end; the others go on.
     """
-    from vos.images import ImageOutputs, Pictures, read_references, segment_pictures
-    from vos.perseg import find_perseg_classes
     from vos.sam.load import load_sam
     from vos.score import evaluate_images
+    from vos.sets.perseg import find_perseg_classes
+    from vos.sets.pictures import ImageOutputs, Pictures, read_references, segment_pictures
 
     config = image_config(method, fit_steps, batch_size)
     found = find_perseg_classes(root, reference_name=reference_name, classes=classes)

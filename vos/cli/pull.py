@@ -13,7 +13,7 @@ from vos.cli.options import print_progress
 from vos.errors import DamagedSourceError, VosError
 
 if TYPE_CHECKING:
-    from vos.outputs import Outputs, Pair
+    from vos.run.outputs import Outputs, Pair
 
 
 def pull(

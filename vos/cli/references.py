@@ -100,8 +100,8 @@ def segment_hints(
     sam: SamModel,
 ) -> tuple[Frame, Labels]:
     """Take the first frame and segment what the user pointed out in it."""
-    from vos.sam.encode import encode
-    from vos.track.reference import Hint, reference_from_hints
+    from vos.track.hints import Hint, reference_from_hints
+    from vos.track.published.encode import encode
 
     boxes_by_id: dict[int, tuple[int, int, int, int]] = {}
     for object_id, box_xyxy in boxes:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vos.allocator import keep_freed_memory
 from vos.cli.options import (
     Moment,
     inference_options,
@@ -32,11 +31,12 @@ from vos.cli.references import (
 )
 from vos.config import Method, PriorPolicy, SkipPadding
 from vos.errors import InputError
+from vos.sam.fast.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from vos.both_ways import Direction
-    from vos.pipeline import Progress
     from vos.records import Labels
+    from vos.segment.forward import Progress
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"]})
@@ -194,11 +194,18 @@ def run_command(
 
     from vos.both_ways import check_both_ways, segment_both_ways
     from vos.masks import match_frame, read_mask, write_label_png
-    from vos.outputs import Outputs, describe_run, write_results
-    from vos.pipeline import pairs_of, segment_steps
-    from vos.resume import Selected, describe_source, going_on, is_finished, load_saved, open_again
+    from vos.run.outputs import Outputs, describe_run, write_results
+    from vos.run.resume import (
+        Selected,
+        describe_source,
+        going_on,
+        is_finished,
+        load_saved,
+        open_again,
+    )
+    from vos.run.saving import write_and_save
     from vos.sam.load import load_sam
-    from vos.saving import write_and_save
+    from vos.segment.forward import pairs_of, segment_steps
 
     config = run_config(method, prior, fit_steps, published, batch_size)
     if looks_twice:

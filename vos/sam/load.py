@@ -10,13 +10,13 @@ import torch
 
 from vos.config import SkipPadding
 from vos.errors import CheckpointError
-from vos.sam.architectures import build_module
-from vos.sam.checkpoints import load_weights, read_state_dict
 from vos.sam.devices import available_device
-from vos.sam.download import fetch, sha256_of
 from vos.sam.model import SamModel
-from vos.sam.nano import fuse_batch_norm
-from vos.sam.registry import find_model
+from vos.sam.networks.architectures import build_module
+from vos.sam.networks.nano import fuse_batch_norm
+from vos.sam.weights.checkpoints import load_weights, read_state_dict
+from vos.sam.weights.download import fetch, sha256_of
+from vos.sam.weights.registry import find_model
 
 _logger = logging.getLogger("vos")
 

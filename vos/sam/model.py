@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from vos.config import SKIP_PADDING, SkipPadding
 from vos.errors import InputError
-from vos.sam.compiled import compile_encoder
-from vos.sam.decoder import (
+from vos.sam.devices import available_device
+from vos.sam.fast.compiled import compile_encoder
+from vos.sam.fast.decoder import (
     Mixing,
     Positions,
     decode_masks,
@@ -27,12 +28,11 @@ from vos.sam.decoder import (
     num_pixel_channels,
     share_cells,
 )
-from vos.sam.devices import available_device
+from vos.sam.fast.padding import PaddingFeatures, Thinned, thin_padding
+from vos.sam.fast.shared_maps import SharedMaps
+from vos.sam.fast.vit import encode_with_vit, is_plain_vit
 from vos.sam.geometry import Letterbox, needed_cells, resize_for_model
 from vos.sam.guidance import Guidance, guided
-from vos.sam.padding import PaddingFeatures, Thinned, thin_padding
-from vos.sam.shared_maps import SharedMaps
-from vos.sam.vit import encode_with_vit, is_plain_vit
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -111,7 +111,7 @@ class SamModel:
             decoder is small and always runs in float32.
         compiled: Whether the image encoder goes through ``torch.compile``, which takes a minute at
             the first frame and pays on a GPU with long videos.
-        skip_padding: What leaves out most of the padding, see :mod:`vos.sam.padding`: ``none``,
+        skip_padding: What leaves out most of the padding, see :mod:`vos.sam.fast.padding`: ``none``,
             the ``decoder``, or ``all``, which is the image encoder too; faster, and masks change
             hardly with the first and a little with the second.
         name: What to call the model in results.

@@ -11,9 +11,9 @@ from vos.errors import MaskError, ScoreError
 from vos.masks import read_label_png
 from vos.score.frames import FramePair
 from vos.score.labels import LabelRule, rule_of
-from vos.score.layout import AnnotationSet, find_sequences, mask_files
 from vos.score.png import check_label_png
 from vos.score.scores import Problem, describe
+from vos.sets.layout import AnnotationSet, find_sequences, mask_files
 
 _NUM_LINES_SHOWN: Final = 20
 

@@ -17,7 +17,6 @@ from vos.errors import ScoreError
 from vos.score.check import SequencePlan, check, fault_error
 from vos.score.frames import FramePair, ScoredFrames, score_frames
 from vos.score.labels import LabelRule
-from vos.score.layout import YEAR_OF_ONE_OBJECT, find_annotations
 from vos.score.parallel import call_all, checked_workers
 from vos.score.scores import (
     Evaluation,
@@ -28,6 +27,7 @@ from vos.score.scores import (
     Statistics,
     describe,
 )
+from vos.sets.layout import YEAR_OF_ONE_OBJECT, find_annotations
 
 _FRAMES_PER_CALL: Final = 16
 _FRAMES_PER_PROCESS: Final = 800  # fewer are scored sooner than another process has started

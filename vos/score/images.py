@@ -18,10 +18,10 @@ from vos.errors import MaskError, ScoreError
 from vos.masks.image_files import BROKEN_IMAGE, open_image
 from vos.score.check import fault_error, size_fault
 from vos.score.frames import FramePair
-from vos.score.layout import find_annotations, mask_files
 from vos.score.measures import Mask
 from vos.score.parallel import call_all, checked_workers
 from vos.score.scores import Problem, describe
+from vos.sets.layout import find_annotations, mask_files
 
 _BOUNDARY_SHARE: Final = 0.02  # of the image's diagonal
 _IMAGES_PER_PROCESS: Final = 50  # fewer are scored sooner than another process has started

@@ -1,0 +1,272 @@
+"""Going on with a run that broke off: whether it is the same one, and where it stands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from vos.errors import InputError, OutputError, SourceError, VosError, is_out_of_memory
+from vos.masks.image_files import MAX_PIXELS
+from vos.records import MAX_OBJECT_ID, Frame, SourceInfo
+from vos.run.outputs import Outputs
+from vos.run.state import check_finite, decode_state
+from vos.segment.forward import Progress, Step
+from vos.source import Decoder, Source, open_source
+from vos.source.images import image_files
+from vos.source.open import is_images
+from vos.track.method import Published
+
+_ENDS_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Which frames of which source; see :func:`vos.open_source`."""
+
+    path: str
+    start: int | float | None = None
+    end: int | float | None = None
+    every: int = 1
+    decoder: Decoder = "av"
+    max_pixels: int = MAX_PIXELS
+
+    def open(self, first_index: int | None = None) -> Source:
+        """Open the source, at a frame after the first wanted one if that is given."""
+        start = self.start if first_index is None else first_index
+        return open_source(
+            self.path,
+            start=start,
+            end=self.end,
+            every=self.every,
+            decoder=self.decoder,
+            max_pixels=self.max_pixels,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The frame at which the source is opened again, the first of the overlay's open piece.
+
+    Attributes:
+        place: Its number among the delivered frames.
+        index: ``Frame.index``.
+        pts_seconds: ``Frame.pts_seconds``.
+        name: ``Frame.name``.
+        rgb_sha256: Hash of its pixels.
+    """
+
+    place: int
+    index: int
+    pts_seconds: float
+    name: str
+    rgb_sha256: str
+
+    @classmethod
+    def of(cls, place: int, frame: Frame) -> Mark:
+        """Mark a frame."""
+        rgb_sha256 = hashlib.sha256(frame.rgb.tobytes()).hexdigest()
+        return cls(place, frame.index, frame.pts_seconds, frame.name, rgb_sha256)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Saved:
+    """A run's state between two frames.
+
+    Attributes:
+        header: What the run is, as JSON: the header of its summary.
+        num_frames: Frames done.
+        mark: Where to open the source.
+        progress: What the next frame needs.
+    """
+
+    header: str
+    num_frames: int
+    mark: Mark
+    progress: Progress
+
+
+def describe_source(path: str) -> dict[str, object] | None:
+    """Say what tells a source from others, without reading all of it.
+
+    Returns:
+        Size and hash of a file's first and last MiB; number of a folder's images and hash of
+        their names and sizes; None for what can be read only once.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    place = Path(path)
+    digest = hashlib.sha256()
+    try:
+        if "://" not in path and place.is_file():
+            num_bytes = place.stat().st_size
+            with place.open("rb") as file:
+                digest.update(file.read(_ENDS_BYTES))
+                file.seek(max(0, num_bytes - _ENDS_BYTES))
+                digest.update(file.read(_ENDS_BYTES))
+            return {"num_bytes": num_bytes, "sha256_of_ends": digest.hexdigest()}
+        if "://" not in path and place.is_dir():
+            files = image_files(place)
+            for file_path in files:
+                digest.update(f"{file_path.name}\0{file_path.stat().st_size}\0".encode())
+            return {"num_files": len(files), "sha256_of_names": digest.hexdigest()}
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+    return None
+
+
+def load_saved(outputs: Outputs, header: dict[str, object], device: torch.device) -> Saved | None:
+    """Read where an earlier run of the same video, references, settings and model stands.
+
+    Args:
+        outputs: Where its results are.
+        header: What the run is now.
+        device: The model's.
+
+    Returns:
+        The state, or None if there is none.
+
+    Raises:
+        OutputError: the state is damaged, or of another run; the message names what differs.
+    """
+    path = outputs.state_path
+    try:
+        data = path.read_bytes()
+        saved = decode_state(Saved, data, device)
+        before = json.loads(saved.header)
+        _check_same(before, header, outputs)
+        _check_sound(saved)
+    except FileNotFoundError:
+        return None
+    except OutputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise _cannot_go_on(path, error) from error
+    return saved
+
+
+def going_on(steps: Generator[Step, None, None], outputs: Outputs) -> Generator[Step, None, None]:
+    """Pass on the steps of a run that goes on from a saved state.
+
+    What a state holds is known to be sound only in part. Whether its arrays fit the model and one
+    another shows when they are used.
+
+    Raises:
+        OutputError: something failed that is no error of vos.
+        VosError: as ``steps``.
+    """
+    with closing(steps):
+        try:
+            yield from steps
+        except VosError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise _cannot_go_on(outputs.state_path, error, "if that happens again, ") from error
+
+
+def _cannot_go_on(path: Path, error: Exception, when: str = "") -> OutputError:
+    what, *_ = str(error).splitlines() or [""]
+    if not isinstance(error, OSError | InputError):
+        what = f"{type(error).__name__}: {what}"
+    return OutputError(f"cannot go on from {path}: {what}; {when}pass --overwrite to start again")
+
+
+def _check_sound(saved: Saved) -> None:
+    """Refuse what a checksum does not show: values that no run leaves.
+
+    Raises:
+        InputError: there are some.
+    """
+    mark, progress = saved.mark, saved.progress
+    if not 0 <= mark.place < saved.num_frames:
+        raise InputError(f"frame {mark.place} is not one of the {saved.num_frames} done")
+    if not 0 <= mark.index <= progress.frame_index:
+        raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
+    state = progress.state
+    ids = state.targets.object_ids if isinstance(state, Published) else state.object_ids
+    if list(ids) != sorted(set(ids)) or not ids or ids[0] < 1 or ids[-1] > MAX_OBJECT_ID:
+        raise InputError(f"{ids} are no object ids")
+    check_finite(saved)
+
+
+def is_finished(outputs: Outputs, header: dict[str, object]) -> bool:
+    """Tell whether an earlier run has done all of this.
+
+    Raises:
+        OutputError: there are results of another run; the message names what differs.
+    """
+    if outputs.unfinished_folder.exists() or not outputs.summary_path.exists():
+        return False
+    try:
+        before = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
+        _check_same({key: before.get(key) for key in header}, header, outputs)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot read {outputs.summary_path}: {error}") from error
+    return True
+
+
+@contextmanager
+def open_again(selected: Selected, mark: Mark) -> Iterator[tuple[SourceInfo, Iterator[Frame]]]:
+    """Open a source at a frame that an earlier run marked.
+
+    Yields:
+        What is known of the source, and its frames from the marked one on, with the indices,
+        times and names that they had.
+
+    Raises:
+        SourceError: the source has changed.
+    """
+    with ExitStack() as stack:
+        for is_direct in (True, False):  # a file that misleads seeking is decoded from its start
+            with suppress(SourceError):
+                source = stack.enter_context(selected.open(mark.index if is_direct else None))
+                place = mark.place if is_direct else 0
+                frames = source if is_images(selected.path) else _numbered(source, place)
+                first = next(islice(frames, mark.place - place, None), None)
+                if first is not None and Mark.of(mark.place, first) == mark:
+                    break
+            stack.pop_all().close()
+        else:
+            raise SourceError(
+                f"{selected.path} has changed: frame {mark.index} is not what it was; "
+                "pass --overwrite to start again"
+            )
+        yield source.info, chain([first], frames)
+
+
+def _numbered(frames: Iterator[Frame], place: int) -> Iterator[Frame]:
+    """Name a video's frames by their number, counted from its first wanted frame."""
+    for number, frame in enumerate(frames, place):
+        yield replace(frame, name=f"{number:05d}")
+
+
+def _check_same(before: object, header: dict[str, object], outputs: Outputs) -> None:
+    now = json.loads(json.dumps(header))
+    if difference := _difference(before, now, ""):
+        raise OutputError(
+            f"{outputs.masks_folder} is of another run: {difference}; choose another output "
+            "folder or name, or pass --overwrite to start again"
+        )
+
+
+def _difference(before: object, now: object, name: str) -> str | None:
+    """Say what differs first in two JSON values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            inner = f"{name}.{key}" if name else str(key)
+            if found := _difference(before.get(key), now.get(key), inner):
+                return found
+        return None
+    return None if before == now else f"{name} was {before!r} and is {now!r}"

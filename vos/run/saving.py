@@ -1,0 +1,217 @@
+"""Saving a run's state now and then, so that it can go on to the same bytes if it breaks off.
+
+The order on the disk makes a saved state true whatever happens, a loss of power included: the files
+that it counts on are complete and synced before it replaces the state before it. What came after a
+saved state is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from vos.errors import OutputError, SourceError, VosError
+from vos.records import Frame, SourceInfo
+from vos.run.outputs import Kept, Outputs, Pair, write_results
+from vos.run.resume import Mark, Saved
+from vos.run.state import decode_state, encode_state
+from vos.sam.model import SamModel
+from vos.segment.forward import Step
+from vos.sink.pieces import FRAMES_PER_PIECE, PIECES
+from vos.track.published.encode import default_batch_size
+
+
+def write_and_save(
+    steps: Generator[Step, None, None],
+    outputs: Outputs,
+    info: SourceInfo,
+    header: dict[str, object],
+    sam: SamModel,
+    *,
+    batch_size: int | None = None,
+    every_seconds: float = 60,
+    saved: Saved | None = None,
+    frames: Iterable[Frame] = (),
+) -> Generator[Pair, None, None]:
+    """Write results as :func:`~vos.run.outputs.write_results`, and save the state now and then.
+
+    The state is also saved when the consumer stops or anything fails. When the last frame is done
+    nothing but the results is left.
+
+    Args:
+        steps: The frames to come, their masks and progress.
+        outputs: Where the files go.
+        info: What is known of the source.
+        header: What tells this run from others, and what its summary says.
+        sam: The model.
+        batch_size: Frames that it encodes together, as in RunConfig.
+        every_seconds: How much work may be lost.
+        saved: The state to go on from, or None for a new run.
+        frames: From :func:`open_again`: where ``steps`` takes its frames from.
+
+    Yields:
+        The frames of ``steps`` and their masks.
+
+    Raises:
+        OutputError: the disk refuses; what was saved last stays.
+    """
+    # The last bits of features may depend on the size of their batch, so batches begin where they
+    # would have begun without a break.
+    batch_size = batch_size or default_batch_size(sam)
+    saver = _Saver(outputs, json.dumps(header), saved, batch_size)
+    kept = Kept()
+    if saved is not None:
+        num_again = saved.num_frames - saved.mark.place
+        again = _exactly(frames, num_again)
+        kept = Kept(num_frames=saved.num_frames, num_in_pieces=saved.mark.place, again=again)
+    next_save = 0.0
+    with closing(write_results(saver.watch(steps), outputs, info, header, kept=kept)) as results:
+        try:
+            for pair in results:
+                saver.note()
+                if time.monotonic() >= next_save and saver.save():
+                    next_save = time.monotonic() + every_seconds
+                yield pair
+        except GeneratorExit:
+            saver.save()
+            raise
+        except BaseException:
+            with suppress(VosError):
+                saver.save()
+            raise
+    saver.finish()
+
+
+class _Saver:
+    """Keeps the latest state that a run can go on from, and puts it on the disk."""
+
+    def __init__(self, outputs: Outputs, header: str, saved: Saved | None, batch_size: int) -> None:
+        self._outputs = outputs
+        self._header = header
+        self._batch_size = batch_size
+        self._num_frames = 0 if saved is None else saved.num_frames
+        self._mark = None if saved is None else saved.mark
+        self._newest: Saved | None = None
+        self._step: Step | None = None
+        self._unsynced: list[Path] = []
+        self._synced_pieces: set[Path] = set()
+        self._is_proven = False
+
+    def watch(self, steps: Generator[Step, None, None]) -> Iterator[Pair]:
+        """See the steps on their way to the sinks."""
+        with closing(steps):
+            for self._step in steps:
+                yield self._step.frame, self._step.masks
+
+    def note(self) -> None:
+        """Take notice that all sinks are done with the step."""
+        if self._step is None:
+            return
+        frame = self._step.frame
+        if self._mark is None or self._num_frames % FRAMES_PER_PIECE == 0:
+            self._mark = Mark.of(self._num_frames, frame)
+        self._num_frames += 1
+        self._unsynced.append(self._outputs.masks_folder / f"{frame.name}.png")
+        if self._num_frames % self._batch_size == 0:
+            self._newest = Saved(self._header, self._num_frames, self._mark, self._step.progress)
+
+    def save(self) -> bool:
+        """Save the latest state, if that is not done; tell whether there was one."""
+        if self._newest is None:
+            return False
+        outputs, path = self._outputs, self._outputs.state_path
+        unfinished = path.with_name(f".{path.name}.part")
+        try:
+            self._sync_label_maps()
+            if outputs.overlay_alpha is not None:
+                pieces = {*outputs.pieces_folder.glob(PIECES)} - self._synced_pieces
+                _sync_files(pieces)
+                _sync_folders(outputs.pieces_folder)
+                self._synced_pieces |= pieces
+            _sync_files([outputs.unfinished_summary])
+            _sync_folders(path.parent, outputs.folder)
+            unfinished.write_bytes(self._encoded(self._newest))
+            _sync_files([unfinished])
+            unfinished.replace(path)
+            _sync_folders(path.parent)
+        except OSError as error:
+            raise OutputError(
+                f"cannot save the state in {path.parent}: {error.strerror or error}"
+            ) from error
+        self._newest = None
+        return True
+
+    def finish(self) -> None:
+        """Remove what was kept to go on, once all results are safe."""
+        outputs, left = self._outputs, self._outputs.unfinished_folder
+        if not left.exists():
+            return
+        removed = left.with_name(f".{outputs.name}.finished")
+        try:
+            self._sync_label_maps()
+            _sync_files(path for path in outputs.written if path != outputs.masks_folder)
+            _sync_folders(outputs.folder)
+            shutil.rmtree(removed, ignore_errors=True)
+            left.replace(removed)
+            shutil.rmtree(removed)
+        except OSError as error:
+            raise OutputError(f"cannot remove {left}: {error.strerror or error}") from error
+
+    def _sync_label_maps(self) -> None:
+        _sync_files(self._unsynced)
+        _sync_folders(self._outputs.masks_folder)
+        self._unsynced.clear()
+
+    def _encoded(self, saved: Saved) -> bytes:
+        data = encode_state(saved)
+        if not self._is_proven:  # what cannot be read back must show now, not after a crash
+            decode_state(Saved, data, torch.device("cpu"))
+            self._is_proven = True
+        return data
+
+
+def _sync_files(paths: Iterable[Path]) -> None:
+    """Wait until the contents of files are on the disk.
+
+    Raises:
+        OSError: the disk refuses, or a file is gone.
+    """
+    for path in paths:
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def _sync_folders(*folders: Path) -> None:
+    """Wait until the names in folders are on the disk, where the system can do that.
+
+    Raises:
+        OSError: the disk refuses, or a folder is gone.
+    """
+    if os.name == "nt":
+        return
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _exactly(frames: Iterable[Frame], num_frames: int) -> Iterator[Frame]:
+    """Take some frames, all of which must be there."""
+    num_taken = 0
+    for frame in islice(frames, num_frames):
+        num_taken += 1
+        yield frame
+    if num_taken < num_frames:
+        raise SourceError(
+            f"the source ends {num_frames - num_taken} frames before those done before"
+        )

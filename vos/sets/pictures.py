@@ -1,0 +1,288 @@
+"""Sets of images: which pictures to search, and where their results go."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Final, get_args
+
+import numpy as np
+
+from vos.config import RunConfig
+from vos.errors import OutputError, SourceError
+from vos.masks import match_frame, object_ids, read_mask
+from vos.masks.image_files import MAX_PIXELS
+from vos.records import Frame, Labels
+from vos.run.only_writer import only_writer
+from vos.run.outputs import Pair, describe_run
+from vos.sam.model import SamModel
+from vos.segment.forward import segment_images
+from vos.sink import write_label_pngs, write_summary
+from vos.sink.pictures import (
+    TrainingLayout,
+    training_files,
+    write_overlay_pictures,
+    write_training_set,
+)
+from vos.source import open_source
+from vos.source.images import IMAGE_SUFFIXES
+from vos.track.published.instances import instance_ids
+
+Reference = tuple[Path, Path]
+"""A picture and the mask of the objects in it."""
+
+_SUMMARY: Final = "summary.json"
+_LOCK: Final = ".lock"
+_OVERLAYS: Final = "overlays"
+_log = logging.getLogger("vos")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOutputs:
+    """The files of one set: ``folder/*.png``, ``folder/overlays/*.jpg``, ``folder/summary.json``.
+
+    Attributes:
+        folder: Folder of the label maps, and of all the rest.
+        overlay_alpha: Opacity of the overlays' colours in [0, 1]; None writes none.
+        training: Layout of a training set in a folder of its name, or None for none.
+        overwrite: Whether an earlier set in this folder may be replaced.
+    """
+
+    folder: Path
+    overlay_alpha: float | None = 0.5
+    training: TrainingLayout | None = None
+    overwrite: bool = False
+
+    @property
+    def summary_path(self) -> Path:
+        """The summary of the run."""
+        return self.folder / _SUMMARY
+
+    @property
+    def overlays_folder(self) -> Path:
+        """Folder of the overlays."""
+        return self.folder / _OVERLAYS
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Where the results are, for people."""
+        overlays = () if self.overlay_alpha is None else (self.overlays_folder,)
+        training = () if self.training is None else (self.training_folder,)
+        return (self.folder, self.summary_path, *overlays, *training)
+
+    @property
+    def training_folder(self) -> Path:
+        """Folder of the training set."""
+        return self.folder / (self.training or "")
+
+    def label_path(self, picture: Path) -> Path:
+        """The label map of a picture."""
+        return self.folder / f"{picture.stem}.png"
+
+    def check_free(self, pictures: Iterable[Path], references: Iterable[Reference] = ()) -> None:
+        """Make sure that nothing is replaced that the user did not give away.
+
+        Raises:
+            OutputError: something is there already, the folder is a file, or a label map would
+                take the place of a picture or a mask that is read.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"the output folder {self.folder} is a file")
+        pictures = list(pictures)
+        sources = {file.resolve() for file in chain(pictures, *references)}
+        for path in map(self.label_path, pictures):
+            if path.resolve() in sources:
+                raise OutputError(
+                    f"the result {path} would replace what it is made from; choose another "
+                    "output folder"
+                )
+            if path.exists() and not self.overwrite:
+                raise self._taken(path)
+        if self.summary_path.exists() and not self.overwrite:
+            raise self._taken(self.summary_path)
+
+    def remove_earlier(self) -> None:
+        """Remove what an earlier summary lists, so that no old result stays among the new ones.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        try:
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                earlier = json.loads(self.summary_path.read_text(encoding="utf-8"))
+                for name in [Path(str(frame["name"])).name for frame in earlier["frames"]]:
+                    (self.folder / f"{name}.png").unlink(missing_ok=True)
+                    (self.overlays_folder / f"{name}.jpg").unlink(missing_ok=True)
+                    for layout in get_args(TrainingLayout):
+                        for file in training_files(self.folder / layout, layout, name):
+                            file.unlink(missing_ok=True)
+            self.summary_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot replace the earlier results: {error}") from error
+
+    @staticmethod
+    def _taken(path: Path) -> OutputError:
+        return OutputError(
+            f"{path} is there already; choose another output folder, or pass --overwrite to "
+            "replace it"
+        )
+
+
+@dataclass(slots=True)
+class Pictures:
+    """Pictures on disk, to be read one after another; a broken one does not stop the others.
+
+    Attributes:
+        files: The pictures.
+        failures: What could not be read so far, and why.
+        max_pixels: Most pixels that a picture may have.
+    """
+
+    files: tuple[Path, ...]
+    failures: dict[Path, SourceError] = field(default_factory=dict)
+    max_pixels: int = MAX_PIXELS
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Read the pictures; their index is their position, their name the file's stem."""
+        for index, file in enumerate(self.files):
+            try:
+                frame = read_picture(file, index, max_pixels=self.max_pixels)
+            except SourceError as error:
+                self.failures[file] = error
+                _log.warning("%s", error)
+                continue
+            yield frame
+
+
+def find_pictures(
+    paths: Sequence[str | os.PathLike[str]], *, max_pixels: int = MAX_PIXELS
+) -> Pictures:
+    """List pictures.
+
+    Args:
+        paths: Pictures, and folders of pictures, which are not searched deeper.
+        max_pixels: Most pixels that a picture may have.
+
+    Raises:
+        SourceError: a path is missing or no picture, a folder holds none, or two pictures have
+            the same stem.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(
+                file
+                for file in path.iterdir()
+                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+            )
+            if not inside:
+                raise SourceError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+            files += inside
+        elif not path.exists():
+            raise SourceError(f"there is no picture or folder {path}")
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise SourceError(f"{path} is no picture ({', '.join(IMAGE_SUFFIXES)})")
+        else:
+            files.append(path)
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        other = by_stem.setdefault(file.stem, file)
+        if other is not file:
+            raise SourceError(f"the results of {other} and {file} would both be {file.stem}.png")
+    return Pictures(tuple(files), max_pixels=max_pixels)
+
+
+def read_picture(file: Path, index: int = 0, *, max_pixels: int = MAX_PIXELS) -> Frame:
+    """Read one picture.
+
+    Raises:
+        SourceError: it is missing, broken or too large.
+    """
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        raise SourceError(f"{file} is no picture ({', '.join(IMAGE_SUFFIXES)})")
+    with open_source(file, max_pixels=max_pixels) as source:
+        return Frame(index, 0.0, file.stem, next(source).rgb)
+
+
+def read_references(
+    references: Iterable[Reference],
+    *,
+    resize: bool = False,
+    join_objects: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> list[tuple[Frame, Labels]]:
+    """Read reference pictures and their masks.
+
+    Args:
+        references: Their files.
+        resize: Accept masks of another size than their picture.
+        join_objects: Whether all that is not background is one object, with id 1.
+        max_pixels: Most pixels that a picture or a mask may have.
+
+    Raises:
+        SourceError: a picture cannot be read.
+        MaskError: a mask cannot be read, or is of another size.
+    """
+    pairs = []
+    for picture, mask in references:
+        labels = read_mask(mask, max_pixels=max_pixels)
+        if join_objects:
+            labels = (labels > 0).astype(np.uint8)
+        frame = read_picture(picture, max_pixels=max_pixels)
+        pairs.append((frame, match_frame(labels, frame.frame_hw, resize=resize)))
+    return pairs
+
+
+def segment_pictures(
+    pictures: Pictures,
+    references: Sequence[tuple[Frame, Labels]],
+    outputs: ImageOutputs,
+    sam: SamModel,
+    config: RunConfig,
+    *,
+    num_instances: int = 1,
+) -> Generator[Pair, None, None]:
+    """Find the references' objects in pictures and write the results.
+
+    Nothing is touched before the first picture is done. The summary tells which object each
+    instance belongs to.
+
+    Yields:
+        Each picture with its masks.
+
+    Raises:
+        VosError: as :func:`vos.segment_images`, or the outputs cannot be written.
+    """
+    outputs.check_free(pictures.files)
+    ids = sorted({object_id for _, labels in references for object_id in object_ids(labels)})
+    header = {
+        **describe_run(str(pictures.files[0].parent), sam, config),
+        "references": [frame.name for frame, _ in references],
+        "instances": [
+            {"id": own_id, "object": object_id}
+            for own_id, object_id in instance_ids(ids, num_instances)
+        ],
+    }
+    found = segment_images(pictures, references, sam, config, num_instances=num_instances)
+    with closing(found) as upstream:
+        first = next(upstream, None)
+        if first is None:
+            return
+        with only_writer(outputs.folder / _LOCK, outputs.folder):
+            outputs.check_free(pictures.files)  # another run may have come first
+            if outputs.overwrite:
+                outputs.remove_earlier()
+            pairs: Iterator[Pair] = write_label_pngs(chain([first], upstream), outputs.folder)
+            if outputs.overlay_alpha is not None:
+                pairs = write_overlay_pictures(
+                    pairs, outputs.overlays_folder, alpha=outputs.overlay_alpha
+                )
+            if outputs.training is not None:
+                pairs = write_training_set(pairs, outputs.training_folder, outputs.training)
+            yield from write_summary(pairs, outputs.summary_path, header)

@@ -1,0 +1,145 @@
+"""Dense correspondence: a cell takes the label of the most similar remembered cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch.nn import functional as F
+
+from vos.sam.fast.products import linear
+from vos.track.memory.look import Look
+
+NUM_CHANNELS: Final = 64
+"""Channels of remembered cells: the principal axes of the reference's features."""
+
+_QUERIES_PER_CHUNK: Final = 512  # whose similarities to all that is remembered fit a CPU's cache
+_QUERIES_STEP: Final = 64
+_KEYS_STEP: Final = 512
+_NEVER: Final = -1e6  # the similarity to a key that is nobody's
+_NUM_NEIGHBOURS: Final = 10
+_TEMPERATURE: Final = 0.05
+_MAX_CELLS: Final = 1024
+_PENALTY: Final = 0.1
+_OWN: Final = 0.5  # share from which a remembered cell is the object's
+_NEAR: Final = 0.05  # share above which a cell is kept before those of the background
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """Remembered cells of one object and of what is around it.
+
+    Attributes:
+        cells: (N, D) float32, in the basis of the object's first reference.
+        labels: (N,) float32 in [0, 1], the object's share of each cell.
+        places_xy: (N, 2) float32 frame pixels.
+    """
+
+    cells: torch.Tensor
+    labels: torch.Tensor
+    places_xy: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correspondence:
+    """What memory says of N cells.
+
+    Attributes:
+        probabilities: (N,) float32 in [0, 1] that a cell is the object's.
+        own_similarities: (N,) float32, to the most similar cell of the object in any reference.
+    """
+
+    probabilities: torch.Tensor
+    own_similarities: torch.Tensor
+
+
+def principal_axes(cells: torch.Tensor) -> torch.Tensor:
+    """Give the (C, D) orthonormal axes that hold most of (N, C) cells, without centring them."""
+    _, axes = torch.linalg.eigh(cells.T @ cells)
+    largest: torch.Tensor = axes[:, -NUM_CHANNELS:]
+    return largest.flip(1).contiguous()
+
+
+def remember(look: Look, labels: torch.Tensor, axes: torch.Tensor) -> Memory:
+    """Keep a look's cells; of many, those of the object and every nth of the others.
+
+    Args:
+        look: The look.
+        labels: (h, w) the object's share of each cell.
+        axes: (C, D) basis.
+    """
+    own = labels[look.is_inside]
+    is_near = own > _NEAR
+    near, far = is_near.nonzero()[:, 0], (~is_near).nonzero()[:, 0]
+    near = _thinned(near, max(_MAX_CELLS // 2, _MAX_CELLS - len(far)))
+    far = _thinned(far, _MAX_CELLS - len(near))
+    kept = torch.cat([near, far])
+    return Memory(look.cells[kept] @ axes, own[kept], look.places_xy[kept])
+
+
+def _thinned(places: torch.Tensor, max_num: int) -> torch.Tensor:
+    """Keep every nth, so that no more than a number remain."""
+    return places[:: max(1, -(-len(places) // max(1, max_num)))]
+
+
+def correspond(
+    queries: torch.Tensor,
+    places_xy: torch.Tensor,
+    references: Sequence[Memory],
+    recent: Sequence[Memory],
+    radius_px: float,
+) -> Correspondence:
+    """Let each cell take the label of its most similar remembered cells.
+
+    The ten most similar of all memories vote with weights softmax(similarity / 0.05). From the
+    similarity to a cell of a recent frame a penalty is taken that grows with the square of the
+    distance, 0.1 at the radius; a reference may be long ago, and its cells count wherever they
+    were.
+
+    Args:
+        queries: (N, D) cells of a look.
+        places_xy: (N, 2) where they are, frame pixels.
+        references: Memories of references, at least one.
+        recent: Memories of frames just past.
+        radius_px: How far an object's part may have moved since.
+    """
+    weight = _PENALTY / radius_px**2
+    own = [
+        memory.cells[memory.labels >= min(_OWN, float(memory.labels.max()))]
+        for memory in references
+    ]
+    own_similarities = (queries @ torch.cat(own).T).amax(dim=1)
+
+    # |q - m|^2 = |q|^2 - 2 q m + |m|^2, so that the penalty rides on the product of the cells.
+    origin_xy = places_xy.mean(dim=0)
+    from_xy = places_xy - origin_xy
+    keys = [F.pad(memory.cells, (0, 4)) for memory in references]
+    for memory in recent:
+        to_xy = memory.places_xy - origin_xy
+        squares = to_xy.square().sum(dim=1, keepdim=True)
+        parts = [memory.cells, 2 * weight * to_xy, -weight * squares, -torch.ones_like(squares)]
+        keys.append(torch.cat(parts, dim=1))
+    squares = from_xy.square().sum(dim=1, keepdim=True)
+    placed = torch.cat([queries, from_xy, torch.ones_like(squares), weight * squares], dim=1)
+    labels = torch.cat([memory.labels for memory in (*references, *recent)])
+    num_neighbours = min(_NUM_NEIGHBOURS, len(labels))
+    nobody = placed.new_zeros(-len(labels) % _KEYS_STEP, placed.shape[1])
+    nobody[:, -2] = _NEVER
+    all_keys = torch.cat([*keys, nobody])
+    step = _QUERIES_PER_CHUNK if placed.device.type == "cpu" else len(placed)
+    chunks = torch.split(placed, step)
+    nearest = [_similarities(chunk, all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
+    values, index = (torch.cat(parts) for parts in zip(*nearest, strict=True))
+    votes = torch.softmax(values / _TEMPERATURE, dim=1)
+    return Correspondence((votes * labels[index]).sum(dim=1), own_similarities)
+
+
+def _similarities(placed: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Multiply (n, D) by (M, D); M is a multiple of ``_KEYS_STEP``.
+
+    oneDNN makes and keeps a program for each shape it meets, so that it meets only a few.
+    """
+    rows = F.pad(placed, (0, 0, 0, -len(placed) % _QUERIES_STEP))
+    return linear(rows, keys)[: len(placed)]

@@ -1,0 +1,129 @@
+"""Where an object is, where it is going, and how large it should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos.track.published.refine import tight_boxes
+
+_VELOCITY_MEMORY: Final = 0.5
+_AREA_RATE: Final = 0.3  # of the way to the area just seen, per frame,
+_MAX_AREA_CHANGE: Final = 0.08  # but no more than this share, as of what comes closer;
+_UNCLEAR_AREA_RATE: Final = 0.1  # slower where a part of it may be another object's,
+_MAX_UNCLEAR_AREA_CHANGE: Final = 0.01  # or hidden by one
+_MAX_FRAMES_CONTESTED: Final = 12  # longer than that no object is trusted to keep its velocity
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """One object's place, speed and size.
+
+    Attributes:
+        box_xyxy: (4,) float64 frame pixels, where it was last seen, or should be while another
+            object wants its pixels; inclusive.
+        velocity_xy: (2,) float64, frame pixels per frame, of the box's centre.
+        area_px: Frame pixels that its mask should have; follows what is seen, slowly where that may
+            be another object's.
+        num_frames_lost: Frames since it was last seen, 0 while it is followed.
+        num_frames_contested: Frames for which it has moved on by its velocity alone, because
+            another object wanted its pixels.
+    """
+
+    box_xyxy: NDArray[np.float64]
+    velocity_xy: NDArray[np.float64]
+    area_px: float
+    num_frames_lost: int = 0
+    num_frames_contested: int = 0
+
+    @property
+    def centre_xy(self) -> NDArray[np.float64]:
+        """The (2,) centre of its box."""
+        centre_xy: NDArray[np.float64] = self.box_xyxy.reshape(2, 2).mean(axis=0)
+        return centre_xy
+
+    @property
+    def size_px(self) -> float:
+        """The longer side of its box."""
+        return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max()) + 1
+
+    @property
+    def can_move_on(self) -> bool:
+        """Whether its velocity still says where it should be while it cannot be told apart."""
+        return not self.num_frames_lost and self.num_frames_contested < _MAX_FRAMES_CONTESTED
+
+
+def start(mask: NDArray[np.bool_]) -> Motion:
+    """Begin with an (H, W) mask that is not empty."""
+    return Motion(box_of(mask), np.zeros(2), float(mask.sum()))
+
+
+def when_lost(motion: Motion) -> Motion:
+    """The object was not seen in this frame."""
+    return replace(motion, num_frames_lost=motion.num_frames_lost + 1, num_frames_contested=0)
+
+
+def when_contested(motion: Motion) -> Motion:
+    """The object could not be told from another, and so keeps its velocity."""
+    return replace(
+        motion,
+        box_xyxy=motion.box_xyxy + np.tile(motion.velocity_xy, 2),
+        num_frames_contested=motion.num_frames_contested + 1,
+    )
+
+
+def when_seen(
+    motion: Motion,
+    box_xyxy: NDArray[np.float64],
+    area_px: float,
+    *,
+    is_contested: bool,
+    is_clear: bool,
+) -> Motion:
+    """The object was seen.
+
+    Args:
+        motion: As it was expected.
+        box_xyxy: (4,) where it is.
+        area_px: Pixels of its mask.
+        is_contested: Whether another object wants much of it all the same.
+        is_clear: Whether its mask is all of it and nothing else, as far as the other objects go:
+            each of them is in sight, and none is contested.
+    """
+    velocity_xy = np.zeros(2)
+    now = Motion(box_xyxy, velocity_xy, motion.area_px)
+    if not motion.num_frames_lost:
+        moved_xy = now.centre_xy - motion.centre_xy
+        velocity_xy = _VELOCITY_MEMORY * motion.velocity_xy + (1 - _VELOCITY_MEMORY) * moved_xy
+    rate, most = _UNCLEAR_AREA_RATE, _MAX_UNCLEAR_AREA_CHANGE
+    if is_clear:
+        rate, most = _AREA_RATE, _MAX_AREA_CHANGE
+    change = np.clip(rate * np.log(area_px / motion.area_px), -most, most)
+    return replace(
+        now,
+        velocity_xy=velocity_xy,
+        area_px=motion.area_px * float(np.exp(change)),
+        num_frames_contested=motion.num_frames_contested if is_contested else 0,
+    )
+
+
+def expected_box(motion: Motion) -> NDArray[np.float64]:
+    """Give the (4,) box of all places it may have: where it was, and where its velocity leads.
+
+    Both, for a thing that was thrown may turn back, and one that was held may be let go.
+    """
+    if motion.num_frames_lost:
+        return motion.box_xyxy
+    moved_xyxy = motion.box_xyxy + np.tile(motion.velocity_xy, 2)
+    low_xy = np.minimum(motion.box_xyxy, moved_xyxy)[:2]
+    high_xy = np.maximum(motion.box_xyxy, moved_xyxy)[2:]
+    return np.concatenate([low_xy, high_xy])
+
+
+def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give the (4,) inclusive box of an (H, W) mask that is not empty."""
+    box_xyxy: NDArray[np.float64] = tight_boxes(mask[None])[0].astype(np.float64)
+    return box_xyxy

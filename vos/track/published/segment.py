@@ -1,0 +1,230 @@
+"""One frame's masks from its features, all objects together (arXiv 2305.03048, 3.2 and 3.3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from vos.config import AbsenceConfig, RunConfig
+from vos.records import Encoded, FrameMasks, Labels, Priors, Targets
+from vos.sam.geometry import Letterbox
+from vos.sam.model import POSITIVE, Prompts, SamModel
+from vos.track.masks import Claim, settle
+from vos.track.published.locate import find_peaks, frame_similarities, peaks_of
+from vos.track.published.persam import find_guided
+from vos.track.published.prior import box_centres, grow_boxes
+from vos.track.published.refine import Candidates, refine
+
+_NUM_CALLS: Final = 3
+
+
+@torch.inference_mode()
+def segment_frame(
+    encoded: Encoded, targets: Targets, priors: Priors, sam: SamModel, config: RunConfig
+) -> FrameMasks:
+    """Find every object in one frame.
+
+    Args:
+        encoded: The frame and its features.
+        targets: The objects.
+        priors: What the previous frame handed on.
+        sam: The model.
+        config: Margin of the box prompts and the tests for absence.
+
+    Returns:
+        The frame's label map, and each object's score (see :func:`scores`) and presence.
+    """
+    letterbox = sam.letterbox(encoded.frame.frame_hw)
+    maps = None
+    if targets.prompt_embeddings is None:
+        peaks = find_peaks(targets.embeddings, encoded.features, letterbox)
+    else:
+        maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
+        peaks = peaks_of(maps)
+    groups = []
+    for has_box in (True, False):
+        rows = np.flatnonzero(targets.is_known & (priors.has_box == has_box))
+        if not len(rows):
+            continue
+        points_xy, boxes_xyxy = peaks.points_xy[rows, None], None
+        if has_box:
+            boxes_xyxy = grow_boxes(
+                priors.boxes_xyxy[rows], config.box_margin_px, letterbox.frame_hw
+            )
+            points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)
+        groups.append((rows, find(encoded, targets, rows, maps, points_xy, boxes_xyxy, sam)))
+    candidates = _join(len(targets.object_ids), letterbox, sam, groups)
+    accepted = targets.is_known & accept(
+        priors.is_lost, peaks.similarities, candidates.predicted_ious, targets, config.absence
+    )
+    labels = merge(candidates.logits, accepted, targets.object_ids)
+    trust = scores(peaks.similarities, candidates.predicted_ious, targets.peak_similarities)
+    return frame_masks(labels, targets.object_ids, trust)
+
+
+def find(
+    encoded: Encoded,
+    targets: Targets,
+    rows: NDArray[np.int64],
+    maps: torch.Tensor | None,
+    points_xy: NDArray[np.int64],
+    boxes_xyxy: NDArray[np.int64] | None,
+    sam: SamModel,
+) -> Candidates:
+    """Run the method's cascade for R of the objects.
+
+    Args:
+        encoded: The frame and its features.
+        targets: All K objects.
+        rows: (R,) which of them.
+        maps: (K, H, W) similarity at frame size, which PerSAM is guided by; None for PerSAM-F.
+        points_xy: (R, P, 2) positive points, frame pixels.
+        boxes_xyxy: (R, 4) box prompts, or None.
+        sam: The model.
+
+    Returns:
+        (R, H, W) logits and (R,) predicted IoUs.
+    """
+    own = torch.from_numpy(rows).to(sam.device)
+    if targets.prompt_embeddings is not None:
+        if maps is None:
+            raise RuntimeError("PerSAM is guided by similarity maps, and got none")
+        embeddings = targets.prompt_embeddings[own]
+        return find_guided(encoded, maps[own], embeddings, points_xy, boxes_xyxy, sam)
+    labels = np.full(points_xy.shape[:2], POSITIVE)
+    letterbox = sam.letterbox(encoded.frame.frame_hw)
+    weights = targets.scale_weights[own]
+    prompts = Prompts(points_xy, labels, boxes_xyxy)
+    shared = sam.share(encoded.features, letterbox, _NUM_CALLS * len(rows))
+    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights, shared=shared)
+    predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
+    low_res = decoded.low_res_logits[:, 0]
+    return refine(encoded, points_xy, low_res, predicted_ious, sam, shared=shared)
+
+
+def accept(
+    is_lost: NDArray[np.bool_],
+    similarities: NDArray[np.float32],
+    predicted_ious: NDArray[np.float32],
+    targets: Targets,
+    absence: AbsenceConfig | None,
+) -> NDArray[np.bool_]:
+    """Decide which candidates may count as their object.
+
+    Args:
+        is_lost: (K,) whether the object was absent before.
+        similarities: (K,) similarity peaks of this frame.
+        predicted_ious: (K,) of the candidates.
+        targets: The objects; evidence is compared with theirs.
+        absence: The thresholds; None accepts everything.
+
+    Returns:
+        (K,) bool.
+    """
+    if absence is None:
+        return np.ones_like(is_lost)
+    similarity_ratios = np.where(
+        is_lost, absence.return_similarity_ratio, absence.lose_similarity_ratio
+    )
+    iou_ratios = np.where(is_lost, absence.return_iou_ratio, absence.lose_iou_ratio)
+    is_similar = similarities >= similarity_ratios * targets.peak_similarities
+    is_plausible = predicted_ious >= iou_ratios * targets.predicted_ious
+    accepted: NDArray[np.bool_] = is_similar & is_plausible
+    return accepted
+
+
+def merge(logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[int, ...]) -> Labels:
+    """Let the objects compete for pixels: argmax over [0, logits of each accepted object].
+
+    Args:
+        logits: (K, H, W).
+        accepted: (K,) objects that take part.
+        object_ids: (K,) their ids.
+
+    Returns:
+        (H, W) uint8 label map.
+    """
+    everywhere = slice(None), slice(None)
+    claims = [
+        Claim(object_id, everywhere, own)
+        for object_id, own, takes_part in zip(object_ids, logits, accepted, strict=True)
+        if takes_part
+    ]
+    return settle(claims, (logits.shape[1], logits.shape[2]), logits.device).labels
+
+
+def correct(masks: FrameMasks, given: Labels) -> FrameMasks:
+    """Let a given label map replace the result for the objects that it holds.
+
+    Background of the given map says nothing of the other objects: they keep what was found of
+    them there.
+
+    Args:
+        masks: What was found.
+        given: (H, W) label map of the same frame, with ids of ``masks`` only.
+    """
+    held = np.isin(masks.object_ids, np.unique(given))
+    found = np.where(np.isin(masks.labels, np.array(masks.object_ids)[held]), 0, masks.labels)
+    labels = np.where(given > 0, given, found).astype(np.uint8)
+    return frame_masks(labels, masks.object_ids, np.where(held, 1, masks.scores))
+
+
+def frame_masks(
+    labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.float32]
+) -> FrameMasks:
+    """Measure a label map: each object's area and box, and whether it is there at all."""
+    areas_px = np.zeros(len(object_ids), dtype=np.int64)
+    boxes_xyxy = np.zeros((len(object_ids), 4), dtype=np.int64)
+    places = find_objects(labels, max_label=max(object_ids, default=0))
+    for row, object_id in enumerate(object_ids):
+        if (place := places[object_id - 1]) is not None:
+            rows, columns = place
+            areas_px[row] = np.count_nonzero(labels[place] == object_id)
+            boxes_xyxy[row] = columns.start, rows.start, columns.stop - 1, rows.stop - 1
+    present = areas_px > 0
+    return FrameMasks(
+        labels=labels,
+        object_ids=object_ids,
+        scores=np.where(present, scores, 0).astype(np.float32),
+        present=present,
+        boxes_xyxy=boxes_xyxy,
+        areas_px=areas_px,
+    )
+
+
+def scores(
+    similarities: NDArray[np.float32],
+    predicted_ious: NDArray[np.float32],
+    reference_similarities: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Say how far each object can be trusted, (K,) in [0, 1].
+
+    That is SAM's predicted IoU times the similarity peak's share of the reference's, both clipped
+    to [0, 1].
+    """
+    reference = np.maximum(reference_similarities, np.finfo(np.float32).tiny)
+    trust: NDArray[np.float32] = np.clip(predicted_ious, 0, 1) * np.clip(
+        similarities / reference, 0, 1
+    )
+    return trust
+
+
+def _join(
+    num_objects: int,
+    letterbox: Letterbox,
+    sam: SamModel,
+    groups: list[tuple[NDArray[np.int64], Candidates]],
+) -> Candidates:
+    """Put the groups' rows back into the order of the objects; a row in no group is empty."""
+    if len(groups) == 1 and len(groups[0][0]) == num_objects:
+        return groups[0][1]
+    logits = torch.full((num_objects, *letterbox.frame_hw), -torch.inf, device=sam.device)
+    predicted_ious = np.zeros(num_objects, dtype=np.float32)
+    for rows, candidates in groups:
+        logits[torch.from_numpy(rows).to(sam.device)] = candidates.logits
+        predicted_ious[rows] = candidates.predicted_ious
+    return Candidates(logits, predicted_ious)
