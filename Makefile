@@ -2,29 +2,35 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One process per core with one thread each: threads that spin beside one another slow all down.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: test demo check lint clean
 
-test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+test: $(VENV)/.test
+	$(PYTEST)
 
 # A synthetic clip, segmented from the mask of its first frame, and its score.
-demo: $(VENV)/.installed
+demo: $(VENV)/.run
 	$(BIN)/vos synth demo --overwrite
 	$(BIN)/vos-run demo/shapes.mp4 --ref-mask demo/Annotations/shapes/00000.png --out demo/results --overwrite
 	$(BIN)/vos-eval demo/Annotations demo/results
 	@echo "look at demo/results/shapes.mp4 and demo/results/shapes/"
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 check: lint test
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+# What the project alone needs, what its tests need beside it, and what its checks need.
+$(VENV)/.run: EXTRAS :=
+$(VENV)/.test: EXTRAS := [test]
+$(VENV)/.lint: EXTRAS := [test,lint]
+$(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"
 	touch $@
 
 clean:

@@ -120,7 +120,7 @@ def measure(variant: Variant, davis: Path, moseg: Path, model: str, baseline: fl
     def segment(sequence: DavisSequence, outputs: Outputs) -> Iterable[Pair]:
         if variant.idea is not None:
             return published.segment_sequence(sequence, outputs, sam, variant.idea)
-        return segment_sequence(sequence, outputs, sam, variant.config, direction=variant.direction)
+        return segment_sequence(sequence, outputs, sam, variant.config)
 
     of_davis, num_frames, seconds = score_segmenter(davis, 2016, "val", segment)
     frames_per_second = num_frames / seconds

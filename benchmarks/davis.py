@@ -18,7 +18,6 @@ import click
 from rows import append_row, environment, peak_mib
 
 import vos
-from vos.both_ways import Direction
 from vos.config import MemoryConfig
 from vos.run.outputs import Outputs, Pair
 from vos.score.davis import Evaluation
@@ -43,12 +42,6 @@ RESULTS = Path(__file__).with_name("results.csv")
     metavar="NAME=VALUE",
     help="A field of vos.config.MemoryConfig, the value as JSON. Repeatable.",
 )
-@click.option(
-    "--direction",
-    type=click.Choice(["forward", "both"]),
-    default="forward",
-    help="both looks twice, as vos-run does.",
-)
 @click.option("--published", is_flag=True)
 @click.option("--note", default="", help="A word on what this row is for.")
 def main(
@@ -61,7 +54,6 @@ def main(
     dtype: str,
     prior: str,
     memory_settings: tuple[str, ...],
-    direction: Direction,
     published: bool,
     note: str,
 ) -> None:
@@ -73,9 +65,7 @@ def main(
     if published:
         config = vos.RunConfig.published()
     settings = "published" if published else " ".join([f"prior={prior}", *memory_settings])
-    if direction != "forward":
-        settings += f" direction={direction}"
-    scores, num_frames, seconds = run_and_score(root, year, split, sam, config, direction)
+    scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()
         print(f"{sequence.name:16} J {figures['J-Mean']:.3f}  F {figures['F-Mean']:.3f}")
@@ -106,12 +96,11 @@ def run_and_score(
     split: str | None,
     sam: vos.SamModel,
     config: vos.RunConfig,
-    direction: Direction = "forward",
 ) -> tuple[Evaluation, int, float]:
     """Scores of a set, its number of frames, and the seconds that segmenting them took."""
 
     def segment(sequence: DavisSequence, outputs: Outputs) -> Iterable[Pair]:
-        return segment_sequence(sequence, outputs, sam, config, direction=direction)
+        return segment_sequence(sequence, outputs, sam, config)
 
     return score_segmenter(root, year, split, segment)
 

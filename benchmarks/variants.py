@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import ideas
 from published import CONFIG, Idea
 
-from vos.both_ways import Direction
 from vos.config import MemoryConfig, RunConfig
 
 BARE = MemoryConfig(
@@ -24,18 +23,16 @@ class Variant:
         says: What the table says of it.
         config: Its settings.
         idea: An idea on top of the published prior, which needs no settings.
-        direction: As of vos-run.
     """
 
     name: str
     says: str
     config: RunConfig = CONFIG
     idea: Idea | None = None
-    direction: Direction = "forward"
 
 
-def memory(name: str, says: str, config: MemoryConfig, direction: Direction = "forward") -> Variant:
-    return Variant(name=name, says=says, config=RunConfig(memory=config), direction=direction)
+def memory(name: str, says: str, config: MemoryConfig) -> Variant:
+    return Variant(name=name, says=says, config=RunConfig(memory=config))
 
 
 def idea(name: str, says: str, own: Idea) -> Variant:
@@ -90,7 +87,6 @@ GROUPS: dict[str, tuple[Variant, ...]] = {
         memory("num_recent=1", "and the last frame", MemoryConfig(num_recent=1)),
         memory("num_recent=6", "and the last six", MemoryConfig(num_recent=6)),
         memory("max_looks=1", "one window for all objects", MemoryConfig(max_looks=1)),
-        memory("direction=both", "lost objects followed back", MemoryConfig(), "both"),
     ),
 }
 VARIANTS = {each.name: each for each in (PUBLISHED, *(v for g in GROUPS.values() for v in g))}

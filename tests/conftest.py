@@ -1,6 +1,10 @@
 """Fixtures shared by all tests."""
 
 import os
+
+# Before torch is loaded, here and in processes that tests start: tests run one process per core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest

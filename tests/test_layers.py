@@ -14,11 +14,9 @@ PACKAGE = Path(vos.__file__).parent
 # From the top down. A part may import from lower rows only, never from its own.
 LAYERS = (
     {"cli"},
-    {"both_ways"},
     {"score"},
     {"sets"},
     {"run"},
-    {"spill"},
     {"segment"},
     {"track"},
     {"source", "sam", "sink", "synthetic"},

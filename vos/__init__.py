@@ -19,7 +19,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vos.both_ways import segment_both_ways as segment_both_ways
     from vos.config import AbsenceConfig as AbsenceConfig
     from vos.config import FitConfig as FitConfig
     from vos.config import MemoryConfig as MemoryConfig
@@ -56,7 +55,6 @@ _HOMES = {
     "load_sam": "vos.sam.load",
     "open_source": "vos.source",
     "read_mask": "vos.masks",
-    "segment_both_ways": "vos.both_ways",
     "segment_images": "vos.segment.forward",
     "segment_video": "vos.segment.forward",
 }

@@ -174,9 +174,9 @@ class FrameMasks:
     Attributes:
         labels: (H, W) uint8 label map: 0 background, else the reference's object id.
         object_ids: (K,) the ids of the rows below, the same in every frame.
-        scores: (K,) float32 in [0, 1], trust in the object's mask; 0 where it is absent. Of the
-            prior ``memory`` it is the expected IoU with the truth, else as ``vos.track.published.segment``
-            says.
+        scores: (K,) float32 in [0, 1], trust in the object's mask; 0 where it is absent. With
+            the method ``memory`` it is the expected IoU with the truth, else what
+            ``vos.track.published.segment`` says.
         present: (K,) bool, False while the object is lost.
         boxes_xyxy: (K, 4) int64 frame pixels, tight around those pixels of the label map that
             bear the object's id; zeros where it is absent.

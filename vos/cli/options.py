@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from vos.config import (
     METHODS,
@@ -198,29 +197,6 @@ def image_config(
         absence=AbsenceConfig() if maybe_absent else None,
         batch_size=batch_size,
     )
-
-
-def is_given(name: str) -> bool:
-    """Tell whether the user gave an option of the command that runs, rather than its default."""
-    source = click.get_current_context().get_parameter_source(name)
-    return source not in (None, ParameterSource.DEFAULT)
-
-
-def passes_printer(*, quiet: bool) -> Callable[[int, int], None]:
-    """Give what tells how far the passes are that come before the first result."""
-    is_terminal = sys.stderr.isatty()
-    last_line = time.monotonic()
-
-    def note(number: int, num_frames: int) -> None:
-        nonlocal last_line
-        line = f"pass {number} of 3, {num_frames} frames"
-        if is_terminal and not quiet:
-            click.echo(f"\r{line} ", nl=False, err=True)
-        elif not quiet and time.monotonic() - last_line > _SECONDS_BETWEEN_LINES:
-            last_line = time.monotonic()
-            click.echo(line)
-
-    return note
 
 
 def print_progress(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,9 +13,7 @@ import click
 from vos.cli.options import (
     Moment,
     inference_options,
-    is_given,
     max_pixels_option,
-    passes_printer,
     run_config,
 )
 from vos.cli.pull import pull
@@ -34,7 +32,6 @@ from vos.errors import InputError
 from vos.sam.fast.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from vos.both_ways import Direction
     from vos.records import Labels
     from vos.segment.forward import Progress
 
@@ -103,15 +100,6 @@ if TYPE_CHECKING:
     help="How often to save what --resume needs.",
 )
 @click.option(
-    "--direction",
-    type=click.Choice(["forward", "both"]),
-    default="forward",
-    show_default=True,
-    help="both looks twice: where an object was lost and came back, or is shown only by a later "
-    "--ref, it is followed back from there too. Takes up to twice as long, reads VIDEO several "
-    "times, and cannot be resumed.",
-)
-@click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
     default=0.5,
@@ -146,7 +134,6 @@ def run_command(
     overwrite: bool,
     resume: bool,
     save_every: float,
-    direction: Direction,
     alpha: float,
     no_overlay: bool,
     start: int | float | None,
@@ -186,13 +173,6 @@ def run_command(
     frames_with_ref = [frame for frame, _ in later_refs]
     if len(set(frames_with_ref)) < len(frames_with_ref):
         raise click.UsageError("give at most one --ref for each frame")
-    looks_twice = direction == "both"
-    if looks_twice and (resume or is_given("save_every")):
-        raise click.UsageError(
-            "--direction both cannot be resumed: give it without --resume and --save-every"
-        )
-
-    from vos.both_ways import check_both_ways, segment_both_ways
     from vos.masks import match_frame, read_mask, write_label_png
     from vos.run.outputs import Outputs, describe_run, write_results
     from vos.run.resume import (
@@ -208,8 +188,6 @@ def run_command(
     from vos.segment.forward import pairs_of, segment_steps
 
     config = run_config(method, prior, fit_steps, published, batch_size)
-    if looks_twice:
-        check_both_ways(video, config)
     reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
     selected = Selected(video, start, end, every, decoder, max_pixels)
     with ExitStack() as stack:
@@ -240,7 +218,6 @@ def run_command(
         header = {
             **describe_run(video, sam, config),
             "selection": {"start": start, "end": end, "every": every, "decoder": decoder},
-            "direction": direction,
             "references": describe_references(reference, ref_boxes, ref_points, later),
             "overlay_alpha": outputs.overlay_alpha,
             "source_file": described,
@@ -268,26 +245,7 @@ def run_command(
         steps = segment_steps(frames, begin, sam, config, later_references=later)
         if saved is not None:
             steps = going_on(steps, outputs)
-        if looks_twice and reference is not None:
-            source.close()
-            pairs = segment_both_ways(
-                video,
-                reference,
-                sam,
-                config,
-                later_references=later,
-                start=start,
-                end=end,
-                every=every,
-                decoder=decoder,
-                max_pixels=max_pixels,
-                spill_folder=out,
-                on_frame=passes_printer(quiet=quiet),
-            )
-            # Until the first result there is nothing to finish, so Ctrl-C simply ends it.
-            pairs = stack.enter_context(closing(pairs))
-            results = write_results(chain([next(pairs)], pairs), outputs, info, header)
-        elif described is None:
+        if described is None:
             results = write_results(pairs_of(steps), outputs, info, header)
         else:
             results = write_and_save(

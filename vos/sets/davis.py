@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vos.both_ways import Direction, segment_both_ways
 from vos.config import RunConfig
 from vos.errors import OutputError, ScoreError
 from vos.masks import match_frame, read_mask
@@ -114,7 +113,6 @@ def segment_sequence(
     sam: SamModel,
     config: RunConfig,
     *,
-    direction: Direction = "forward",
     max_pixels: int = MAX_PIXELS,
 ) -> Generator[Pair, None, None]:
     """Segment one sequence and write its results; a half-finished earlier run is replaced.
@@ -124,7 +122,6 @@ def segment_sequence(
         outputs: Where its results go.
         sam: The model.
         config: Settings.
-        direction: ``both`` looks twice, as :func:`vos.segment_both_ways`.
         max_pixels: Most pixels that a frame or the mask may have.
 
     Yields:
@@ -133,25 +130,14 @@ def segment_sequence(
     Raises:
         VosError: as the functions that segment and :func:`vos.run.outputs.write_results`.
     """
-    header = {**describe_run(str(sequence.images_dir), sam, config), "direction": direction}
+    header = describe_run(str(sequence.images_dir), sam, config)
     reference = read_mask(sequence.reference, max_pixels=max_pixels)
     if sequence.join_objects:
         reference = (reference > 0).astype(np.uint8)
     opened = open_source(sequence.images_dir, start=sequence.first_index, max_pixels=max_pixels)
     with opened as source:
         reference = match_frame(reference, source.info.frame_hw)
-        if direction == "both":
-            found = segment_both_ways(
-                sequence.images_dir,
-                reference,
-                sam,
-                config,
-                start=sequence.first_index,
-                max_pixels=max_pixels,
-                spill_folder=outputs.folder,
-            )
-        else:
-            found = segment_video(source, reference, sam, config)
+        found = segment_video(source, reference, sam, config)
         with (
             closing(found) as pairs,
             closing(write_results(pairs, outputs, source.info, header)) as results,
