@@ -1,27 +1,21 @@
-"""The references of ``vos run``: masks of frames, boxes and clicks."""
+"""The options that show the objects: masks of frames, boxes and clicks."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
-from vos.errors import InputError, MaskError, SourceError
+from vos.cli.moments import Moment, parse_moment
+from vos.errors import InputError
 
 if TYPE_CHECKING:
-    from vos.records import Frame, Labels
-    from vos.sam.model import SamModel
+    from vos.run.references import Reference
 
 # Python refuses to read numbers of thousands of digits.
-_FRAME_MASK = re.compile(r"(?P<frame>\d{1,18}):(?P<mask>.+)")
 _HINT = re.compile(r"(?:(?P<id>\d{1,18}):)?(?P<numbers>-?\d{1,18}(?:,-?\d{1,18})+)")
-
-Boxes = tuple[tuple[int | None, tuple[int, int, int, int]], ...]
-Points = tuple[tuple[int | None, tuple[int, int]], ...]
 
 
 class Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
@@ -42,95 +36,71 @@ class Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
         return (int(match["id"]) if match["id"] else None), numbers
 
 
-class FrameMask(click.ParamType[tuple[int, Path]]):
-    """``FRAME:MASK``: a frame's number and the file of its mask."""
+class FrameMask(click.ParamType[tuple[int | float, Path]]):
+    """``FRAME:MASK``: a frame, by its number or time, and the file of its mask."""
 
     name = "FRAME:MASK"
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, Path]:
-        """Read the frame's number and the file's path."""
-        match = _FRAME_MASK.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is not {self.name}, such as 120:mask.png", param, ctx)
-        return int(match["frame"]), Path(match["mask"])
+    ) -> tuple[int | float, Path]:
+        """Read the frame and the file's path; times and paths may hold colons themselves."""
+        colons = [index for index, letter in enumerate(value) if letter == ":"]
+        splits = [(parse_moment(value[:colon]), value[colon + 1 :]) for colon in colons]
+        legal = [(moment, Path(path)) for moment, path in splits if moment is not None and path]
+        if not legal:
+            self.fail(
+                f"{value!r} is not {self.name}, such as 120:mask.png or 4.8s:mask.png", param, ctx
+            )
+        existing = [pair for pair in legal if pair[1].exists()]
+        return (existing or legal)[-1]
 
 
-def check_used(frame: int, start: int | float | None, end: int | float | None, every: int) -> None:
-    """Refuse a later reference of a frame that will not be used, as far as numbers tell."""
-    first = start if isinstance(start, int) else None if start else 0
-    is_skipped = first is not None and (frame <= first or (frame - first) % every != 0)
-    if is_skipped or (isinstance(end, int) and frame >= end):
-        raise InputError(
-            f"--ref is for frame {frame}, which is not among the frames used after the first one"
+def references_of(ctx: click.Context) -> tuple[Reference, ...]:
+    """Read the options that show the objects.
+
+    Raises:
+        click.UsageError: there is neither a mask nor a hint of the first frame, or there are both.
+    """
+    from vos.run.references import Reference
+
+    mask, resize = ctx.params["ref_mask"], ctx.params["resize_mask"]
+    hints = _hints(ctx.params["ref_boxes"], ctx.params["ref_points"])
+    if mask is None and not hints:
+        raise click.UsageError(
+            "nothing shows the object: give its mask in the first frame with --ref-mask, or click "
+            "on it with --ref-point X,Y, or draw a box around it with --ref-box X0,Y0,X1,Y1"
         )
+    if mask is not None and hints:
+        raise click.UsageError(
+            "--ref-mask shows the objects already: leave out --ref-point and --ref-box, or the mask"
+        )
+    later = [
+        Reference(frame=frame, mask=path, resize=resize) for frame, path in ctx.params["later_refs"]
+    ]
+    return Reference(mask=mask, hints=hints, resize=resize), *later
 
 
-def later_reference(
-    video: str,
-    frame: int,
-    mask: Path,
-    decoder: Literal["av", "decord"],
-    *,
-    resize: bool,
-    max_pixels: int,
-) -> Labels:
-    """Read the mask of a later frame; the frame itself is looked for before anything is written."""
-    from vos.masks import match_frame, read_mask
-    from vos.source import open_source
+def _hints(
+    boxes: tuple[tuple[int | None, tuple[int, ...]], ...],
+    points: tuple[tuple[int | None, tuple[int, ...]], ...],
+) -> dict[int, Hint]:
+    """Put together what was pointed out of each object.
 
-    labels = read_mask(mask, max_pixels=max_pixels)
-    if not Path(video).is_file() and not Path(video).is_dir():  # it cannot be opened twice
-        return labels
-    with open_source(
-        video, start=frame, end=frame + 1, decoder=decoder, max_pixels=max_pixels
-    ) as source:
-        frame_hw = source.info.frame_hw
-    try:
-        return match_frame(labels, frame_hw, resize=resize)
-    except MaskError as error:
-        raise MaskError(f"{mask}: {error}") from error
+    Boxes without an id are objects 1, 2, ... in their order; clicks without one are of object 1.
+    """
+    from vos.track.hints import Hint
 
-
-def segment_hints(
-    frames: Iterator[Frame],
-    boxes: Boxes,
-    points: Points,
-    sam: SamModel,
-) -> tuple[Frame, Labels]:
-    """Take the first frame and segment what the user pointed out in it."""
-    from vos.track.hints import Hint, reference_from_hints
-    from vos.track.published.encode import encode
-
-    boxes_by_id: dict[int, tuple[int, int, int, int]] = {}
+    boxes_by_id: dict[int, tuple[int, ...]] = {}
     for object_id, box_xyxy in boxes:
-        boxes_by_id[object_id or len(boxes_by_id) + 1] = box_xyxy
-    points_by_id: dict[int, tuple[tuple[int, int], ...]] = {}
+        own_id = object_id or len(boxes_by_id) + 1
+        if own_id in boxes_by_id:
+            raise InputError(f"object {own_id} has several boxes; give one for each object")
+        boxes_by_id[own_id] = box_xyxy
+    points_by_id: dict[int, list[tuple[int, ...]]] = {}
     for object_id, point_xy in points:
-        points_by_id[object_id or 1] = (*points_by_id.get(object_id or 1, ()), point_xy)
-    hints = {
-        object_id: Hint(points_by_id.get(object_id, ()), boxes_by_id.get(object_id))
-        for object_id in boxes_by_id.keys() | points_by_id.keys()
-    }
-    first = next(frames, None)
-    if first is None:
-        raise SourceError("the source holds no frame")
-    (encoded,) = encode([first], sam, batch_size=1)
-    return first, reference_from_hints(encoded, hints, sam)
-
-
-def describe_references(
-    reference: Labels | None, boxes: Boxes, points: Points, later: Mapping[int, Labels]
-) -> dict[str, object]:
-    """Say which references a run has, for its summary: hashes of the masks, the hints."""
+        points_by_id.setdefault(object_id or 1, []).append(point_xy)
     return {
-        "mask_sha256": None if reference is None else _hash(reference),
-        "boxes": boxes,
-        "points": points,
-        "later_masks_sha256": {str(frame): _hash(mask) for frame, mask in sorted(later.items())},
+        object_id: Hint(tuple(points_by_id.get(object_id, ())), boxes_by_id.get(object_id))
+        for object_id in sorted(boxes_by_id.keys() | points_by_id.keys())
     }
-
-
-def _hash(labels: Labels) -> str:
-    return hashlib.sha256(f"{labels.shape} {labels.dtype} ".encode() + labels.tobytes()).hexdigest()

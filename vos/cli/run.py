@@ -2,97 +2,120 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vos.cli.options import (
-    Moment,
-    inference_options,
-    max_pixels_option,
-    run_config,
-)
-from vos.cli.pull import pull
-from vos.cli.references import (
-    Boxes,
-    Coordinates,
-    FrameMask,
-    Points,
-    check_used,
-    describe_references,
-    later_reference,
-    segment_hints,
-)
-from vos.config import Method, PriorPolicy, SkipPadding
-from vos.errors import InputError
-from vos.sam.fast.allocator import keep_freed_memory
+from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption
+from vos.cli.interrupt import stopping_on_interrupt
+from vos.cli.method_options import method_config, method_options
+from vos.cli.model_options import max_pixels_option, model_choice, model_options, prepare_torch
+from vos.cli.moments import Moment
+from vos.cli.progress import Progress, closing_line
+from vos.cli.references import Coordinates, FrameMask, references_of
 
-if TYPE_CHECKING:
-    from vos.records import Labels
-    from vos.segment.forward import Progress
+_FILE = click.Path(path_type=Path)
 
 
-@click.command("run", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("run", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("video", metavar="VIDEO")
 @click.option(
+    "--start",
+    cls=InputOption,
+    type=Moment(),
+    help="First frame used: a number, or a time as 2.5s or 1:30.",
+)
+@click.option(
+    "--end", cls=InputOption, type=Moment(), help="First frame no longer used, likewise."
+)
+@click.option(
+    "--every",
+    cls=InputOption,
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Use every Nth frame.",
+)
+@click.option(
+    "--decoder",
+    cls=InputOption,
+    type=click.Choice(["av", "decord"]),
+    default="av",
+    show_default=True,
+    help="Video decoder. decord reads ahead without bound: long videos fill the memory.",
+)
+@max_pixels_option
+@click.option(
     "--ref-mask",
-    type=click.Path(path_type=Path),
+    cls=ObjectsOption,
+    type=_FILE,
     metavar="FILE",
     help="Mask of the first frame used: ids, black and white, or a colour per object.",
 )
 @click.option(
-    "--ref-box",
-    "ref_boxes",
-    type=Coordinates("X0,Y0,X1,Y1"),
-    multiple=True,
-    help="Instead of a mask: a box around an object. Repeatable, one object each; "
-    "ID:X0,Y0,X1,Y1 names the object.",
-)
-@click.option(
     "--ref-point",
     "ref_points",
+    cls=ObjectsOption,
     type=Coordinates("X,Y"),
     multiple=True,
     help="Instead of a mask: a click on the object. Repeatable; all clicks are of "
     "object 1 unless ID:X,Y names another.",
 )
 @click.option(
+    "--ref-box",
+    "ref_boxes",
+    cls=ObjectsOption,
+    type=Coordinates("X0,Y0,X1,Y1"),
+    multiple=True,
+    help="Instead of a mask: a box around an object. Repeatable, one object each; "
+    "ID:X0,Y0,X1,Y1 names the object.",
+)
+@click.option(
     "--ref",
     "later_refs",
+    cls=ObjectsOption,
     type=FrameMask(),
     multiple=True,
-    help="The mask of a later frame: it corrects that frame and is learned from there on. Its "
-    "background says nothing of objects that it does not hold; new ones may appear in it. "
-    "Repeatable.",
+    help="The mask of a later frame, by number or time: it corrects that frame and is learned from "
+    "there on. Its background says nothing of objects that it does not hold; new ones may "
+    "appear in it. Repeatable.",
+)
+@click.option(
+    "--resize-mask",
+    cls=ObjectsOption,
+    is_flag=True,
+    help="Accept masks of another size than the video.",
 )
 @click.option(
     "--save-ref",
-    type=click.Path(path_type=Path),
+    cls=ObjectsOption,
+    type=_FILE,
     metavar="FILE",
-    help="Write the reference mask that is used as a PNG.",
+    help="Write the mask of the first frame, as it is used, as a PNG.",
 )
-@click.option("--resize-mask", is_flag=True, help="Accept a mask of another size than the video.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    cls=OutputOption,
+    type=_FILE,
     default=Path("results"),
     metavar="FOLDER",
     show_default=True,
     help="Folder of the results.",
 )
-@click.option("--name", help="Name of the results.  [default: the video's]")
-@click.option("--overwrite", is_flag=True, help="Replace earlier results of this name.")
+@click.option("--name", cls=OutputOption, help="Name of the results.  [default: the video's]")
+@click.option(
+    "--overwrite", cls=OutputOption, is_flag=True, help="Replace earlier results of this name."
+)
 @click.option(
     "--resume",
+    cls=OutputOption,
     is_flag=True,
     help="Go on with a run that broke off; the results are those of a run that did not.",
 )
 @click.option(
     "--save-every",
+    cls=OutputOption,
     type=click.FloatRange(0),
     default=60,
     show_default=True,
@@ -101,60 +124,22 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--alpha",
+    cls=OutputOption,
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
     help="Opacity of the overlay's colours.",
 )
-@click.option("--no-overlay", is_flag=True, help="Write no overlay video.")
-@click.option("--start", type=Moment(), help="First frame: a number, or a time as 2.5s or 1:30.")
-@click.option("--end", type=Moment(), help="First frame no longer used, likewise.")
-@click.option(
-    "--every", type=click.IntRange(1), default=1, show_default=True, help="Use every Nth frame."
-)
-@click.option(
-    "--decoder",
-    type=click.Choice(["av", "decord"]),
-    default="av",
-    show_default=True,
-    help="Video decoder. decord reads ahead without bound: long videos fill the memory.",
-)
-@max_pixels_option
-@inference_options
-def run_command(
-    video: str,
-    ref_mask: Path | None,
-    ref_boxes: Boxes,
-    ref_points: Points,
-    later_refs: tuple[tuple[int, Path], ...],
-    save_ref: Path | None,
-    resize_mask: bool,
-    out: Path,
-    name: str | None,
-    overwrite: bool,
-    resume: bool,
-    save_every: float,
-    alpha: float,
-    no_overlay: bool,
-    start: int | float | None,
-    end: int | float | None,
-    every: int,
-    decoder: Literal["av", "decord"],
-    max_pixels: int,
-    model: str,
-    checkpoint: Path | None,
-    device: str,
-    dtype: str,
-    skip_padding: SkipPadding,
-    compiled: bool,
-    batch_size: int | None,
-    method: Method,
-    prior: PriorPolicy | None,
-    fit_steps: int,
-    published: bool,
-    quiet: bool,
-) -> None:
+@click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
+@method_options
+@model_options
+def run_command(ctx: click.Context) -> None:
     """Segment the objects of one mask in every frame of VIDEO.
+
+    \b
+        vos-run video.mp4 --ref-mask mask.png
+        vos-run video.mp4 --ref-point 410,220 --out results
+        vos-run frames/ --ref-mask first.png --ref 120:fixed.png --model vit_h
 
     VIDEO is a file, a folder of images, or the URL of a stream. The mask belongs to the first
     frame used. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
@@ -163,101 +148,49 @@ def run_command(
     Ctrl-C finishes the frame in hand; the same command with --resume goes on. So it does after a
     crash, from what was saved last. Streams and cameras cannot be resumed.
     """
-    for frame, _ in later_refs:
-        check_used(frame, start, end, every)
-    has_hints = bool(ref_boxes or ref_points)
-    if (ref_mask is None) != has_hints:
-        raise click.UsageError("give a --ref-mask, or else --ref-box and --ref-point")
-    if resume and overwrite:
+    options = ctx.params
+    if options["resume"] and options["overwrite"]:
         raise click.UsageError("give either --resume or --overwrite")
-    frames_with_ref = [frame for frame, _ in later_refs]
-    if len(set(frames_with_ref)) < len(frames_with_ref):
-        raise click.UsageError("give at most one --ref for each frame")
-    from vos.masks import match_frame, read_mask, write_label_png
-    from vos.run.outputs import Outputs, describe_run, write_results
-    from vos.run.resume import (
-        Selected,
-        describe_source,
-        going_on,
-        is_finished,
-        load_saved,
-        open_again,
-    )
-    from vos.run.saving import write_and_save
-    from vos.sam.load import load_sam
-    from vos.segment.forward import pairs_of, segment_steps
+    references = references_of(ctx)
+    config = method_config(ctx)
+    prepare_torch(ctx)
 
-    config = run_config(method, prior, fit_steps, published, batch_size)
-    reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
-    selected = Selected(video, start, end, every, decoder, max_pixels)
-    with ExitStack() as stack:
-        source = stack.enter_context(selected.open())
-        if reference is not None:
-            reference = match_frame(reference, source.info.frame_hw, resize=resize_mask)
-        outputs = Outputs(
-            folder=out,
-            name=name or source.info.name,
-            overlay_alpha=None if no_overlay else alpha,
-            overwrite=overwrite,
+    from vos.run.job import Job, JobOutputs
+    from vos.run.run_job import run_job
+    from vos.source import Selection
+
+    job = Job(
+        source=options["video"],
+        references=references,
+        selection=Selection(
+            options["start"],
+            options["end"],
+            options["every"],
+            options["decoder"],
+            options["max_pixels"],
+        ),
+        outputs=JobOutputs(
+            folder=options["out"],
+            name=options["name"],
+            overlay_alpha=None if options["no_overlay"] else options["alpha"],
+            reference_path=options["save_ref"],
+        ),
+        model=model_choice(ctx),
+        config=config,
+    )
+    with stopping_on_interrupt() as stop, Progress(quiet=options["quiet"]) as progress:
+        result = run_job(
+            job,
+            on_progress=lambda done: progress.show(done.num_done, done.num_frames),
+            resume=options["resume"],
+            overwrite=options["overwrite"],
+            save_every_seconds=options["save_every"],
+            should_stop=stop.is_set,
         )
-        described = describe_source(video)
-        if resume and described is None:
-            raise InputError(f"{video} can be read only once, so its run cannot be resumed")
-        if not resume:
-            outputs.check_free()
-        later = {
-            frame: later_reference(
-                video, frame, mask, decoder, resize=resize_mask, max_pixels=max_pixels
-            )
-            for frame, mask in later_refs
-        }
-        keep_freed_memory()
-        sam = load_sam(
-            model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding
-        )
-        header = {
-            **describe_run(video, sam, config),
-            "selection": {"start": start, "end": end, "every": every, "decoder": decoder},
-            "references": describe_references(reference, ref_boxes, ref_points, later),
-            "overlay_alpha": outputs.overlay_alpha,
-            "source_file": described,
-        }
-        if resume and is_finished(outputs, header):
-            click.echo("finished before: " + ", ".join(map(str, outputs.written)))
-            return
-        begin: Labels | Progress
-        saved = load_saved(outputs, header, sam.device) if resume else None
-        if saved is not None:
-            source.close()
-            info, frames = stack.enter_context(open_again(selected, saved.mark))
-            begin = saved.progress
-        else:
-            if outputs.unfinished_folder.exists():  # it broke off before the first save
-                outputs = replace(outputs, overwrite=True)
-            outputs.check_free()
-            info, frames = source.info, iter(source)
-            if reference is None:
-                first, reference = segment_hints(frames, ref_boxes, ref_points, sam)
-                frames = chain([first], frames)
-            if save_ref is not None:
-                write_label_png(save_ref, reference)
-            begin = reference
-        steps = segment_steps(frames, begin, sam, config, later_references=later)
-        if saved is not None:
-            steps = going_on(steps, outputs)
-        if described is None:
-            results = write_results(pairs_of(steps), outputs, info, header)
-        else:
-            results = write_and_save(
-                steps,
-                outputs,
-                info,
-                header,
-                sam,
-                batch_size=batch_size,
-                every_seconds=save_every,
-                saved=saved,
-                frames=frames,
-            )
-        num_before = 0 if saved is None else saved.num_frames
-        pull(results, outputs, info.num_frames, num_before, quiet=quiet)
+    written = ", ".join(map(str, result.outputs.written))
+    if result.was_complete:
+        click.echo(f"finished before: {written}")
+        return
+    click.echo(f"{closing_line(result.num_done, result.num_before, result.seconds)}: {written}")
+    if not result.is_complete:
+        raise click.Abort(result.what_is_left)

@@ -1,0 +1,63 @@
+"""Commands whose options come in groups, in the help and in the code."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import click
+
+
+class InputOption(click.Option):
+    """What is read."""
+
+    heading: ClassVar[str] = "Input"
+
+
+class ObjectsOption(click.Option):
+    """What shows the objects."""
+
+    heading: ClassVar[str] = "Objects"
+
+
+class OutputOption(click.Option):
+    """What is written."""
+
+    heading: ClassVar[str] = "Output"
+
+
+class MethodOption(click.Option):
+    """How the objects are found."""
+
+    heading: ClassVar[str] = "Method"
+
+
+class ModelOption(click.Option):
+    """With which model, and how fast."""
+
+    heading: ClassVar[str] = "Model and speed"
+
+
+_OTHER = "Other"
+
+
+class Command(click.Command):
+    """A command that lists its options group by group.
+
+    Its function gets the context alone and reads ``ctx.params`` a group at a time, so that no
+    function has dozens of parameters.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command's function with the context."""
+        return None if self.callback is None else self.callback(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, in the order in which they were declared."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "heading", _OTHER), []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)

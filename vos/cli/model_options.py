@@ -1,0 +1,104 @@
+"""The options of the model, which several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from vos.cli.command import InputOption, ModelOption, OutputOption
+
+if TYPE_CHECKING:
+    from vos.run.job import ModelChoice
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_OPTIONS = (
+    click.option(
+        "--model",
+        cls=ModelOption,
+        default="nano",
+        show_default=True,
+        metavar="NAME",
+        help="nano (embedded), mobile_sam, vit_b, vit_l or vit_h; see vos models.",
+    ),
+    click.option(
+        "--checkpoint",
+        cls=ModelOption,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Weights of that model, instead of the registered ones.",
+    ),
+    click.option(
+        "--device",
+        cls=ModelOption,
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda, cuda:N or mps.",
+    ),
+    click.option(
+        "--dtype",
+        cls=ModelOption,
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        help="Arithmetic of the image encoder.",
+    ),
+    click.option(
+        "--threads",
+        "num_threads",
+        cls=ModelOption,
+        type=click.IntRange(1),
+        metavar="N",
+        help="Threads of the arithmetic on a CPU.  [default: as many as the process may use cores]",
+    ),
+    click.option(
+        "--skip-padding",
+        cls=ModelOption,
+        is_flag=True,
+        help="Leave out most of the padding that makes a frame square in the image encoder: faster "
+        "with the large models, and masks change a little. The method memory crops squares and "
+        "gains nothing.",
+    ),
+    click.option(
+        "--compile",
+        "compiled",
+        cls=ModelOption,
+        is_flag=True,
+        help="Compile the image encoder, which takes a minute; on a CPU it gains nothing.",
+    ),
+    click.option(
+        "-q",
+        "--quiet",
+        cls=OutputOption,
+        is_flag=True,
+        help="No progress and no advice, only warnings and the closing lines.",
+    ),
+)
+
+max_pixels_option = click.option(
+    "--max-pixels",
+    cls=InputOption,
+    type=click.IntRange(1),
+    default=1 << 27,
+    show_default="134217728, enough for 16K",
+    metavar="N",
+    help="Refuse frames, pictures and masks of more pixels, which small files may unpack to.",
+)
+
+
+def model_options(command: F) -> F:
+    """Add the options of the model to a command, to be read by :func:`model_choice`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def model_choice(ctx: click.Context) -> ModelChoice:
+    """Read the options of the model."""
+    from vos.run.job import ModelChoice
+
+    names = ("checkpoint", "device", "dtype", "compiled", "skip_padding")
+    return ModelChoice(name=ctx.params["model"], **{name: ctx.params[name] for name in names})

@@ -1,0 +1,129 @@
+"""What the user wants of one video, as a value that goes to JSON and back.
+
+A job says which frames of which source, which references, which model and method, and where the
+results go. :func:`vos.run.run_job.run_job` does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vos.config import RunConfig
+from vos.errors import InputError
+from vos.run.references import Reference, check_frames_differ
+from vos.source import Selection
+
+_STRICT = {"extra": "forbid", "strict": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """Which model, and how it is run; as the arguments of :func:`vos.load_sam`.
+
+    Attributes:
+        name: A registered model.
+        checkpoint: Weights of that model instead of the registered ones, or None.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        dtype: Arithmetic of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        compiled: Whether the image encoder is compiled.
+        skip_padding: Whether the image encoder leaves out most of the padding.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    name: str = "nano"
+    checkpoint: Path | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    compiled: bool = False
+    skip_padding: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOutputs:
+    """Where the results of a job go.
+
+    Attributes:
+        folder: Folder of the results.
+        name: Name of the results; the source's if None.
+        overlay_alpha: Opacity of the overlay's colours in [0, 1]; None writes no overlay.
+        reference_path: A PNG for the mask of the first frame, as it is used; or None.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    folder: Path = Path("results")
+    name: str | None = None
+    overlay_alpha: float | None = 0.5
+    reference_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One video to segment.
+
+    Attributes:
+        source: A file, a folder of images, the URL of a stream, or a camera.
+        references: What shows the objects; one of them is of the first frame used.
+        selection: Which frames of the source are used, and what they may be.
+        outputs: Where the results go.
+        model: The model.
+        config: The method and its settings.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    source: str
+    references: tuple[Reference, ...]
+    selection: Selection = Selection()
+    outputs: JobOutputs = field(default_factory=JobOutputs)
+    model: ModelChoice = field(default_factory=ModelChoice)
+    config: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        """Check that the references do not contradict each other.
+
+        Raises:
+            InputError: there is none, or several are of one frame.
+        """
+        if not self.references:
+            raise InputError("a job needs a reference: a mask, or boxes and clicks")
+        check_frames_differ(self.references)
+
+    def with_reference(self, reference: Reference) -> Job:
+        """Give the job with a further reference, which replaces that of the same frame."""
+        others = (each for each in self.references if each.frame != reference.frame)
+        return replace(self, references=(*others, reference))
+
+    def to_json(self) -> str:
+        """Give the job as a JSON document; times in seconds are strings such as ``4.8s``."""
+        return _adapter().dump_json(self, indent=2).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Job:
+        """Read what :meth:`to_json` gave.
+
+        Raises:
+            InputError: it is no JSON, or holds something that is no job; the message names every
+                field that is wrong.
+        """
+        from pydantic import ValidationError
+
+        try:
+            job: Job = _adapter().validate_json(text)
+        except ValidationError as error:
+            faults = (
+                f"{'.'.join(map(str, each['loc'])) or 'the document'}: {each['msg']}"
+                for each in error.errors()
+            )
+            raise InputError(f"this is no job: {'; '.join(faults)}") from error
+        return job
+
+
+def _adapter() -> Any:
+    # pydantic takes half a second to import, which most runs have no use for.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Job)

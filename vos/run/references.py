@@ -1,0 +1,115 @@
+"""What shows the objects to the tracker: masks, boxes and clicks on frames of a video."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vos.errors import InputError, MaskError
+from vos.masks import match_frame, read_mask
+from vos.records import Frame, Labels
+from vos.sam.model import SamModel
+from vos.track.hints import Hint, reference_from_hints
+from vos.track.published.encode import encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What is known of the objects on one frame.
+
+    Attributes:
+        frame: The frame, by index (int) or by time in seconds (float); None is the first frame
+            used.
+        mask: File of a mask, as :func:`vos.read_mask` reads it; or None with hints.
+        hints: Boxes and clicks by object id, from which SAM makes the mask.
+        resize: Whether a mask of another size than the frame is scaled to it.
+        join_objects: Whether all objects of the mask count as one, as in DAVIS 2016.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
+
+    frame: int | float | None = None
+    mask: Path | None = None
+    hints: dict[int, Hint] = field(default_factory=dict)
+    resize: bool = False
+    join_objects: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there is a mask or a hint.
+
+        Raises:
+            InputError: there is neither, or there are both.
+        """
+        if (self.mask is None) == (not self.hints):
+            got = "neither" if self.mask is None else "both"
+            raise InputError(f"a reference is a mask, or else boxes and clicks; got {got}")
+
+    def read_mask(self, *, max_pixels: int) -> Labels | None:
+        """Read the mask, not yet matched to its frame; None for hints.
+
+        Raises:
+            MaskError: as :func:`vos.read_mask`.
+        """
+        if self.mask is None:
+            return None
+        labels = read_mask(self.mask, max_pixels=max_pixels)
+        return (labels > 0).astype(np.uint8) if self.join_objects else labels
+
+    def fit(self, labels: Labels, frame_hw: tuple[int, int]) -> Labels:
+        """Bring the mask to its frame's size.
+
+        Raises:
+            MaskError: the sizes differ, and it may not be scaled; the message names the file.
+        """
+        try:
+            return match_frame(labels, frame_hw, resize=self.resize)
+        except MaskError as error:
+            raise MaskError(f"mask {self.mask}: {error}") from error
+
+    def describe(self, labels: Labels | None) -> dict[str, object]:
+        """Say what tells it from other references, for the summary of a run.
+
+        Args:
+            labels: The mask that was read, or None for hints.
+        """
+        return {
+            "frame": self.frame,
+            "mask_sha256": None if labels is None else _hash(labels),
+            "hints": {
+                str(object_id): {"points_xy": hint.points_xy, "box_xyxy": hint.box_xyxy}
+                for object_id, hint in sorted(self.hints.items())
+            },
+        }
+
+
+def segment_hints(frame: Frame, reference: Reference, sam: SamModel) -> Labels:
+    """Make a mask of what the user pointed out on a frame.
+
+    Raises:
+        InputError: a hint lies outside of the frame, or an id is out of range.
+        MaskError: the model finds nothing there.
+    """
+    (encoded,) = encode([frame], sam, batch_size=1)
+    return reference_from_hints(encoded, reference.hints, sam)
+
+
+def check_frames_differ(references: Sequence[Reference]) -> None:
+    """Make sure that no frame has two references, as far as it is known before the video is.
+
+    Raises:
+        InputError: one has.
+    """
+    frames = [reference.frame for reference in references]
+    for frame in frames:
+        if frames.count(frame) > 1:
+            which = "the first frame" if frame is None else f"frame {frame}"
+            raise InputError(f"{which} has several references; give one for each frame")
+
+
+def _hash(labels: Labels) -> str:
+    return hashlib.sha256(f"{labels.shape} {labels.dtype} ".encode() + labels.tobytes()).hexdigest()

@@ -1,0 +1,281 @@
+"""Doing a job: everything between what the user wants and files on the disk."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from vos.config import RunConfig
+from vos.errors import DamagedSourceError, InputError, OutputError, SourceError, VosError
+from vos.records import Frame, FrameMasks, Labels
+from vos.run.job import Job
+from vos.run.outputs import Outputs, Pair, describe_run
+from vos.run.references import Reference, segment_hints
+from vos.run.resume import (
+    describe_source,
+    going_on,
+    is_finished,
+    load_saved,
+    open_again,
+)
+from vos.run.saving import write_and_save
+from vos.sam.load import load_sam
+from vos.sam.model import SamModel
+from vos.masks import write_label_png
+from vos.segment.forward import Progress, segment_steps
+from vos.source import Source, open_selection
+
+SAVE_EVERY_SECONDS = 60.0
+"""How much work a crash may cost, if nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobProgress:
+    """How far a job is, after one more frame.
+
+    Attributes:
+        num_done: Frames done, those of an earlier run that broke off included.
+        num_before: Those of the earlier run.
+        num_frames: How many there will be, if that is known.
+        frame: The frame.
+        masks: Its masks.
+    """
+
+    num_done: int
+    num_before: int
+    num_frames: int | None
+    frame: Frame
+    masks: FrameMasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """What became of a job.
+
+    Attributes:
+        outputs: Where the results are.
+        is_complete: Whether all frames are done; False if it was stopped.
+        was_complete: Whether an earlier run had done all of it, so that nothing was left to do.
+        num_done: Frames done by this run.
+        num_before: Frames done by an earlier one that broke off.
+        seconds: What this run took.
+    """
+
+    outputs: Outputs
+    is_complete: bool
+    was_complete: bool = False
+    num_done: int = 0
+    num_before: int = 0
+    seconds: float = 0.0
+
+
+def run_job(
+    job: Job,
+    sam: SamModel | None = None,
+    on_progress: Callable[[JobProgress], object] | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    save_every_seconds: float = SAVE_EVERY_SECONDS,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> JobResult:
+    """Do a job, or what is left of it.
+
+    The run's state is saved now and then, when it is stopped, and when anything fails. The same
+    job with ``resume`` then goes on, and ends with the same bytes as a run that did not break off.
+
+    Args:
+        job: What to do.
+        sam: The model, if it is loaded already; it must be the job's own.
+        on_progress: Called after every frame whose results are on the disk.
+        resume: Go on with a run that broke off. A finished one is left as it is.
+        overwrite: Replace earlier results of this name.
+        save_every_seconds: How much work a crash may cost.
+        should_stop: Asked after every frame.
+
+    Raises:
+        InputError: the job cannot be done as it is: a reference of a frame that is not used, a
+            source that can be read only once with ``resume``, or ``resume`` with ``overwrite``.
+        VosError: as :func:`vos.open_source`, :func:`vos.read_mask`, :func:`vos.load_sam`,
+            :func:`vos.segment_video`; or OutputError: results are in the way, another run is
+            writing there, the disk refuses, or an input of the job is where a result would go.
+    """
+    if resume and overwrite:
+        raise InputError("a run is either resumed or overwritten, not both")
+    started = time.monotonic()
+    masks = [each.read_mask(max_pixels=job.selection.max_pixels) for each in job.references]
+    with ExitStack() as stack:
+        source = stack.enter_context(open_selection(job.source, job.selection))
+        outputs = Outputs(
+            folder=job.outputs.folder,
+            name=job.outputs.name or source.info.name,
+            overlay_alpha=job.outputs.overlay_alpha,
+            overwrite=overwrite,
+        )
+        description = describe_source(job.source)
+        if resume and description is None:
+            raise InputError(f"{job.source} can be read only once, so its run cannot be resumed")
+        if not resume:
+            outputs.check_free()
+        first = next(source)
+        shown = [
+            _find(job, reference, labels, first)
+            for reference, labels in zip(job.references, masks, strict=True)
+        ]
+        sam = sam or load_model(job.model)
+        header = {
+            **describe_run(job.source, sam, job.config),
+            "selection": asdict(job.selection),
+            "references": [
+                reference.describe(labels)
+                for reference, labels in zip(job.references, masks, strict=True)
+            ],
+            "overlay_alpha": outputs.overlay_alpha,
+            "source_file": description,
+        }
+        if resume and is_finished(outputs, header):
+            return JobResult(outputs=outputs, is_complete=True, was_complete=True)
+        saved = load_saved(outputs, header, sam.device) if resume else None
+        labels_by_index = {each.index: each.make_labels(sam) for each in shown}
+        if first.index not in labels_by_index:
+            raise InputError(
+                f"the first frame used is frame {first.index}, and no reference is of it"
+            )
+        begin: Labels | Progress = labels_by_index.pop(first.index)
+        if saved is not None:
+            source.close()
+            info, frames = stack.enter_context(open_again(job, saved.mark))
+            begin = saved.progress
+        else:
+            if outputs.unfinished_folder.exists():  # it broke off before the first save
+                outputs = replace(outputs, overwrite=True)
+            outputs.check_free()
+            info, frames = source.info, chain([first], source)
+            if job.outputs.reference_path is not None:
+                write_label_png(job.outputs.reference_path, begin)
+        steps = segment_steps(frames, begin, sam, job.config, later_references=labels_by_index)
+        if saved is not None:
+            steps = going_on(steps, outputs)
+        pairs = write_and_save(
+            steps,
+            outputs,
+            info,
+            header,
+            sam,
+            every_seconds=save_every_seconds,
+            saved=saved,
+            frames=frames,
+        )
+        num_before = 0 if saved is None else saved.num_frames
+        num_done, is_complete = num_before, True
+        try:
+            with closing(pairs):
+                for frame, masks in pairs:
+                    num_done += 1
+                    if on_progress is not None:
+                        on_progress(
+                            JobProgress(num_done, num_before, info.num_frames, frame, masks)
+                        )
+                    if should_stop():
+                        is_complete = False
+                        break
+        except VosError as error:
+            error.args = (f"{error}{_what_is_left(outputs, error)}",)
+            raise
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(_what_is_left(outputs).removeprefix("; ")) from error
+    return JobResult(
+        outputs=outputs,
+        is_complete=is_complete,
+        num_done=num_done - num_before,
+        num_before=num_before,
+        seconds=time.monotonic() - started,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """A reference with its frame.
+
+    Attributes:
+        reference: What shows the objects.
+        labels: Its mask in the frame's size; None for hints.
+        index: ``Frame.index``.
+        frame: The frame itself, where hints need it.
+    """
+
+    reference: Reference
+    labels: Labels | None
+    index: int
+    frame: Frame | None
+
+    def make_labels(self, sam: SamModel) -> Labels:
+        if self.labels is not None:
+            return self.labels
+        if self.frame is None:
+            raise RuntimeError("hints without a frame")
+        return segment_hints(self.frame, self.reference, sam)
+
+
+def _find(job: Job, reference: Reference, labels: Labels | None, first: Frame) -> _Shown:
+    """Find the frame of a reference, before anything is written.
+
+    Raises:
+        InputError: it is not among the frames used, or the source can be read only once and the
+            frame is needed now.
+        SourceError: there is no such frame.
+        MaskError: the mask does not fit it.
+    """
+    moment = reference.frame
+    if moment is None or moment == first.index:
+        frame = first
+    elif can_read_again(job.source):
+        alone = replace(job.selection, start=moment, end=None, every=1)
+        with open_selection(job.source, alone) as source:
+            frame = next(source)
+    elif labels is None or isinstance(moment, float):
+        raise InputError(
+            f"{job.source} can be read only once, so a later reference must be a mask of a frame "
+            f"that is given by its number, got {moment}"
+        )
+    else:
+        _check_used(job.selection, first, moment, None)
+        return _Shown(reference, labels, moment, None)
+    _check_used(job.selection, first, frame.index, frame.pts_seconds)
+    if labels is not None:
+        return _Shown(reference, reference.fit(labels, frame.frame_hw), frame.index, None)
+    return _Shown(reference, None, frame.index, frame)
+
+
+def _check_used(
+    selection: Selection, first: Frame, index: int, pts_seconds: float | None
+) -> None:
+    """Refuse the reference of a frame that is not used."""
+    is_skipped = index < first.index or (index - first.index) % selection.every != 0
+    is_after = selection.is_after(index, first.pts_seconds if pts_seconds is None else pts_seconds)
+    if is_skipped or is_after:
+        raise InputError(
+            f"there is a reference of frame {index}, which is not among the frames used: they "
+            f"begin with frame {first.index}"
+            + (f", every {selection.every} frames" if selection.every > 1 else "")
+            + (f", and end before {selection.end}" if is_after else "")
+        )
+
+
+def _what_is_left(outputs: Outputs, error: VosError | None = None) -> str:
+    """Say what there is of a run that broke off, after a semicolon."""
+    if isinstance(error, DamagedSourceError):
+        return f"; the results of the good frames are in {outputs.masks_folder}"
+    if outputs.state_path.exists():
+        return (
+            f"; what is done is kept in {outputs.masks_folder}: the same command goes on with it "
+            "with --resume"
+        )
+    if error is None and outputs.masks_folder.exists():
+        return f"; the results so far are in {outputs.masks_folder}, and cannot be resumed"
+    return ""
