@@ -78,10 +78,10 @@ def later_reference(
 ) -> Labels:
     """Read the mask of a later frame; the frame itself is looked for before anything is written."""
     from vos.masks import match_frame, read_mask
-    from vos.source import open_source
+    from vos.source import can_read_again, open_source
 
     labels = read_mask(mask, max_pixels=max_pixels)
-    if not Path(video).is_file() and not Path(video).is_dir():  # it cannot be opened twice
+    if not can_read_again(video):
         return labels
     with open_source(
         video, start=frame, end=frame + 1, decoder=decoder, max_pixels=max_pixels

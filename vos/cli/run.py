@@ -175,23 +175,17 @@ def run_command(
         raise click.UsageError("give at most one --ref for each frame")
     from vos.masks import match_frame, read_mask, write_label_png
     from vos.run.outputs import Outputs, describe_run, write_results
-    from vos.run.resume import (
-        Selected,
-        describe_source,
-        going_on,
-        is_finished,
-        load_saved,
-        open_again,
-    )
+    from vos.run.resume import going_on, is_finished, load_saved, open_again
     from vos.run.saving import write_and_save
     from vos.sam.load import load_sam
     from vos.segment.forward import pairs_of, segment_steps
+    from vos.source import Selection, describe_source, open_selection
 
     config = run_config(method, prior, fit_steps, published, batch_size)
     reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
-    selected = Selected(video, start, end, every, decoder, max_pixels)
+    selection = Selection(start, end, every, decoder, max_pixels)
     with ExitStack() as stack:
-        source = stack.enter_context(selected.open())
+        source = stack.enter_context(open_selection(video, selection))
         if reference is not None:
             reference = match_frame(reference, source.info.frame_hw, resize=resize_mask)
         outputs = Outputs(
@@ -229,7 +223,7 @@ def run_command(
         saved = load_saved(outputs, header, sam.device) if resume else None
         if saved is not None:
             source.close()
-            info, frames = stack.enter_context(open_again(selected, saved.mark))
+            info, frames = stack.enter_context(open_again(video, selection, saved.mark))
             begin = saved.progress
         else:
             if outputs.unfinished_folder.exists():  # it broke off before the first save
