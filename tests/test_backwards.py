@@ -12,7 +12,7 @@ from PIL import Image
 
 from vos.errors import DamagedSourceError, InputError, SourceError
 from vos.records import Frame
-from vos.source import open_backwards, open_source, reentry
+from vos.source import Selection, open_backwards, open_source, reentry
 
 VARIABLE_PTS = [3 * index + (index * index) % 3 for index in range(70)]
 CLIPS = {
@@ -41,8 +41,9 @@ SELECTIONS = [
 ]
 
 
-def read_backwards(path: Path, **options) -> list[Frame]:
-    with open_backwards(path, **options) as source:
+def read_backwards(path: Path, *, max_frames_in_memory: int = 32, **options) -> list[Frame]:
+    selection = Selection(**options)
+    with open_backwards(path, selection, max_frames_in_memory=max_frames_in_memory) as source:
         return list(source)
 
 
@@ -64,15 +65,10 @@ def clip(request, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_videos_backwards(clip, selection):
-    first_seconds = read(clip, end=1)[0].pts_seconds
-    selection = {
-        key: value + first_seconds if isinstance(value, float) else value
-        for key, value in selection.items()
-    }
     forward = read(clip, **selection)
     with (
         open_source(clip, **selection) as source,
-        open_backwards(clip, max_frames_in_memory=9, **selection) as reverse,
+        open_backwards(clip, Selection(**selection), max_frames_in_memory=9) as reverse,
     ):
         assert reverse.info.name == source.info.name
         assert reverse.info.frame_hw == source.info.frame_hw
@@ -86,11 +82,11 @@ def test_stretches_are_reached_by_seeking(clip, monkeypatch):
     num_from_beginning = 0
     decode_from = reentry._decode_from
 
-    def spy(address, selection, max_pixels, point, matrix_of):
+    def spy(address, selection, point, matrix_of):
         nonlocal num_from_beginning
         is_first_stretch = selection.start == 0
         num_from_beginning += point is None and not is_first_stretch
-        return decode_from(address, selection, max_pixels, point, matrix_of)
+        return decode_from(address, selection, point, matrix_of)
 
     monkeypatch.setattr(reentry, "_decode_from", spy)
     read_backwards(clip, max_frames_in_memory=14)
@@ -102,9 +98,9 @@ def test_a_far_start_is_sought_and_not_decoded_up_to(tmp_path, monkeypatch):
     from_beginning = []
     decode_from = reentry._decode_from
 
-    def spy(address, selection, max_pixels, point, matrix_of):
+    def spy(address, selection, point, matrix_of):
         from_beginning.append(point is None)
-        return decode_from(address, selection, max_pixels, point, matrix_of)
+        return decode_from(address, selection, point, matrix_of)
 
     monkeypatch.setattr(reentry, "_decode_from", spy)
     got = read_backwards(path, start=330, end=390, max_frames_in_memory=16)
@@ -146,7 +142,7 @@ def test_few_frames_are_held(tmp_path, name):
     try:
         before = num_held()
         held = []
-        with open_backwards(path, max_frames_in_memory=6) as source:
+        with open_backwards(path, Selection(), max_frames_in_memory=6) as source:
             for frame in source:
                 if frame.index % 6 == 5:  # the first of a stretch, when all of it is held
                     held.append(num_held() - before)
@@ -170,7 +166,7 @@ def test_damage_comes_after_the_good_frames(tmp_path, name):
     with open_source(path) as source, pytest.raises(DamagedSourceError) as caught:
         forward.extend(source)
     with (
-        open_backwards(path, max_frames_in_memory=8) as source,
+        open_backwards(path, Selection(), max_frames_in_memory=8) as source,
         pytest.raises(DamagedSourceError) as caught_again,
     ):
         got.extend(source)
@@ -182,7 +178,7 @@ def test_damage_comes_after_the_good_frames(tmp_path, name):
 def test_a_file_that_changes_underway(tmp_path):
     for index in range(8):
         Image.fromarray(make_rgb(index)).save(tmp_path / f"{index}.png")
-    with open_backwards(tmp_path, max_frames_in_memory=3) as source:
+    with open_backwards(tmp_path, Selection(), max_frames_in_memory=3) as source:
         got = [next(source) for _ in range(3)]
         Image.fromarray(make_rgb(77)).save(tmp_path / "3.png")
         with pytest.raises(
@@ -198,8 +194,8 @@ def test_an_inexact_seek_is_not_used(tmp_path, monkeypatch):
     forward = read(path)
     decode_from = reentry._decode_from
 
-    def wrong(address, selection, max_pixels, point, matrix_of):
-        for frame in decode_from(address, selection, max_pixels, point, matrix_of):
+    def wrong(address, selection, point, matrix_of):
+        for frame in decode_from(address, selection, point, matrix_of):
             rgb = frame.rgb if point is None else forward[frame.index - 1].rgb
             yield Frame(frame.index, frame.pts_seconds, frame.name, rgb)
 
@@ -210,21 +206,19 @@ def test_an_inexact_seek_is_not_used(tmp_path, monkeypatch):
 @pytest.mark.parametrize("address", ["rtsp://127.0.0.1:9/live", "http://127.0.0.1:9/clip.mp4"])
 def test_streams_cannot_be_read_backwards(address):
     with pytest.raises(SourceError, match=f"{address} cannot be read backwards"):
-        open_backwards(address)
+        open_backwards(address, Selection())
 
 
 def test_devices_cannot_be_read_backwards():
     with pytest.raises(SourceError, match="/dev/zero cannot be read backwards"):
-        open_backwards("/dev/zero")
+        open_backwards("/dev/zero", Selection())
 
 
 def test_errors_of_opening(tmp_path):
     with pytest.raises(SourceError, match="there is no video"):
-        open_backwards(tmp_path / "missing.mp4")
-    with pytest.raises(InputError, match="start must be"):
-        open_backwards(tmp_path, start=-1)
+        open_backwards(tmp_path / "missing.mp4", Selection())
     with pytest.raises(InputError, match="max_frames_in_memory must be 1 or more, got 0"):
-        open_backwards(tmp_path, max_frames_in_memory=0)
+        open_backwards(tmp_path, Selection(), max_frames_in_memory=0)
     path = write_clip(tmp_path / "clip.mp4")
-    with pytest.raises(SourceError, match="no wanted frame"):
-        open_backwards(path, start=12)
+    with pytest.raises(SourceError, match="holds no frame from frame 12 on"):
+        open_backwards(path, Selection(12))

@@ -264,7 +264,7 @@ def test_videos_obey_the_limit(tmp_path, name, decoder):
     with pytest.raises(SourceError, match=f"{name} is too large: 64 x 48 {TOO_LARGE}"):
         open_source(path, decoder=decoder, max_pixels=NUM_PIXELS - 1)
     with pytest.raises(SourceError, match=TOO_LARGE):
-        open_backwards(path, decoder=decoder, max_pixels=NUM_PIXELS - 1)
+        open_backwards(path, Selection(decoder=decoder, max_pixels=NUM_PIXELS - 1))
 
 
 def test_a_video_that_grows_midway(tmp_path):

@@ -130,13 +130,14 @@ def by_pyav(path: Path) -> list[tuple[float, np.ndarray]]:
         stream = container.streams.best("video")
         # AVI has no presentation times; its frames come at an even rate.
         rate = stream.average_rate
-        return [
+        pictures = [
             (
                 float(index / rate) if container.format.name == "avi" else frame.time,
                 np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90),
             )
             for index, frame in enumerate(container.decode(stream))
         ]
+        return [(seconds - pictures[0][0], rgb) for seconds, rgb in pictures]
 
 
 def by_ffmpeg(path: Path) -> list[tuple[float, np.ndarray]]:
@@ -148,7 +149,11 @@ def by_ffmpeg(path: Path) -> list[tuple[float, np.ndarray]]:
     shown = re.findall(rb"Parsed_showinfo.* pts_time:(\S+).* s:(\d+)x(\d+)", done.stderr)
     width, height = int(shown[0][1]), int(shown[0][2])
     pictures = np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
-    return [(float(seconds), rgb) for (seconds, *_), rgb in zip(shown, pictures, strict=True)]
+    first_seconds = float(shown[0][0])
+    return [
+        (float(seconds) - first_seconds, rgb)
+        for (seconds, *_), rgb in zip(shown, pictures, strict=True)
+    ]
 
 
 def check_read_as_reference(path: Path) -> None:

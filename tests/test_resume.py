@@ -29,11 +29,12 @@ import vos
 from vos.config import FitConfig
 from vos.masks import write_label_png
 from vos.records import SourceInfo
-from vos.run import saving
+from vos.run import resume, saving
 from vos.run.outputs import Outputs
-from vos.run.resume import Mark, Saved, Selected, load_saved, open_again
+from vos.run.resume import Mark, Saved, load_saved, open_again
 from vos.run.state import decode_state, encode_state
 from vos.segment.forward import Progress, Step, segment_steps
+from vos.source import Selection, open_selection
 from vos.track.method import Published
 from vos.track.published.prior import fresh_priors
 
@@ -363,7 +364,7 @@ def test_a_state_names_only_what_is_on_the_disk(place, monkeypatch):
 
 
 def test_streams_cannot_be_resumed(place, capsys, monkeypatch):
-    monkeypatch.setattr("vos.run.resume.describe_source", lambda path: None)
+    monkeypatch.setattr("vos.source.describe_source", lambda path: None)
     assert shell(*RUN, "--resume") == 1
     assert "can be read only once" in only_error(capsys)
     assert shell(*RUN) == 0
@@ -469,21 +470,20 @@ def test_a_state_is_saved_where_a_batch_ends(place, batch_size, num_saved):
 
 
 @pytest.mark.parametrize(("start", "every", "place_of_mark"), [(None, 1, 270), (20, 3, 90)])
-def test_a_source_is_opened_where_it_was_left(tmp_path, start, every, place_of_mark):
+def test_a_source_is_opened_where_it_was_left(tmp_path, monkeypatch, start, every, place_of_mark):
     """Directly, with the indices, times, names and pixels of a reading from the start."""
     make_clip(tmp_path, num_frames=300)
-    selected = Selected(str(tmp_path / "clip.mp4"), start=start, every=every)
-    with selected.open() as source:
+    path, selection = str(tmp_path / "clip.mp4"), Selection(start, every=every)
+    with open_selection(path, selection) as source:
         want = list(source)[place_of_mark:]
     opened = []
 
-    class Counted(Selected):
-        def open(self, first_index: int | None = None):
-            opened.append(first_index)
-            return Selected.open(self, first_index)
+    def counted(path: str, selection: Selection, *, first_index: int | None):
+        opened.append(first_index)
+        return open_selection(path, selection, first_index=first_index)
 
-    counted = Counted(selected.path, start=start, every=every)
-    with open_again(counted, Mark.of(place_of_mark, want[0])) as (info, frames):
+    monkeypatch.setattr(resume, "open_selection", counted)
+    with open_again(path, selection, Mark.of(place_of_mark, want[0])) as (info, frames):
         got = list(frames)
     assert info.frame_rate_hz == Fraction(10, every)
     assert opened == [want[0].index]
@@ -497,13 +497,13 @@ def test_a_file_that_misleads_seeking_is_read_from_its_start(place, monkeypatch)
     with vos.open_source("clip.mp4") as source:
         want = list(source)[9:]
     opened = []
-    selected_open = Selected.open
 
-    def misled(self: Selected, first_index: int | None = None):
+    def misled(path: str, selection: Selection, *, first_index: int | None):
         opened.append(first_index)
-        return selected_open(self, None if first_index is None else first_index - 1)
+        before = None if first_index is None else first_index - 1
+        return open_selection(path, selection, first_index=before)
 
-    monkeypatch.setattr(Selected, "open", misled)
-    with open_again(Selected("clip.mp4"), Mark.of(9, want[0])) as (_, frames):
+    monkeypatch.setattr(resume, "open_selection", misled)
+    with open_again("clip.mp4", Selection(), Mark.of(9, want[0])) as (_, frames):
         assert [frame.name for frame in frames] == [frame.name for frame in want]
     assert opened == [9, None]

@@ -3,7 +3,9 @@ import contextlib
 import dataclasses
 import gc
 import http.server
+import json
 import logging
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -21,7 +23,17 @@ from PIL import Image
 
 from vos.errors import DamagedSourceError, InputError, SourceError
 from vos.records import Frame
-from vos.source import frames_from_arrays, open_source, seek, video
+from vos.source import (
+    can_read_again,
+    describe_source,
+    frame_at,
+    frames_from_arrays,
+    of_one_size,
+    open_selection,
+    open_source,
+    seek,
+    video,
+)
 from vos.source.images import open_images
 from vos.source.selection import Picture, Selection, deliver
 
@@ -84,9 +96,11 @@ def test_arrays_must_be_pictures(array):
         next(frames_from_arrays([array]))
 
 
-def test_arrays_must_be_of_one_size():
-    with pytest.raises(InputError, match="frame 1 is"):
-        list(frames_from_arrays([make_rgb(0), make_rgb(0, (50, 64))]))
+def test_one_size():
+    frames = of_one_size(frames_from_arrays([make_rgb(0), make_rgb(0), make_rgb(0, (50, 64))]))
+    assert [next(frames).index, next(frames).index] == [0, 1]
+    with pytest.raises(InputError, match="frame 2 is 64 x 50 pixels, the first was 64 x 48"):
+        next(frames)
 
 
 # --- which frames
@@ -117,12 +131,12 @@ def test_selection_is_a_slice(num_frames, start, end, every):
         return
     frames = deliver(some_pictures(num_frames, rate_hz), selection, "it")
     if not want:
-        with pytest.raises(SourceError, match="no wanted frame"):
+        with pytest.raises(SourceError, match="it holds no frame from"):
             next(frames)
         return
     got = list(frames)
     assert [frame.index for frame in got] == want
-    assert [frame.name for frame in got] == [f"{number:05d}" for number in range(len(want))]
+    assert [frame.name for frame in got] == [f"{index:05d}" for index in want]
     expected = selection.count(num_frames, Fraction(rate_hz))
     assert abs(expected - len(want)) <= 1  # seconds on a frame's time may round either way
     if not isinstance(start, float) and not isinstance(end, float):
@@ -133,7 +147,7 @@ def test_counts_that_cannot_be_told():
     assert Selection().count(None, Fraction(10)) is None
     assert Selection(start=1.0).count(100, None) is None
     assert Selection(end=7).count(None, None) == 7
-    assert Selection(start=101.0).count(50, Fraction(10), start_seconds=100) == 40
+    assert Selection(start=1.0).count(50, Fraction(10)) == 40
 
 
 @pytest.mark.parametrize(
@@ -148,6 +162,7 @@ def test_counts_that_cannot_be_told():
         ({"every": 0}, "every must be an integer, 1 or more, got 0"),
         ({"every": 1.5}, "every must be"),
         ({"decoder": "cv2"}, "decoder must be one of av, decord, got 'cv2'"),
+        ({"max_pixels": 0}, "max_pixels must be an integer, 1 or more, got 0"),
     ],
 )
 def test_illegal_arguments(tmp_path, options, message):
@@ -254,7 +269,7 @@ def test_folders_without_a_clip(tmp_path):
     with pytest.raises(SourceError, match=r"a\.jpg and a\.png would both be a"):
         open_source(tmp_path)
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(SourceError, match=r"start=3.*the last is frame 0"):
+    with pytest.raises(SourceError, match=r"from frame 3 on; the last before that is frame 0"):
         open_source(tmp_path, start=3)
 
 
@@ -268,7 +283,7 @@ def test_a_video_and_what_is_known_of_it(tmp_path):
     assert (info.name, info.frame_hw, info.num_frames) == ("clip", HW, 6)
     assert info.frame_rate_hz == Fraction(25, 2)
     assert places(frames) == [(index, round(index / 25, 6)) for index in range(0, 12, 2)]
-    assert [frame.name for frame in frames] == [f"{number:05d}" for number in range(6)]
+    assert [frame.name for frame in frames] == [f"{index:05d}" for index in range(0, 12, 2)]
     for frame in frames:
         assert is_alike(frame.rgb, make_rgb(frame.index))
 
@@ -295,7 +310,7 @@ def test_a_video_and_what_is_known_of_it(tmp_path):
 def test_formats(tmp_path, name, options):
     frames = read(write_clip(tmp_path / name, **options))
     assert [frame.index for frame in frames] == list(range(options.get("num_frames", 12)))
-    times = [frame.pts_seconds - frames[0].pts_seconds for frame in frames]
+    times = [frame.pts_seconds for frame in frames]
     assert times == pytest.approx([index / 25 for index in range(len(frames))], abs=1.1e-3)
     for frame in frames:
         assert is_alike(frame.rgb, make_rgb(frame.index, options.get("hw", HW)), 10)
@@ -321,13 +336,55 @@ def test_range_of_values(tmp_path, is_full_range, white, black):
     assert frame.rgb[-1, -1].tolist() == [255, 255, 255]
 
 
-def test_times_are_those_of_the_file(tmp_path):
-    pts = [2000, 2040, 2100, 2101, 2300, 4000]
-    path = write_clip(tmp_path / "vfr.mkv", 6, pts=pts, time_base=Fraction(1, 1000))
-    assert [frame.pts_seconds for frame in read(path)] == [p / 1000 for p in pts]
-    # Seconds are on the same clock; the end is not included.
-    assert [frame.index for frame in read(path, start=2.04, end=2.3)] == [1, 2, 3]
-    assert [frame.index for frame in read(path, start=2.05)] == [2, 3, 4, 5]
+@pytest.mark.parametrize("name", ["vfr.mkv", "vfr.ts", "vfr.mp4"])
+def test_times_count_from_the_first_frame(tmp_path, name):
+    times_ms = [0, 40, 100, 101, 300, 2000]
+    pts = [2000 + time_ms for time_ms in times_ms]
+    path = write_clip(tmp_path / name, 6, pts=pts, time_base=Fraction(1, 1000))
+    assert [frame.pts_seconds for frame in read(path)] == [time / 1000 for time in times_ms]
+    # Selections are on the same clock; the end is not included.
+    assert [frame.index for frame in read(path, start=0.04, end=0.3)] == [1, 2, 3]
+    assert [frame.index for frame in read(path, start=0.05)] == [2, 3, 4, 5]
+    assert [frame.index for frame in read(path, end=0.1)] == [0, 1]
+    with pytest.raises(SourceError, match=r"no frame from 2.5 s on; .* frame 5 at 2\.000 s"):
+        open_source(path, start=2.5)
+
+
+def test_a_moment_is_the_frame_that_a_reading_from_there_begins_with(tmp_path):
+    path = write_clip(tmp_path / "late.ts", pts=list(range(50, 62)))
+    selection = Selection(start=3, end=8, every=2)
+    assert frame_at(path, selection, 7) == 7
+    for seconds, index in ((0.0, 0), (0.04, 1), (0.041, 2), (0.44, 11)):
+        assert frame_at(path, selection, seconds) == index
+    with pytest.raises(SourceError, match=r"holds no frame from 0\.45 s on"):
+        frame_at(path, selection, 0.45)
+    with pytest.raises(InputError, match="start must be"):
+        frame_at(path, selection, -1)
+
+
+def test_a_selection_goes_to_json_and_back_and_can_be_entered_later(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4")
+    selection = Selection(start=0.1, end=11, every=3, max_pixels=5000)
+    again = Selection(**json.loads(json.dumps(dataclasses.asdict(selection))))
+    assert again == selection
+    with open_selection(path, again) as source, open_selection(path, again, first_index=6) as late:
+        frames = list(source)
+        assert [frame.index for frame in frames] == [3, 6, 9]
+        assert are_equal(list(late), frames[1:])
+
+
+def test_what_can_be_read_again(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4")
+    os.mkfifo(tmp_path / "pipe")
+    assert [
+        can_read_again(str(address))
+        for address in (path, tmp_path, tmp_path / "pipe", "/dev/zero", "http://127.0.0.1/a.mp4")
+    ] == [True, True, False, False, False]
+    assert describe_source("http://127.0.0.1/a.mp4") is None
+    described = describe_source(str(path))
+    assert described == describe_source(str(path))
+    path.write_bytes(path.read_bytes() + b"0")
+    assert describe_source(str(path)) != described
 
 
 def test_a_stream_without_times_gets_them_from_its_rate(tmp_path):
@@ -438,14 +495,12 @@ def long_clip(request, tmp_path_factory) -> tuple[Path, list[Frame]]:
 @pytest.mark.parametrize("start", [250, 260, 319, 10.0, 10.01, 11.33])
 def test_a_far_start_gives_the_same_frames(long_clip, monkeypatch, start):
     path, frames = long_clip
-    if isinstance(start, float):
-        start += frames[0].pts_seconds
     decoded_from = []
     timed = video.timed
 
-    def spy(opened, decoded, first_index):
-        decoded_from.append(first_index)
-        return timed(opened, decoded, first_index)
+    def spy(opened, decoded, point):
+        decoded_from.append(point.first_index if point else 0)
+        return timed(opened, decoded, point)
 
     monkeypatch.setattr(video, "timed", spy)
     with open_source(path, start=start) as source:
@@ -458,13 +513,13 @@ def test_a_far_start_gives_the_same_frames(long_clip, monkeypatch, start):
 def test_a_start_beyond_the_end(tmp_path):
     path = write_clip(tmp_path / "clip.mp4", 270)
     for start in (270, 5000, 10.8, 1e6):
-        with pytest.raises(SourceError, match=r"its last frame is 269 at 10\.760 s"):
+        with pytest.raises(SourceError, match=r"the last before that is frame 269 at 10\.760 s"):
             open_source(path, start=start)
 
 
 def test_an_inexact_seek_is_not_used(tmp_path, monkeypatch):
     path = write_clip(tmp_path / "clip.mp4", 300)
-    point = seek.SeekPoint(keyframe_pts=0, keyframe_index=3, first_pts=5 * 512, first_index=5)
+    point = seek.SeekPoint(0, keyframe_index=3, first_pts=5 * 512, first_index=5, origin_pts=0)
     monkeypatch.setattr(video, "find_seek_point", lambda *_: point)
     assert read(path, start=280)[0].index == 280
 
@@ -700,8 +755,6 @@ def decord():
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
 def test_both_decoders_give_equal_frames(tmp_path, decord, name, options):
     path = write_clip(tmp_path / name, 30, num_b_frames=2, pts=list(range(5, 35)))
-    if "start" in options and isinstance(options["start"], float):
-        options = {key: value + 0.2 for key, value in options.items()}
     with open_source(path, **options) as one, open_source(path, decoder="decord", **options) as two:
         assert one.info == two.info
         frames, others = list(one), list(two)
@@ -716,7 +769,7 @@ def test_decord_errors(tmp_path, decord):
         open_source("http://127.0.0.1:9/clip.mp4", decoder="decord")
     with pytest.raises(SourceError, match="holds no video"):
         open_source(write_sound(tmp_path / "sound.mp4"), decoder="decord")
-    with pytest.raises(SourceError, match=r"start=99.*the last is frame 11"):
+    with pytest.raises(SourceError, match=r"from frame 99 on; .* frame 11 at"):
         open_source(write_clip(tmp_path / "clip.mp4"), decoder="decord", start=99)
     with pytest.raises(SourceError, match="decord cannot open"):
         open_source(write_clip(tmp_path / "raw.h264"), decoder="decord")

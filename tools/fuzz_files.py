@@ -284,7 +284,7 @@ def read_file(path: Path) -> None:
 
 def read_frames(path: Path) -> None:
     from vos.errors import DamagedSourceError, SourceError
-    from vos.source import open_backwards, open_source
+    from vos.source import Selection, open_backwards, open_source
 
     seen = []
     damage = None
@@ -302,7 +302,8 @@ def read_frames(path: Path) -> None:
         back = []
         damage_again = None
         try:
-            with open_backwards(path, max_pixels=MAX_PIXELS, max_frames_in_memory=5) as source:
+            selection = Selection(max_pixels=MAX_PIXELS)
+            with open_backwards(path, selection, max_frames_in_memory=5) as source:
                 for frame in source:
                     back.append(trace(frame))
         except DamagedSourceError as error:

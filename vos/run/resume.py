@@ -6,49 +6,19 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final
 
 import torch
 
 from vos.errors import InputError, OutputError, SourceError, VosError, is_out_of_memory
-from vos.masks.image_files import MAX_PIXELS
 from vos.records import MAX_OBJECT_ID, Frame, SourceInfo
 from vos.run.outputs import Outputs
 from vos.run.state import check_finite, decode_state
 from vos.segment.forward import Progress, Step
-from vos.source import Decoder, Source, open_source
-from vos.source.images import image_files
-from vos.source.open import is_images
+from vos.source import Selection, open_selection
 from vos.track.method import Published
-
-_ENDS_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """Which frames of which source; see :func:`vos.open_source`."""
-
-    path: str
-    start: int | float | None = None
-    end: int | float | None = None
-    every: int = 1
-    decoder: Decoder = "av"
-    max_pixels: int = MAX_PIXELS
-
-    def open(self, first_index: int | None = None) -> Source:
-        """Open the source, at a frame after the first wanted one if that is given."""
-        start = self.start if first_index is None else first_index
-        return open_source(
-            self.path,
-            start=start,
-            end=self.end,
-            every=self.every,
-            decoder=self.decoder,
-            max_pixels=self.max_pixels,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,36 +61,6 @@ class Saved:
     num_frames: int
     mark: Mark
     progress: Progress
-
-
-def describe_source(path: str) -> dict[str, object] | None:
-    """Say what tells a source from others, without reading all of it.
-
-    Returns:
-        Size and hash of a file's first and last MiB; number of a folder's images and hash of
-        their names and sizes; None for what can be read only once.
-
-    Raises:
-        SourceError: it cannot be read.
-    """
-    place = Path(path)
-    digest = hashlib.sha256()
-    try:
-        if "://" not in path and place.is_file():
-            num_bytes = place.stat().st_size
-            with place.open("rb") as file:
-                digest.update(file.read(_ENDS_BYTES))
-                file.seek(max(0, num_bytes - _ENDS_BYTES))
-                digest.update(file.read(_ENDS_BYTES))
-            return {"num_bytes": num_bytes, "sha256_of_ends": digest.hexdigest()}
-        if "://" not in path and place.is_dir():
-            files = image_files(place)
-            for file_path in files:
-                digest.update(f"{file_path.name}\0{file_path.stat().st_size}\0".encode())
-            return {"num_files": len(files), "sha256_of_names": digest.hexdigest()}
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    return None
 
 
 def load_saved(outputs: Outputs, header: dict[str, object], device: torch.device) -> Saved | None:
@@ -218,7 +158,9 @@ def is_finished(outputs: Outputs, header: dict[str, object]) -> bool:
 
 
 @contextmanager
-def open_again(selected: Selected, mark: Mark) -> Iterator[tuple[SourceInfo, Iterator[Frame]]]:
+def open_again(
+    path: str, selection: Selection, mark: Mark
+) -> Iterator[tuple[SourceInfo, Iterator[Frame]]]:
     """Open a source at a frame that an earlier run marked.
 
     Yields:
@@ -231,25 +173,19 @@ def open_again(selected: Selected, mark: Mark) -> Iterator[tuple[SourceInfo, Ite
     with ExitStack() as stack:
         for is_direct in (True, False):  # a file that misleads seeking is decoded from its start
             with suppress(SourceError):
-                source = stack.enter_context(selected.open(mark.index if is_direct else None))
-                place = mark.place if is_direct else 0
-                frames = source if is_images(selected.path) else _numbered(source, place)
-                first = next(islice(frames, mark.place - place, None), None)
+                first_index = mark.index if is_direct else None
+                opened = open_selection(path, selection, first_index=first_index)
+                frames = stack.enter_context(opened)
+                first = next(islice(frames, 0 if is_direct else mark.place, None), None)
                 if first is not None and Mark.of(mark.place, first) == mark:
                     break
             stack.pop_all().close()
         else:
             raise SourceError(
-                f"{selected.path} has changed: frame {mark.index} is not what it was; "
+                f"{path} has changed: frame {mark.index} is not what it was; "
                 "pass --overwrite to start again"
             )
-        yield source.info, chain([first], frames)
-
-
-def _numbered(frames: Iterator[Frame], place: int) -> Iterator[Frame]:
-    """Name a video's frames by their number, counted from its first wanted frame."""
-    for number, frame in enumerate(frames, place):
-        yield replace(frame, name=f"{number:05d}")
+        yield frames.info, chain([first], frames)
 
 
 def _check_same(before: object, header: dict[str, object], outputs: Outputs) -> None:

@@ -19,8 +19,7 @@ from vos.run.outputs import Outputs, Pair, describe_run, write_results
 from vos.sam.model import SamModel
 from vos.segment.forward import segment_video
 from vos.sets.layout import find_annotations, mask_files
-from vos.source import open_source
-from vos.source.images import image_files
+from vos.source import image_files, open_source
 
 
 @dataclass(frozen=True, slots=True)

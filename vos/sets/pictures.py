@@ -30,7 +30,7 @@ from vos.sink.pictures import (
     write_overlay_pictures,
     write_training_set,
 )
-from vos.source import open_source
+from vos.source import image_files, open_source
 from vos.source.images import IMAGE_SUFFIXES
 from vos.track.published.instances import instance_ids
 
@@ -176,14 +176,7 @@ def find_pictures(
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-            )
-            if not inside:
-                raise SourceError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-            files += inside
+            files += image_files(path)
         elif not path.exists():
             raise SourceError(f"there is no picture or folder {path}")
         elif path.suffix.lower() not in IMAGE_SUFFIXES:

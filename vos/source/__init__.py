@@ -1,8 +1,26 @@
 """Where frames come from: videos, streams, cameras, folders of images, arrays."""
 
+from vos.source.address import can_read_again, describe_source, is_url
 from vos.source.arrays import frames_from_arrays
 from vos.source.backwards import open_backwards
-from vos.source.open import Decoder, open_source
+from vos.source.images import image_files
+from vos.source.one_size import of_one_size
+from vos.source.open import frame_at, open_selection, open_source
+from vos.source.selection import Decoder, Selection
 from vos.source.source import Source
 
-__all__ = ["Decoder", "Source", "frames_from_arrays", "open_backwards", "open_source"]
+__all__ = [
+    "Decoder",
+    "Selection",
+    "Source",
+    "can_read_again",
+    "describe_source",
+    "frame_at",
+    "frames_from_arrays",
+    "image_files",
+    "is_url",
+    "of_one_size",
+    "open_backwards",
+    "open_selection",
+    "open_source",
+]

@@ -15,12 +15,12 @@ def frames_from_arrays(arrays: Iterable[NDArray[np.uint8]], fps: float = 25) -> 
     """Wrap pictures as frames, one at a time.
 
     Args:
-        arrays: Pictures, (H, W, 3) uint8 RGB, all of one size.
+        arrays: Pictures, (H, W, 3) uint8 RGB.
         fps: Frames per second; picture i is shown at ``i / fps`` seconds.
 
     Returns:
         A generator of frames with index i and name ``00000``, ``00001`` and so on. It raises
-        InputError at a picture of another layout, dtype or size.
+        InputError at a picture of another layout or dtype.
 
     Raises:
         InputError: ``fps`` is not a positive finite number.
@@ -31,10 +31,5 @@ def frames_from_arrays(arrays: Iterable[NDArray[np.uint8]], fps: float = 25) -> 
 
 
 def _wrap(arrays: Iterable[NDArray[np.uint8]], fps: float) -> Iterator[Frame]:
-    first_hw = None
     for index, rgb in enumerate(arrays):
-        frame = Frame(index, float(index / fps), f"{index:05d}", rgb)
-        first_hw = first_hw or frame.frame_hw
-        if frame.frame_hw != first_hw:
-            raise InputError(f"frame {index} is {frame.frame_hw}, the first was {first_hw} (H, W)")
-        yield frame
+        yield Frame(index, float(index / fps), f"{index:05d}", rgb)

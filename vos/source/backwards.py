@@ -8,16 +8,14 @@ from array import array
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from vos.errors import DamagedSourceError, InputError, SourceError
-from vos.masks.image_files import MAX_PIXELS
 from vos.records import Frame
-from vos.source.images import open_images
-from vos.source.open import Decoder, is_images, open_source
+from vos.source.address import can_read_again, is_url
+from vos.source.open import is_images, open_selection
 from vos.source.selection import Selection
 from vos.source.source import Source
 
@@ -26,15 +24,11 @@ MAX_FRAMES_IN_MEMORY: Final = 32
 
 def open_backwards(
     path: str | os.PathLike[str],
+    selection: Selection,
     *,
-    start: int | float | None = None,
-    end: int | float | None = None,
-    every: int = 1,
-    decoder: Decoder = "av",
-    max_pixels: int = MAX_PIXELS,
     max_frames_in_memory: int = MAX_FRAMES_IN_MEMORY,
 ) -> Source:
-    """Open what :func:`vos.source.open_source` opens, but read its frames from last to first.
+    """Open what :func:`vos.source.open_selection` opens, but read its frames from last to first.
 
     The frames are those of a forward reading: equal indices, times, names and pixels. Opening
     reads all of the wanted part once, to learn where it ends, what the times are and, by checksum,
@@ -47,11 +41,7 @@ def open_backwards(
     Args:
         path: A file or a folder. What can be read only once, such as a stream or a camera, cannot
             be read backwards.
-        start: First wanted frame in forward order, as in ``open_source``.
-        end: First frame no longer wanted in forward order, likewise.
-        every: Of the frames between, every which one is wanted, counted from the first one.
-        decoder: Library that decodes videos.
-        max_pixels: Most pixels that a frame may have.
+        selection: The wanted frames; it counts in forward order.
         max_frames_in_memory: Frames that are held at a time, besides those of the decoder and
             the one last handed out; 1 or more. Some 30 bytes are kept for each
             frame of the video.
@@ -61,31 +51,27 @@ def open_backwards(
         come in reverse order, and the same DamagedSourceError after them.
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: ``max_frames_in_memory`` is out of range.
         SourceError: the source cannot be opened or read twice, or has no wanted frame. Iterating
             raises it as well if the source does not give the same frames twice.
     """
-    selection = Selection(start, end, every)
     if max_frames_in_memory < 1:
         raise InputError(f"max_frames_in_memory must be 1 or more, got {max_frames_in_memory}")
     address = os.fspath(path)
-    check_read_again(address)
-    opened = open_source(
-        address, start=start, end=end, every=every, decoder=decoder, max_pixels=max_pixels
-    )
-    with opened as source:
+    if is_url(address) or (os.path.exists(address) and not can_read_again(address)):
+        raise SourceError(
+            f"{address} cannot be read backwards: it can be read only once; save it as a file first"
+        )
+    with open_selection(address, selection) as source:
         info = source.info
-        if is_images(address):
-            forward = _Forward(_images_again(address, every, max_pixels), is_numbered=False)
-            forward.note(source)
-        elif decoder == "decord":
-            forward = _Forward(_decord_again(address, every, max_pixels))
+        if is_images(address) or selection.decoder == "decord":
+            forward = _Forward(_opened_again(address, selection))
             forward.note(source)
         else:
             source.close()
             from vos.source.reentry import read_noting
 
-            with read_noting(address, selection, max_pixels) as (frames, again):
+            with read_noting(address, selection) as (frames, again):
                 forward = _Forward(again)
                 forward.note(frames)
     with ExitStack() as stack:
@@ -95,20 +81,6 @@ def open_backwards(
             frame_rate_hz=info.frame_rate_hz,
             num_frames=len(forward.indices),
             resources=stack.pop_all(),
-        )
-
-
-def check_read_again(address: str) -> None:
-    """Refuse what can be read only once.
-
-    Raises:
-        SourceError: it is a stream, a camera, a pipe or the like.
-    """
-    if "://" in address or (
-        os.path.exists(address) and not os.path.isfile(address) and not os.path.isdir(address)
-    ):
-        raise SourceError(
-            f"{address} cannot be read backwards: it can be read only once; save it as a file first"
         )
 
 
@@ -122,15 +94,13 @@ class _Forward:
 
     Attributes:
         again: Takes the first and the last index of a stretch; gives the ways to read it again.
-        is_numbered: Whether frames are named by their number among the wanted ones.
-        indices: (N,) int64, places in the source.
+        indices: (N,) int64, indices in the source.
         pts_seconds: (N,) float64.
         checksums: (N,) uint32, of the pixels.
         damage: What the reading broke off with.
     """
 
     again: Callable[[int, int], Ways]
-    is_numbered: bool = True
     indices: array[int] = field(default_factory=lambda: array("q"))
     pts_seconds: array[float] = field(default_factory=lambda: array("d"))
     checksums: array[int] = field(default_factory=lambda: array("I"))
@@ -148,10 +118,10 @@ class _Forward:
                 raise
             self.damage = str(error)
 
-    def is_same(self, place: int, frame: Frame) -> bool:
-        """Tell whether a frame is the one that was seen at a place."""
-        same_index = frame.index == self.indices[place]
-        return same_index and _checksum(frame) == self.checksums[place]
+    def is_same(self, number: int, frame: Frame) -> bool:
+        """Tell whether a frame is the one that came as number ``number``."""
+        same_index = frame.index == self.indices[number]
+        return same_index and _checksum(frame) == self.checksums[number]
 
 
 def _checksum(frame: Frame) -> int:
@@ -163,30 +133,28 @@ def _backwards(
     forward: _Forward, max_frames_in_memory: int, address: str
 ) -> Generator[Frame, None, None]:
     for last in range(len(forward.indices), 0, -max_frames_in_memory):
-        places = range(max(0, last - max_frames_in_memory), last)
-        stretch = _read_stretch(forward, places, address)
+        numbers = range(max(0, last - max_frames_in_memory), last)
+        stretch = _read_stretch(forward, numbers, address)
         while stretch:
             yield stretch.pop()
     if forward.damage is not None:
         raise DamagedSourceError(forward.damage)
 
 
-def _read_stretch(forward: _Forward, places: range, address: str) -> list[Frame]:
-    """Read the frames at some places of the forward reading, in that order.
+def _read_stretch(forward: _Forward, numbers: range, address: str) -> list[Frame]:
+    """Read the frames of some numbers of the forward reading, in that order.
 
     Raises:
         SourceError: they cannot be read, or are not those of the forward reading.
     """
-    for way in forward.again(forward.indices[places[0]], forward.indices[places[-1]]):
+    for way in forward.again(forward.indices[numbers[0]], forward.indices[numbers[-1]]):
         stretch: list[Frame] = []
         with closing(way) as frames, suppress(SourceError):
-            for place, frame in zip(places, frames, strict=False):
-                if not forward.is_same(place, frame):
+            for number, frame in zip(numbers, frames, strict=False):
+                if not forward.is_same(number, frame):
                     break
-                name = f"{place:05d}" if forward.is_numbered else frame.name
-                seconds = forward.pts_seconds[place]
-                stretch.append(replace(frame, name=name, pts_seconds=seconds))
-        if len(stretch) == len(places):
+                stretch.append(replace(frame, pts_seconds=forward.pts_seconds[number]))
+        if len(stretch) == len(numbers):
             return stretch
     raise SourceError(
         f"{address} does not give the same frames twice: it has changed since it was opened, or is "
@@ -194,17 +162,8 @@ def _read_stretch(forward: _Forward, places: range, address: str) -> list[Frame]
     )
 
 
-def _images_again(address: str, every: int, max_pixels: int) -> Callable[[int, int], Ways]:
+def _opened_again(address: str, selection: Selection) -> Callable[[int, int], Ways]:
     def again(first: int, last: int) -> Ways:
-        yield open_images(Path(address), Selection(first, last + 1, every), max_pixels=max_pixels)
-
-    return again
-
-
-def _decord_again(address: str, every: int, max_pixels: int) -> Callable[[int, int], Ways]:
-    from vos.source.decord import open_with_decord
-
-    def again(first: int, last: int) -> Ways:
-        yield open_with_decord(address, Selection(first, last + 1, every), max_pixels)
+        yield open_selection(address, replace(selection, start=first, end=last + 1))
 
     return again

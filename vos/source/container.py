@@ -20,11 +20,11 @@ from av.video.stream import VideoStream
 from vos.errors import SourceError
 from vos.masks.image_files import MAX_PIXELS, size_fault
 from vos.source import waiting
+from vos.source.address import is_camera, is_url
 
 _LIVE_SCHEMES: Final = ("rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _NETWORK_PROTOCOLS: Final = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,srt,srtp,tcp,tls,udp"
 _END_DECLARING_FORMATS: Final = ("flv", "matroska")
-_CAMERA_PREFIX: Final = "/dev/video"
 _READ_SIZE: Final = 1 << 18
 # Decoders count what they pad; a frame that passes them is measured again, without padding.
 _DECODER_PIXELS: Final = 2
@@ -90,16 +90,6 @@ class OpenVideo:
         if self.container.duration is None or self.is_live:
             return None
         return self.container.duration / av.time_base
-
-
-def is_url(address: str) -> bool:
-    """Tell URLs from paths."""
-    return "://" in address
-
-
-def is_camera(address: str) -> bool:
-    """Tell cameras from files."""
-    return address.startswith(_CAMERA_PREFIX)
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
-from vos.masks.image_files import MAX_PIXELS
 from vos.source.container import open_video_container
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
@@ -24,7 +23,7 @@ _MAX_SECONDS: Final = 1e9  # decord gives far larger numbers where it has no tim
 _NO_FAULT: Final = 1e-9  # share of repeated frames above which decord reports damage
 
 
-def open_with_decord(path: str, selection: Selection, max_pixels: int = MAX_PIXELS) -> Source:
+def open_with_decord(path: str, selection: Selection) -> Source:
     """Open a video file with decord.
 
     decord cannot show videos that ask for a quarter turn, ignores mirroring, and takes some
@@ -32,8 +31,7 @@ def open_with_decord(path: str, selection: Selection, max_pixels: int = MAX_PIXE
 
     Args:
         path: A video file.
-        selection: The wanted frames.
-        max_pixels: Most pixels of a frame that the file may declare.
+        selection: The wanted frames; the limit is on what the file declares.
 
     Raises:
         SourceError: decord is not installed or cannot open the file, or no frame is wanted.
@@ -49,26 +47,25 @@ def open_with_decord(path: str, selection: Selection, max_pixels: int = MAX_PIXE
     if not Path(path).is_file():
         raise SourceError(f"decord opens video files only, got {path}; use the decoder av")
     # Refuses what is no video, and playlists, which decord would follow to other files.
-    with open_video_container(path, max_pixels) as video:
+    with open_video_container(path, selection.max_pixels) as video:
         rate_hz = video.frame_rate_hz
-        start_seconds = video.start_seconds
     try:
         # One thread: more of them read further ahead.
         reader = decord.VideoReader(path, num_threads=1, fault_tol=_NO_FAULT)
     except Exception as error:  # decord's have no class of their own
         raise SourceError(f"decord cannot open {path}: {_first_line(error)}") from error
     with ExitStack() as stack:
-        pictures = stack.enter_context(closing(_pictures(reader, path, start_seconds)))
+        pictures = stack.enter_context(closing(_pictures(reader, path)))
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, path))),
             name=Path(path).stem,
             frame_rate_hz=selection.rate_hz(rate_hz),
-            num_frames=selection.count(len(reader), rate_hz, start_seconds),
+            num_frames=selection.count(len(reader), rate_hz),
             resources=stack.pop_all(),
         )
 
 
-def _pictures(reader: Any, path: str, start_seconds: float) -> Generator[Picture, None, None]:
+def _pictures(reader: Any, path: str) -> Generator[Picture, None, None]:
     num_passed = 0
 
     def load(index: int) -> NDArray[np.uint8]:
@@ -87,12 +84,13 @@ def _pictures(reader: Any, path: str, start_seconds: float) -> Generator[Picture
         return rgb
 
     last_seconds = -1.0
+    first_seconds = float(reader.get_frame_timestamp(0)[0]) if len(reader) else 0.0
     for index in range(len(reader)):
-        seconds = float(reader.get_frame_timestamp(index)[0])
+        seconds = float(reader.get_frame_timestamp(index)[0]) - first_seconds
         if not last_seconds < seconds < _MAX_SECONDS:
             raise SourceError(f"{path}: decord tells no times of this video; use the decoder av")
         last_seconds = seconds
-        yield Picture(index, start_seconds + seconds, partial(load, index))
+        yield Picture(index, seconds, partial(load, index))
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vos.errors import DamagedSourceError, InputError, SourceError
-from vos.masks.image_files import BROKEN_IMAGE, MAX_PIXELS, open_image
+from vos.masks.image_files import BROKEN_IMAGE, open_image
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
 
@@ -28,7 +28,6 @@ def open_images(
     selection: Selection,
     *,
     frame_rate_hz: Fraction = Fraction(24),
-    max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Open a folder of images, or one image.
 
@@ -39,7 +38,6 @@ def open_images(
         path: A folder with JPEG, PNG, BMP or WebP files, or one such file.
         selection: The wanted frames.
         frame_rate_hz: Image i is shown at ``i / frame_rate_hz`` seconds.
-        max_pixels: Most pixels that an image may have.
 
     Raises:
         InputError: ``frame_rate_hz`` is not positive.
@@ -49,7 +47,8 @@ def open_images(
         raise InputError(f"frame_rate_hz must be positive, got {frame_rate_hz}")
     files = image_files(path) if path.is_dir() else [path]
     with ExitStack() as stack:
-        pictures = stack.enter_context(closing(_pictures(files, frame_rate_hz, max_pixels)))
+        unread = _pictures(files, frame_rate_hz, selection.max_pixels)
+        pictures = stack.enter_context(closing(unread))
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, str(path)))),
             name=path.resolve().name if path.is_dir() else path.stem,

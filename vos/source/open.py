@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
 
-from vos.errors import InputError, SourceError
-from vos.masks.image_files import MAX_PIXELS, check_max_pixels
+from vos.errors import SourceError
+from vos.masks.image_files import MAX_PIXELS
+from vos.source.address import is_url
 from vos.source.images import IMAGE_SUFFIXES, open_images
-from vos.source.selection import Selection
+from vos.source.selection import Decoder, Selection
 from vos.source.source import Source
-
-Decoder = Literal["av", "decord"]
-"""The library that decodes videos."""
 
 
 def open_source(
@@ -29,7 +27,8 @@ def open_source(
 
     Args:
         path: A file, a folder, a URL such as ``rtsp://...``, or a camera such as ``/dev/video0``.
-        start: First wanted frame: an int is a frame index, a float a pts in seconds.
+        start: First wanted frame: an int is a frame index, a float a time in seconds, counted from
+            the first frame of the source.
         end: First frame no longer wanted, in the same terms.
         every: Of the frames between, every which one is wanted, beginning with the first.
         decoder: Library that decodes videos. ``av`` holds a few frames in memory, ``decord``
@@ -38,8 +37,8 @@ def open_source(
             than fits in memory.
 
     Returns:
-        An iterator of frames and context manager. Frames of a video are named by their number
-        among the delivered ones, images by their file's stem.
+        An iterator of frames and context manager. Frames of a video are named by their index in
+        it, images of a folder by their file's stem.
 
     Raises:
         InputError: an argument is out of range.
@@ -47,27 +46,62 @@ def open_source(
             or a live one sends nothing for 15 s. After its first frame that is a
             DamagedSourceError, when the next frame is asked for.
     """
-    selection = Selection(start, end, every)
-    check_max_pixels(max_pixels)
-    if decoder not in get_args(Decoder):
-        raise InputError(f"decoder must be one of {', '.join(get_args(Decoder))}, got {decoder!r}")
+    return open_selection(path, Selection(start, end, every, decoder, max_pixels))
+
+
+def open_selection(
+    path: str | os.PathLike[str], selection: Selection, *, first_index: int | None = None
+) -> Source:
+    """Open what :func:`open_source` opens, from a description of what is wanted.
+
+    Args:
+        path: As in :func:`open_source`.
+        selection: The wanted frames.
+        first_index: Index of one of the wanted frames, from which on they are read, as in a run
+            that goes on.
+
+    Raises:
+        SourceError: as :func:`open_source`.
+    """
+    if first_index is not None:
+        selection = replace(selection, start=first_index)
     address = os.fspath(path)
-    is_url = "://" in address
-    if not is_url and not os.path.exists(address):
+    if not is_url(address) and not os.path.exists(address):
         raise SourceError(f"there is no video or folder {address}")
     if is_images(address):
-        return open_images(Path(address), selection, max_pixels=max_pixels)
+        return open_images(Path(address), selection)
     # Both libraries take long to import.
-    if decoder == "decord":
+    if selection.decoder == "decord":
         from vos.source.decord import open_with_decord
 
-        return open_with_decord(address, selection, max_pixels)
+        return open_with_decord(address, selection)
     from vos.source.video import open_video
 
-    return open_video(address, selection, max_pixels)
+    return open_video(address, selection)
+
+
+def frame_at(path: str | os.PathLike[str], selection: Selection, moment: int | float) -> int:
+    """Give the index of the frame at a moment, as a selection that starts there would.
+
+    Args:
+        path: As in :func:`open_source`; it is opened and closed, so it must be one that can be
+            read again.
+        selection: How to read it. Which frames it wants does not matter.
+        moment: A frame index (int), which is given back, or seconds (float): the first frame
+            shown at or after them.
+
+    Raises:
+        InputError: the moment is negative or not finite.
+        SourceError: the source cannot be opened, or ends before the moment.
+    """
+    wanted = replace(selection, start=moment, end=None, every=1)
+    if isinstance(moment, int):
+        return moment
+    with open_selection(path, wanted) as source:
+        return next(source).index
 
 
 def is_images(address: str) -> bool:
     """Tell folders of images and single images from videos."""
     is_image = Path(address).suffix.lower() in IMAGE_SUFFIXES
-    return "://" not in address and (os.path.isdir(address) or is_image)
+    return not is_url(address) and (os.path.isdir(address) or is_image)

@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -28,14 +28,13 @@ fastest first. Only the last one is sure to give the right frames."""
 
 @contextmanager
 def read_noting(
-    address: str, selection: Selection, max_pixels: int
+    address: str, selection: Selection
 ) -> Iterator[tuple[Generator[Frame, None, None], Again]]:
     """Read a video, and note on the way how its stretches can be reached.
 
     Args:
         address: Path of a file.
         selection: The wanted frames.
-        max_pixels: Most pixels that a frame may have.
 
     Yields:
         The wanted frames; and, once they are all read, the way to read some of them again.
@@ -44,15 +43,15 @@ def read_noting(
         SourceError: the video cannot be opened or ends before the wanted part.
     """
     table = _Timestamps()
-    with open_at(address, selection, max_pixels) as (video, decoded, point):
+    with open_at(address, selection) as (video, decoded, point):
         if point is not None:
             table.first_index = point.first_index
             table.keyframes_pts.append(point.keyframe_pts)
             table.keyframes_index.append(point.keyframe_index)
         table.can_seek = video.has_pts
-        pictures = timed(video, table.note(decoded), table.first_index, table.matrix_of)
+        pictures = timed(video, table.note(decoded), point, table.matrix_of)
         with closing(pictures), closing(deliver(pictures, selection, address)) as frames:
-            yield frames, _again(address, selection.every, max_pixels, table)
+            yield frames, _again(address, selection, table)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,10 +59,10 @@ class _Timestamps:
     """Where a video can be entered.
 
     Attributes:
-        first_index: Place of the first decoded frame.
+        first_index: Index of the first decoded frame.
         pts: (M,) int64, of all decoded frames in order of presentation.
         keyframes_pts: (N,) int64, ascending.
-        keyframes_index: (N,) int64, places of the keyframes.
+        keyframes_index: (N,) int64, indices of the keyframes.
         can_seek: Whether a timestamp tells a frame from all others.
         matrix: How frames are turned, once it is known.
         has_matrix: Whether it is known.
@@ -107,14 +106,15 @@ class _Timestamps:
                 keyframe_index=self.keyframes_index[number],
                 first_pts=self.pts[index - self.first_index],
                 first_index=index,
+                origin_pts=self.pts[0],
             )
 
 
-def _again(address: str, every: int, max_pixels: int, table: _Timestamps) -> Again:
+def _again(address: str, selection: Selection, table: _Timestamps) -> Again:
     def again(first: int, last: int) -> Iterator[Generator[Frame, None, None]]:
         for point in (*table.ways_to(first), None):
-            wanted = Selection(first, last + 1, every)
-            yield _decode_from(address, wanted, max_pixels, point, table.matrix_of)
+            wanted = replace(selection, start=first, end=last + 1)
+            yield _decode_from(address, wanted, point, table.matrix_of)
 
     return again
 
@@ -122,13 +122,11 @@ def _again(address: str, every: int, max_pixels: int, table: _Timestamps) -> Aga
 def _decode_from(
     address: str,
     selection: Selection,
-    max_pixels: int,
     point: SeekPoint | None,
     matrix_of: Callable[[VideoFrame], NDArray[np.int32] | None],
 ) -> Generator[Frame, None, None]:
-    with open_video_container(address, max_pixels) as video:
+    with open_video_container(address, selection.max_pixels) as video:
         frames = good_frames(video) if point is None else frames_from(video, point, good_frames)
         if frames is not None:
-            first_index = 0 if point is None else point.first_index
-            with closing(timed(video, frames, first_index, matrix_of)) as pictures:
+            with closing(timed(video, frames, point, matrix_of)) as pictures:
                 yield from deliver(pictures, selection, address)

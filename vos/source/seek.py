@@ -33,15 +33,17 @@ class SeekPoint:
 
     Attributes:
         keyframe_pts: Pts of the last keyframe shown no later than the first wanted frame.
-        keyframe_index: That keyframe's place in the order of presentation.
+        keyframe_index: That keyframe's index in the order of presentation.
         first_pts: Pts of the first wanted frame.
-        first_index: That frame's place in the order of presentation.
+        first_index: That frame's index in the order of presentation.
+        origin_pts: Pts of the first frame of all, from which on seconds count.
     """
 
     keyframe_pts: int
     keyframe_index: int
     first_pts: int
     first_index: int
+    origin_pts: int
 
 
 def is_worth_seeking(video: OpenVideo, selection: Selection) -> bool:
@@ -51,7 +53,7 @@ def is_worth_seeking(video: OpenVideo, selection: Selection) -> bool:
         return False
     if isinstance(start, int):
         return start >= _MIN_FRAMES
-    return start - video.start_seconds >= _MIN_SECONDS
+    return start >= _MIN_SECONDS
 
 
 def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
@@ -70,25 +72,27 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
     if video.stream.codec_context.name not in _ONE_FRAME_PER_PACKET or time_base is None:
         return None
     keyframe = None
-    index, pts = -1, 0
+    index = -1
+    pts = origin_pts = 0
     try:
         for index, entry in enumerate(_in_order_of_presentation(video)):
             if entry is None:
                 return None
             pts, is_keyframe = entry
+            origin_pts = pts if index == 0 else origin_pts
             if is_keyframe:
                 keyframe = pts, index
-            if not selection.is_before(index, float(pts * time_base)):
+            if not selection.is_before(index, float((pts - origin_pts) * time_base)):
                 if keyframe is None or keyframe[1] == 0:
                     return None
-                return SeekPoint(*keyframe, first_pts=pts, first_index=index)
+                return SeekPoint(*keyframe, pts, index, origin_pts)
     except (av.FFmpegError, OSError):
         return None  # decoding will meet the damage and say where it is
     if index < 0:
         return None
     raise SourceError(
-        f"{video.address} ends before start={selection.start!r}: its last frame is {index} at "
-        f"{float(pts * time_base):.3f} s"
+        f"{video.address} holds no frame {selection.in_words()}; the last before that is frame "
+        f"{index} at {float((pts - origin_pts) * time_base):.3f} s"
     )
 
 

@@ -4,38 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, InputError, SourceError
+from vos.masks.image_files import MAX_PIXELS, check_max_pixels
 from vos.records import Frame
+from vos.source.one_size import of_one_size
 
 _MAX_DENOMINATOR: Final = (1 << 31) - 1
+
+Decoder = Literal["av", "decord"]
+"""The library that decodes videos."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The wanted part of a source.
+    """The wanted part of a source, and how it is read. All fields can be written as JSON.
 
     Attributes:
-        start: First wanted frame, by index (int) or by pts in seconds (float); None is the first.
+        start: First wanted frame, by index (int) or by time in seconds (float); None is the first.
         end: First frame no longer wanted, in the same terms; None is after the last.
         every: Of the frames between, every which one is wanted, beginning with the first.
+        decoder: Library that decodes videos. ``av`` holds a few frames in memory, ``decord``
+            reads ahead without bound.
+        max_pixels: Most pixels that a frame may have; keeps small files from unpacking to more
+            than fits in memory.
     """
 
     start: int | float | None = None
     end: int | float | None = None
     every: int = 1
+    decoder: Decoder = "av"
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            InputError: a negative or non-finite bound, an empty range, or ``every`` below 1.
+            InputError: a negative or non-finite bound, an empty range, ``every`` or
+                ``max_pixels`` below 1, or an unknown decoder.
         """
         for name, bound in (("start", self.start), ("end", self.end)):
             if bound is None:
@@ -55,6 +68,15 @@ class Selection:
             and self.start >= self.end
         ):
             raise InputError(f"start must be before end, got {self.start!r} and {self.end!r}")
+        if self.decoder not in get_args(Decoder):
+            decoders = ", ".join(get_args(Decoder))
+            raise InputError(f"decoder must be one of {decoders}, got {self.decoder!r}")
+        check_max_pixels(self.max_pixels)
+
+    def in_words(self) -> str:
+        """Say where the wanted part begins and ends."""
+        start = "from the first on" if self.start is None else f"from {_in_words(self.start)} on"
+        return start if self.end is None else f"{start} and before {_in_words(self.end)}"
 
     def is_before(self, index: int, pts_seconds: float) -> bool:
         """Tell whether a frame comes before the first wanted one."""
@@ -79,26 +101,27 @@ class Selection:
         # Files may declare any rate; FFmpeg's fractions have 32 bits.
         return (rate_hz / self.every).limit_denominator(_MAX_DENOMINATOR) or None
 
-    def count(
-        self, num_frames: int | None, frame_rate_hz: Fraction | None, start_seconds: float = 0
-    ) -> int | None:
+    def count(self, num_frames: int | None, frame_rate_hz: Fraction | None) -> int | None:
         """Estimate how many frames are wanted; None where it cannot be told.
 
         Args:
             num_frames: Frames of the source.
             frame_rate_hz: Its average frame rate.
-            start_seconds: Pts of its first frame.
         """
         bounds = [0.0, math.inf if num_frames is None else float(num_frames)]
-        for place, bound in enumerate((self.start, self.end)):
+        for side, bound in enumerate((self.start, self.end)):
             if isinstance(bound, float) and frame_rate_hz is None:
                 return None
             if isinstance(bound, float) and frame_rate_hz is not None:
-                bound = math.ceil((bound - start_seconds) * float(frame_rate_hz))
+                bound = math.ceil(bound * float(frame_rate_hz))
             if bound is not None:
-                bounds[place] = min(max(bound, 0), bounds[1])
+                bounds[side] = min(max(bound, 0), bounds[1])
         first, last = bounds
         return None if math.isinf(last) else max(1, math.ceil((last - first) / self.every))
+
+
+def _in_words(bound: int | float) -> str:
+    return f"frame {bound}" if isinstance(bound, int) else f"{bound:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +132,7 @@ class Picture:
         index: Position in the source.
         pts_seconds: Presentation time in seconds.
         load: Gives the (H, W, 3) uint8 RGB picture; valid until the next one is asked for.
-        name: Name of the frame, or None to number the delivered frames.
+        name: Name of the frame, or None for its index.
     """
 
     index: int
@@ -129,34 +152,31 @@ def deliver(
         source: How errors call the source.
 
     Yields:
-        The wanted frames, all of one size, named by their picture or ``00000`` onward.
+        The wanted frames, all of one size, named by their picture or by their index: ``00000``.
 
     Raises:
         SourceError: there is no wanted frame.
         DamagedSourceError: a frame has another size than the first.
     """
-    first_index = first_hw = None
-    num_delivered = 0
-    seen = "none at all"
+    with closing(_wanted(pictures, selection, source)) as frames:
+        yield from of_one_size(frames, lambda fault: DamagedSourceError(f"{source}: {fault}"))
+
+
+def _wanted(
+    pictures: Iterator[Picture], selection: Selection, source: str
+) -> Generator[Frame, None, None]:
+    first_index = None
+    seen = "there is none before that"
     for picture in pictures:
         if selection.is_after(picture.index, picture.pts_seconds):
             break
-        seen = f"the last is frame {picture.index} at {picture.pts_seconds:.3f} s"
+        seen = f"the last before that is frame {picture.index} at {picture.pts_seconds:.3f} s"
         if selection.is_before(picture.index, picture.pts_seconds):
             continue
         first_index = picture.index if first_index is None else first_index
         if (picture.index - first_index) % selection.every:
             continue
-        rgb = picture.load()
-        first_hw = first_hw or rgb.shape[:2]
-        if rgb.shape[:2] != first_hw:
-            raise DamagedSourceError(
-                f"{source}: frame {picture.index} is {rgb.shape[1]} x {rgb.shape[0]} pixels, the "
-                f"first was {first_hw[1]} x {first_hw[0]}; all must be of one size"
-            )
-        name = picture.name or f"{num_delivered:05d}"
-        num_delivered += 1
-        yield Frame(picture.index, picture.pts_seconds, name, rgb)
-    if not num_delivered:
-        wanted = f"with start={selection.start!r} and end={selection.end!r}"
-        raise SourceError(f"{source} holds no wanted frame, {wanted}; of those before end, {seen}")
+        name = picture.name or f"{picture.index:05d}"
+        yield Frame(picture.index, picture.pts_seconds, name, picture.load())
+    if first_index is None:
+        raise SourceError(f"{source} holds no frame {selection.in_words()}; {seen}")

@@ -20,8 +20,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
-from vos.masks.image_files import MAX_PIXELS, size_fault
-from vos.source.container import OpenVideo, is_url, open_video_container, reason
+from vos.masks.image_files import size_fault
+from vos.source.address import is_url
+from vos.source.container import OpenVideo, open_video_container, reason
 from vos.source.seek import SeekPoint, find_seek_point, frames_from, is_worth_seeking
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
@@ -35,47 +36,44 @@ _MAX_SECONDS: Final = 1e10  # three centuries; beyond, floats do not tell frames
 _MAX_STEPS: Final = 1.5  # frame periods; between frames further apart one is missing
 
 
-def open_video(address: str, selection: Selection, max_pixels: int = MAX_PIXELS) -> Source:
+def open_video(address: str, selection: Selection) -> Source:
     """Open a video.
 
-    Times are the stream's own: the first frame need not be at 0. Rotation and mirroring that the
-    file asks for are applied; non-square pixels are kept as they are stored.
+    Times are the stream's own, counted from its first frame, as players do. Rotation and mirroring
+    that the file asks for are applied; non-square pixels are kept as they are stored.
 
     Args:
         address: Path of a file, a URL, or a camera such as ``/dev/video0``.
         selection: The wanted frames.
-        max_pixels: Most pixels that a frame may have.
 
     Raises:
         SourceError: the video cannot be opened, has no wanted frame, or its frames are too large.
     """
     with ExitStack() as stack:
-        video, decoded, point = stack.enter_context(open_at(address, selection, max_pixels))
+        video, decoded, point = stack.enter_context(open_at(address, selection))
         rate_hz = video.frame_rate_hz
         num_frames = video.stream.frames or None
         if num_frames is None and rate_hz and video.duration_seconds is not None:
             num_frames = round(video.duration_seconds * rate_hz)
-        first_index = 0 if point is None else point.first_index
-        pictures = stack.enter_context(closing(timed(video, decoded, first_index)))
+        pictures = stack.enter_context(closing(timed(video, decoded, point)))
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, address))),
             name=_name(address),
             frame_rate_hz=selection.rate_hz(rate_hz),
-            num_frames=selection.count(num_frames, rate_hz, video.start_seconds),
+            num_frames=selection.count(num_frames, rate_hz),
             resources=stack.pop_all(),
         )
 
 
 @contextmanager
 def open_at(
-    address: str, selection: Selection, max_pixels: int
+    address: str, selection: Selection
 ) -> Iterator[tuple[OpenVideo, Iterator[VideoFrame], SeekPoint | None]]:
     """Open a video and decode from its first frame on, or from a far start.
 
     Args:
         address: As in :func:`open_video`.
         selection: The wanted frames.
-        max_pixels: As in :func:`open_video`.
 
     Yields:
         The video; its good frames, as of :func:`good_frames`; where they begin, or None where they
@@ -84,7 +82,7 @@ def open_at(
     Raises:
         SourceError: the video cannot be opened or ends before the wanted part.
     """
-    with open_video_container(address, max_pixels) as video:
+    with open_video_container(address, selection.max_pixels) as video:
         if not is_worth_seeking(video, selection):
             yield video, good_frames(video), None
             return
@@ -93,7 +91,7 @@ def open_at(
         if frames is not None:
             yield video, frames, point
             return
-    with open_video_container(address, max_pixels) as video:
+    with open_video_container(address, selection.max_pixels) as video:
         yield video, good_frames(video), None
 
 
@@ -216,15 +214,15 @@ def _period_seconds(video: OpenVideo) -> float:
 def timed(
     video: OpenVideo,
     frames: Iterator[VideoFrame],
-    first_index: int,
+    point: SeekPoint | None = None,
     matrix_of: Callable[[VideoFrame], NDArray[np.int32] | None] | None = None,
 ) -> Generator[Picture, None, None]:
-    """Number the frames and give each a time later than the one before.
+    """Number the frames and give each a time later than the one before, from 0 on.
 
     Args:
         video: Where the frames come from.
         frames: Decoded frames in order of presentation.
-        first_index: Place of the first of them in the video.
+        point: Where they begin; None for the first frame of all.
         matrix_of: Gives the display matrix of the first frame; :func:`display_matrix` if None.
 
     Raises:
@@ -234,6 +232,7 @@ def timed(
     time_base = video.stream.time_base
     period_seconds = _period_seconds(video)
     matrix = None
+    first_index, origin = (point.first_index, point.origin_pts) if point else (0, None)
     shift_seconds = 0.0
     last_seconds = -math.inf
     index = first_index - 1
@@ -242,11 +241,16 @@ def timed(
             if index == first_index:
                 matrix = (matrix_of or display_matrix)(frame)
             timestamp = frame.pts if video.has_pts else frame.dts
-            seconds = math.inf
-            if timestamp is not None and time_base is not None:
-                seconds = float(timestamp * time_base) + shift_seconds
-            if abs(seconds) > _MAX_SECONDS:
+            if (
+                timestamp is None
+                or time_base is None
+                or abs(float(timestamp * time_base)) > _MAX_SECONDS
+            ):
                 seconds = max(last_seconds + period_seconds, 0.0)
+            else:
+                if origin is None:
+                    origin, shift_seconds = timestamp, max(last_seconds + period_seconds, 0.0)
+                seconds = float((timestamp - origin) * time_base) + shift_seconds
             gap_seconds = last_seconds - seconds
             if gap_seconds > _MAX_GAP_SECONDS:
                 shift_seconds += gap_seconds + period_seconds
