@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method, RunConfig, SkipPadding
+from vos.cli.command import Command, MethodOption, ObjectsOption, OutputOption
+from vos.cli.method_options import INSTANCE_RATIO, image_config, image_method_options
+from vos.cli.model_options import max_pixels_option, model_choice, model_options
+from vos.cli.progress import show_pictures
+from vos.cli.threads import use_threads
 from vos.errors import SourceError
-from vos.sam.fast.allocator import keep_freed_memory
-
-if TYPE_CHECKING:
-    from vos.sink.pictures import TrainingLayout
 
 _PATH = click.Path(path_type=Path)
 
@@ -35,13 +32,14 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
         return both[0] if both else pairs[-1]
 
 
-@click.command("images", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("images", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("ref_image", type=_PATH)
 @click.argument("ref_mask", type=_PATH)
 @click.argument("images", type=_PATH, nargs=-1, required=True)
 @click.option(
     "--ref",
     "more_references",
+    cls=ObjectsOption,
     type=_Pair(),
     multiple=True,
     help="A further reference picture and its mask. Repeatable.",
@@ -49,6 +47,7 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
 @click.option(
     "--instances",
     "num_instances",
+    cls=ObjectsOption,
     type=click.IntRange(1),
     default=1,
     show_default=True,
@@ -57,23 +56,27 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
 )
 @click.option(
     "--instance-ratio",
+    cls=ObjectsOption,
     type=click.FloatRange(0, 1),
-    default=RunConfig().instance_similarity_ratio,
+    default=INSTANCE_RATIO,
     show_default=True,
     help="A further instance needs this share of the first one's similarity.",
 )
 @click.option(
     "--maybe-absent",
+    cls=ObjectsOption,
     is_flag=True,
     help="Pictures may lack an object: it is left out where the evidence for it is weak.",
 )
 @click.option(
     "--published",
+    cls=MethodOption,
     is_flag=True,
     help="The published method to the letter: masks need not be in one piece.",
 )
 @click.option(
     "--out",
+    cls=OutputOption,
     type=_PATH,
     default=Path("results"),
     metavar="FOLDER",
@@ -83,78 +86,68 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
 @click.option(
     "--for",
     "training",
+    cls=OutputOption,
     type=click.Choice(["dreambooth", "onetrainer"]),
     help="Write a training set too: pictures, masks (white = learn) and cut-outs.",
 )
-@click.option("--resize-mask", is_flag=True, help="Accept masks of another size than the picture.")
-@click.option("--overwrite", is_flag=True, help="Replace earlier results in this folder.")
+@click.option(
+    "--resize-mask",
+    cls=ObjectsOption,
+    is_flag=True,
+    help="Accept masks of another size than the picture.",
+)
+@click.option(
+    "--overwrite", cls=OutputOption, is_flag=True, help="Replace earlier results in this folder."
+)
 @click.option(
     "--alpha",
+    cls=OutputOption,
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
     help="Opacity of the overlays' colours.",
 )
-@click.option("--no-overlay", is_flag=True, help="Write no overlays.")
+@click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlays.")
 @max_pixels_option
-@image_options
-def images_command(
-    ref_image: Path,
-    ref_mask: Path,
-    images: tuple[Path, ...],
-    more_references: tuple[tuple[Path, Path], ...],
-    num_instances: int,
-    instance_ratio: float,
-    maybe_absent: bool,
-    published: bool,
-    out: Path,
-    training: TrainingLayout | None,
-    resize_mask: bool,
-    overwrite: bool,
-    alpha: float,
-    no_overlay: bool,
-    max_pixels: int,
-    model: str,
-    checkpoint: Path | None,
-    device: str,
-    dtype: str,
-    skip_padding: SkipPadding,
-    compiled: bool,
-    batch_size: int | None,
-    method: Method,
-    fit_steps: int,
-    quiet: bool,
-) -> None:
+@image_method_options
+@model_options
+def images_command(ctx: click.Context) -> None:
     """Find the objects of REF_IMAGE, which REF_MASK marks, in IMAGES.
 
     IMAGES are pictures of any sizes, and folders of pictures. Results are FOLDER/<stem>.png
     (palette PNGs of object ids), FOLDER/overlays/<stem>.jpg and FOLDER/summary.json (scores,
     boxes, settings).
     """
-    from vos.sam.load import load_sam
+    options = ctx.params
+    config = image_config(
+        ctx,
+        maybe_absent=options["maybe_absent"],
+        connected=not options["published"],
+        instance_ratio=options["instance_ratio"],
+    )
+    use_threads(options["num_threads"])
+
+    from vos.run.run_job import load_model
     from vos.sets.pictures import ImageOutputs, find_pictures, read_references, segment_pictures
 
-    config = replace(
-        image_config(method, fit_steps, batch_size, maybe_absent=maybe_absent),
-        connected=not published,
-        instance_similarity_ratio=instance_ratio,
-    )
-    pictures = find_pictures(images, max_pixels=max_pixels)
+    max_pixels = options["max_pixels"]
+    pictures = find_pictures(options["images"], max_pixels=max_pixels)
     outputs = ImageOutputs(
-        folder=out,
-        overlay_alpha=None if no_overlay else alpha,
-        training=training,
-        overwrite=overwrite,
+        folder=options["out"],
+        overlay_alpha=None if options["no_overlay"] else options["alpha"],
+        training=options["training"],
+        overwrite=options["overwrite"],
     )
-    reference_files = [(ref_image, ref_mask), *more_references]
+    reference_files = [(options["ref_image"], options["ref_mask"]), *options["more_references"]]
     outputs.check_free(pictures.files, reference_files)
-    references = read_references(reference_files, resize=resize_mask, max_pixels=max_pixels)
-    keep_freed_memory()
-    sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)
-    pairs = segment_pictures(
-        pictures, references, outputs, sam, config, num_instances=num_instances
+    references = read_references(
+        reference_files, resize=options["resize_mask"], max_pixels=max_pixels
     )
-    print_progress(pairs, len(pictures.files), outputs.written, quiet=quiet, unit="picture")
+    sam = load_model(model_choice(ctx))
+    results = segment_pictures(
+        pictures, references, outputs, sam, config, num_instances=options["num_instances"]
+    )
+    show_pictures(results, len(pictures.files), outputs.written, quiet=options["quiet"])
     if pictures.failures:
         raise SourceError(
             f"{len(pictures.failures)} of {len(pictures.files)} pictures cannot be read: "

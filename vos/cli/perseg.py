@@ -10,16 +10,22 @@ import click
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
 from vos.config import Method, SkipPadding
 from vos.errors import SourceError, VosError
-from vos.sam.fast.allocator import keep_freed_memory
+from vos.cli.command import Command, InputOption, OutputOption
+from vos.cli.method_options import image_config, image_method_options
+from vos.cli.model_options import max_pixels_option, model_choice, model_options
+from vos.cli.progress import show_pictures
+from vos.cli.threads import use_threads
+from vos.errors import SourceError, VosError
 
 if TYPE_CHECKING:
     from vos.score.images import ImageEvaluation
 
 
-@click.command("perseg", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("perseg", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option(
     "--out",
+    cls=OutputOption,
     type=click.Path(path_type=Path),
     default=Path("results"),
     metavar="FOLDER",
@@ -29,72 +35,66 @@ if TYPE_CHECKING:
 @click.option(
     "--reference",
     "reference_name",
+    cls=InputOption,
     default="00",
     show_default=True,
     metavar="STEM",
     help="Each class' reference.",
 )
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only it. Repeatable.")
-@click.option("--overlay", is_flag=True, help="Write overlays too.")
-@click.option("--overwrite", is_flag=True, help="Replace earlier results in this folder.")
+@click.option(
+    "--class",
+    "classes",
+    cls=InputOption,
+    multiple=True,
+    metavar="NAME",
+    help="Only it. Repeatable.",
+)
+@click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlays too.")
+@click.option(
+    "--overwrite", cls=OutputOption, is_flag=True, help="Replace earlier results in this folder."
+)
 @max_pixels_option
-@image_options
-def perseg_command(
-    root: Path,
-    out: Path,
-    reference_name: str,
-    classes: tuple[str, ...],
-    overlay: bool,
-    overwrite: bool,
-    max_pixels: int,
-    model: str,
-    checkpoint: Path | None,
-    device: str,
-    dtype: str,
-    skip_padding: SkipPadding,
-    compiled: bool,
-    batch_size: int | None,
-    method: Method,
-    fit_steps: int,
-    quiet: bool,
-) -> None:
+@image_method_options
+@model_options
+def perseg_command(ctx: click.Context) -> None:
     """Find each class' object in all of its pictures, and score the results.
 
     ROOT holds Images/<class>/NN.jpg and Annotations/<class>/NN.png. All that is not background
     in the reference's mask is one object. Results are FOLDER/<class>/NN.png. The reference is
     not scored. A class that fails is reported at the end; the others go on.
     """
-    from vos.sam.load import load_sam
+    options = ctx.params
+    config = image_config(ctx)
+    use_threads(options["num_threads"])
+
+    from vos.run.run_job import load_model
     from vos.score import evaluate_images
     from vos.sets.perseg import find_perseg_classes
     from vos.sets.pictures import ImageOutputs, Pictures, read_references, segment_pictures
 
-    config = image_config(method, fit_steps, batch_size)
-    found = find_perseg_classes(root, reference_name=reference_name, classes=classes)
+    root, max_pixels = options["root"], options["max_pixels"]
+    stem = options["reference_name"]
+    found = find_perseg_classes(root, reference_name=stem, classes=options["classes"])
     outputs = {
         each.name: ImageOutputs(
-            folder=out / each.name, overlay_alpha=0.5 if overlay else None, overwrite=overwrite
+            folder=options["out"] / each.name,
+            overlay_alpha=0.5 if options["overlay"] else None,
+            overwrite=options["overwrite"],
         )
         for each in found
     }
     for each in found:
-        outputs[each.name].check_free(each.pictures)
-    keep_freed_memory()
-    sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)
+        outputs[each.name].check_free(each.pictures, [each.reference])
+    sam = load_model(model_choice(ctx))
     failures: dict[str, str] = {}
     for number, each in enumerate(found, start=1):
         click.echo(f"[{number}/{len(found)}] {each.name}: {len(each.pictures)} pictures")
         pictures = Pictures(each.pictures, max_pixels=max_pixels)
+        written = outputs[each.name].written
         try:
             references = read_references([each.reference], join_objects=True, max_pixels=max_pixels)
-            pairs = segment_pictures(pictures, references, outputs[each.name], sam, config)
-            print_progress(
-                pairs,
-                len(each.pictures),
-                outputs[each.name].written,
-                quiet=quiet,
-                unit="picture",
-            )
+            results = segment_pictures(pictures, references, outputs[each.name], sam, config)
+            show_pictures(results, len(each.pictures), written, quiet=options["quiet"])
         except VosError as error:
             failures[each.name] = str(error)
             click.echo(f"failed: {error}", err=True)
@@ -102,7 +102,7 @@ def perseg_command(
             failures[each.name] = "; ".join(map(str, pictures.failures.values()))
     done = [each.name for each in found if each.name not in failures]
     if done:
-        click.echo(_table(evaluate_images(root, out, reference_name=reference_name, classes=done)))
+        click.echo(_table(evaluate_images(root, options["out"], reference_name=stem, classes=done)))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise SourceError(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -64,10 +67,25 @@ class Progress:
             click.echo(f"{num_done}{of} {self._unit}s, {rate:.2f} per second")
 
 
-def closing_line(num_done: int, num_before: int, seconds: float, unit: str = "frame") -> str:
+def show_pictures(
+    results: Generator[object, None, None],
+    num_pictures: int,
+    written: Sequence[Path],
+    *,
+    quiet: bool,
+) -> None:
+    """Pull all pictures through, and say how far that is and where their results are."""
+    started = time.monotonic()
+    num_done = 0
+    with Progress(quiet=quiet, unit="picture") as progress, closing(results):
+        for num_done, _ in enumerate(results, start=1):
+            progress.show(num_done, num_pictures)
+    seconds = time.monotonic() - started
+    click.echo(f"{speed(num_done, 0, seconds, 'picture')}: {', '.join(map(str, written))}")
+
+
+def speed(num_done: int, num_before: int, seconds: float, unit: str = "frame") -> str:
     """Say what was done, and how fast."""
     before = f" after {num_before} before" if num_before else ""
-    return (
-        f"{num_done} {unit}s{before} in {seconds:.1f} s "
-        f"({num_done / max(seconds, 1e-9):.2f} per second)"
-    )
+    rate = num_done / max(seconds, 1e-9)
+    return f"{num_done} {unit}s{before} in {seconds:.1f} s ({rate:.2f} per second)"

@@ -25,9 +25,7 @@ _FILE = click.Path(path_type=Path)
     type=Moment(),
     help="First frame used: a number, or a time as 2.5s or 1:30.",
 )
-@click.option(
-    "--end", cls=InputOption, type=Moment(), help="First frame no longer used, likewise."
-)
+@click.option("--end", cls=InputOption, type=Moment(), help="First frame no longer used, likewise.")
 @click.option(
     "--every",
     cls=InputOption,

@@ -1,25 +1,18 @@
-"""Whole data sets in DAVIS layout: which sequences to run, which of them are done."""
+"""Whole data sets in DAVIS layout: a job for each sequence."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Generator
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from vos.config import RunConfig
-from vos.errors import OutputError, ScoreError
-from vos.masks import match_frame, read_mask
+from vos.errors import ScoreError
 from vos.masks.image_files import MAX_PIXELS
-from vos.run.outputs import Outputs, Pair, describe_run, write_results
-from vos.sam.model import SamModel
-from vos.segment.forward import segment_video
+from vos.run.job import Job, JobOutputs, ModelChoice
+from vos.run.references import Reference
 from vos.sets.layout import find_annotations, mask_files
-from vos.source import image_files, open_source
+from vos.source import Selection, image_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,60 +78,28 @@ def find_davis_sequences(
     return tuple(found)
 
 
-def is_finished(sequence: DavisSequence, outputs: Outputs, header: dict[str, object]) -> bool:
-    """Tell whether an earlier run has done this sequence with the same model and settings.
-
-    Raises:
-        OutputError: it was done with others.
-    """
-    try:
-        summary = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(summary, dict) or summary.get("num_frames") != sequence.num_frames:
-        return False
-    for key in ("weights_sha256", "dtype", "settings"):
-        if summary.get(key) != json.loads(json.dumps(header[key])):
-            raise OutputError(
-                f"{outputs.summary_path} is of a run with another {key}; choose another output "
-                "folder, or pass --overwrite to run everything again"
-            )
-    return True
-
-
-def segment_sequence(
+def davis_job(
     sequence: DavisSequence,
-    outputs: Outputs,
-    sam: SamModel,
-    config: RunConfig,
+    outputs: JobOutputs,
+    model: ModelChoice | None = None,
+    config: RunConfig | None = None,
     *,
     max_pixels: int = MAX_PIXELS,
-) -> Generator[Pair, None, None]:
-    """Segment one sequence and write its results; a half-finished earlier run is replaced.
+) -> Job:
+    """Give the job of one sequence, whose results bear its name.
 
     Args:
         sequence: Which one.
-        outputs: Where its results go.
-        sam: The model.
-        config: Settings.
+        outputs: Where the results of the set go.
+        model: The model; the default if None.
+        config: Settings; the defaults if None.
         max_pixels: Most pixels that a frame or the mask may have.
-
-    Yields:
-        Each frame with its masks.
-
-    Raises:
-        VosError: as the functions that segment and :func:`vos.run.outputs.write_results`.
     """
-    header = describe_run(str(sequence.images_dir), sam, config)
-    reference = read_mask(sequence.reference, max_pixels=max_pixels)
-    if sequence.join_objects:
-        reference = (reference > 0).astype(np.uint8)
-    opened = open_source(sequence.images_dir, start=sequence.first_index, max_pixels=max_pixels)
-    with opened as source:
-        reference = match_frame(reference, source.info.frame_hw)
-        found = segment_video(source, reference, sam, config)
-        with (
-            closing(found) as pairs,
-            closing(write_results(pairs, outputs, source.info, header)) as results,
-        ):
-            yield from results
+    return Job(
+        source=str(sequence.images_dir),
+        references=(Reference(mask=sequence.reference, join_objects=sequence.join_objects),),
+        selection=Selection(start=sequence.first_index, max_pixels=max_pixels),
+        outputs=replace(outputs, name=sequence.name),
+        model=model or ModelChoice(),
+        config=config or RunConfig(),
+    )

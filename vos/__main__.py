@@ -1,0 +1,5 @@
+"""``python -m vos``, the same as ``vos``."""
+
+from vos.cli import main
+
+main()

@@ -1,0 +1,29 @@
+"""How many threads the arithmetic has; to be said before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from vos.sam.cores import num_usable_cores
+
+
+def use_threads(num_threads: int | None) -> None:
+    """Set the threads of torch and OpenMP for this process.
+
+    What the user has set in the environment stays, unless a number is given. OpenMP's threads wait
+    for their next work by spinning; where other processes want the cores they then hold up one
+    another, so they spin for a short time only (docs/performance.md).
+
+    Args:
+        num_threads: How many; as many as the process may use cores if None.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    if num_threads is None and "OMP_NUM_THREADS" in os.environ:
+        return
+    num_threads = num_threads or num_usable_cores()
+    os.environ["OMP_NUM_THREADS"] = str(num_threads)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(num_threads)
