@@ -3,8 +3,7 @@
 The data flow, one package per stage::
 
     source   path or stream      -> Frame          decode
-    sam      Frame               -> Encoded        image features, in batches
-    track    Encoded             -> FrameMasks     find every object, hand on the priors
+    track    Frame               -> FrameMasks     find every object, by one of two wings
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
 
@@ -21,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vos.config import AbsenceConfig as AbsenceConfig
     from vos.config import FitConfig as FitConfig
-    from vos.config import MemoryConfig as MemoryConfig
+    from vos.config import Memory as Memory
+    from vos.config import Persam as Persam
+    from vos.config import PersamF as PersamF
     from vos.config import RunConfig as RunConfig
     from vos.errors import VosError as VosError
     from vos.masks import read_mask as read_mask
@@ -44,7 +45,9 @@ _HOMES = {
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",
-    "MemoryConfig": "vos.config",
+    "Memory": "vos.config",
+    "Persam": "vos.config",
+    "PersamF": "vos.config",
     "RunConfig": "vos.config",
     "SamModel": "vos.sam.model",
     "VosError": "vos.errors",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
-from vos.config import Method, PriorPolicy, SkipPadding
+from vos.cli.method_options import method_config
+from vos.cli.options import inference_options, max_pixels_option, print_progress
+from vos.config import Prior, SkipPadding
 from vos.errors import ScoreError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -50,9 +51,9 @@ def davis_command(
     skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
-    method: Method,
-    prior: PriorPolicy | None,
-    fit_steps: int,
+    method: str | None,
+    prior: Prior | None,
+    fit_steps: int | None,
     published: bool,
     quiet: bool,
 ) -> None:
@@ -67,7 +68,7 @@ def davis_command(
     from vos.score.report.export import table
     from vos.sets.davis import find_davis_sequences, is_finished, segment_sequence
 
-    config = run_config(method, prior, fit_steps, published, batch_size)
+    config = method_config(method, prior, fit_steps, batch_size, published)
     sequences = find_davis_sequences(root, year=int(year), split=split)
     keep_freed_memory()
     sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method, RunConfig, SkipPadding
+from vos.cli.method_options import INSTANCE_RATIO, image_config
+from vos.cli.options import image_options, max_pixels_option, print_progress
+from vos.config import SkipPadding
 from vos.errors import SourceError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -58,7 +58,7 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
 @click.option(
     "--instance-ratio",
     type=click.FloatRange(0, 1),
-    default=RunConfig().instance_similarity_ratio,
+    default=INSTANCE_RATIO,
     show_default=True,
     help="A further instance needs this share of the first one's similarity.",
 )
@@ -121,8 +121,8 @@ def images_command(
     skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
-    method: Method,
-    fit_steps: int,
+    method: str,
+    fit_steps: int | None,
     quiet: bool,
 ) -> None:
     """Find the objects of REF_IMAGE, which REF_MASK marks, in IMAGES.
@@ -134,10 +134,13 @@ def images_command(
     from vos.sam.load import load_sam
     from vos.sets.pictures import ImageOutputs, find_pictures, read_references, segment_pictures
 
-    config = replace(
-        image_config(method, fit_steps, batch_size, maybe_absent=maybe_absent),
+    config = image_config(
+        method,
+        fit_steps,
+        batch_size,
+        maybe_absent=maybe_absent,
         connected=not published,
-        instance_similarity_ratio=instance_ratio,
+        instance_ratio=instance_ratio,
     )
     pictures = find_pictures(images, max_pixels=max_pixels)
     outputs = ImageOutputs(

@@ -6,22 +6,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vos.config import (
-    METHODS,
-    PRIOR_POLICIES,
-    SKIP_PADDING,
-    AbsenceConfig,
-    FitConfig,
-    Method,
-    PriorPolicy,
-    RunConfig,
-)
+from vos.cli.method_options import image_method_options, method_options
+from vos.config import SKIP_PADDING
 
 if TYPE_CHECKING:
     from vos.run.outputs import Pair
@@ -62,7 +53,7 @@ _MODEL_OPTIONS = (
         type=click.Choice(SKIP_PADDING),
         help="Where to leave out most of the padding that makes a frame square. decoder: up to a "
         "third faster with many objects, and masks hardly change; all: in the image encoder "
-        "too, and masks change a little. The prior memory looks at squares and gains nothing.",
+        "too, and masks change a little. The method memory encodes squares and gains nothing.",
     ),
     click.option(
         "--compile",
@@ -70,57 +61,8 @@ _MODEL_OPTIONS = (
         is_flag=True,
         help="Compile the image encoder, which takes a minute; on a CPU it gains nothing.",
     ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Frames encoded together.  [default: 1 on a CPU, 8 on a GPU]",
-    ),
-    click.option(
-        "--method",
-        default="persam_f",
-        show_default=True,
-        type=click.Choice(list(METHODS)),
-        help="persam_f fits two weights to the reference; persam fits nothing.",
-    ),
     click.option("-q", "--quiet", is_flag=True, help="No progress, only the closing line."),
 )
-
-_VIDEO_OPTIONS = (
-    click.option(
-        "--prior",
-        type=click.Choice(list(PRIOR_POLICIES)),
-        help="What carries over from frame to frame: cells of the reference and of the last frames "
-        "(memory), the published box and its centre (box), or nothing (none).  [default: memory; "
-        "box with --method persam or --published]",
-    ),
-    click.option(
-        "--fit-steps",
-        type=click.IntRange(0),
-        default=FitConfig().num_steps,
-        show_default=True,
-        metavar="N",
-        help="Steps of the scale fit; the prior memory has a fit of its own.",
-    ),
-    click.option(
-        "--published",
-        is_flag=True,
-        help="The published method to the letter: nothing but an empty mask counts as absence.",
-    ),
-)
-
-
-_IMAGE_OPTIONS = (
-    click.option(
-        "--fit-steps",
-        type=click.IntRange(0),
-        default=RunConfig.for_images().fit.num_steps,
-        show_default=True,
-        metavar="N",
-        help="Steps of the scale fit.",
-    ),
-)
-
 
 max_pixels_option = click.option(
     "--max-pixels",
@@ -152,51 +94,19 @@ class Moment(click.ParamType[int | float]):
 
 
 def inference_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of model and method to a command, to be read by :func:`run_config`."""
-    for option in reversed((*_MODEL_OPTIONS, *_VIDEO_OPTIONS)):
-        command = option(command)
-    return command
+    """Add the options of the model and of a video's method to a command."""
+    return _model_options(method_options(command))
 
 
 def image_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of model and method to a command, to be read by :func:`image_config`."""
-    for option in reversed((*_MODEL_OPTIONS, *_IMAGE_OPTIONS)):
+    """Add the options of the model and of a set's method to a command."""
+    return _model_options(image_method_options(command))
+
+
+def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_MODEL_OPTIONS):
         command = option(command)
     return command
-
-
-def run_config(
-    method: Method,
-    prior: PriorPolicy | None,
-    fit_steps: int,
-    published: bool,
-    batch_size: int | None,
-) -> RunConfig:
-    """Turn the options into settings."""
-    if prior is None:
-        prior = "box" if published or method != "persam_f" else "memory"
-    if published and prior == "memory":
-        raise click.UsageError("--published knows no --prior memory; take box or none")
-    return RunConfig(
-        method=method,
-        prior=prior,
-        fit=FitConfig(num_steps=fit_steps),
-        absence=None if published else AbsenceConfig(),
-        batch_size=batch_size,
-    )
-
-
-def image_config(
-    method: Method, fit_steps: int, batch_size: int | None, *, maybe_absent: bool = False
-) -> RunConfig:
-    """Turn the options into settings of sets of images."""
-    config = RunConfig.for_images(method)
-    return replace(
-        config,
-        fit=replace(config.fit, num_steps=fit_steps),
-        absence=AbsenceConfig() if maybe_absent else None,
-        batch_size=batch_size,
-    )
 
 
 def print_progress(

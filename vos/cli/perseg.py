@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method, SkipPadding
+from vos.cli.method_options import image_config
+from vos.cli.options import image_options, max_pixels_option, print_progress
+from vos.config import SkipPadding
 from vos.errors import SourceError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -54,8 +55,8 @@ def perseg_command(
     skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
-    method: Method,
-    fit_steps: int,
+    method: str,
+    fit_steps: int | None,
     quiet: bool,
 ) -> None:
     """Find each class' object in all of its pictures, and score the results.

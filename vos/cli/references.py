@@ -101,7 +101,6 @@ def segment_hints(
 ) -> tuple[Frame, Labels]:
     """Take the first frame and segment what the user pointed out in it."""
     from vos.track.hints import Hint, reference_from_hints
-    from vos.track.published.encode import encode
 
     boxes_by_id: dict[int, tuple[int, int, int, int]] = {}
     for object_id, box_xyxy in boxes:
@@ -116,8 +115,7 @@ def segment_hints(
     first = next(frames, None)
     if first is None:
         raise SourceError("the source holds no frame")
-    (encoded,) = encode([first], sam, batch_size=1)
-    return first, reference_from_hints(encoded, hints, sam)
+    return first, reference_from_hints(first, hints, sam)
 
 
 def describe_references(

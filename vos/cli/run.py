@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vos.cli.options import (
-    Moment,
-    inference_options,
-    max_pixels_option,
-    run_config,
-)
+from vos.cli.method_options import method_config
+from vos.cli.options import Moment, inference_options, max_pixels_option
 from vos.cli.pull import pull
 from vos.cli.references import (
     Boxes,
@@ -27,7 +23,7 @@ from vos.cli.references import (
     later_reference,
     segment_hints,
 )
-from vos.config import Method, PriorPolicy, SkipPadding
+from vos.config import Prior, SkipPadding
 from vos.errors import InputError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -148,9 +144,9 @@ def run_command(
     skip_padding: SkipPadding,
     compiled: bool,
     batch_size: int | None,
-    method: Method,
-    prior: PriorPolicy | None,
-    fit_steps: int,
+    method: str | None,
+    prior: Prior | None,
+    fit_steps: int | None,
     published: bool,
     quiet: bool,
 ) -> None:
@@ -186,8 +182,9 @@ def run_command(
     from vos.run.saving import write_and_save
     from vos.sam.load import load_sam
     from vos.segment.forward import pairs_of, segment_steps
+    from vos.track.method import frames_together
 
-    config = run_config(method, prior, fit_steps, published, batch_size)
+    config = method_config(method, prior, fit_steps, batch_size, published)
     reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
     selected = Selected(video, start, end, every, decoder, max_pixels)
     with ExitStack() as stack:
@@ -254,7 +251,7 @@ def run_command(
                 info,
                 header,
                 sam,
-                batch_size=batch_size,
+                batch_size=frames_together(config, sam),
                 every_seconds=save_every,
                 saved=saved,
                 frames=frames,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
 
 from vos.config import RunConfig
+from vos.config_json import config_to_json
 from vos.errors import InputError, OutputError
 from vos.masks import read_label_png
 from vos.records import Frame, FrameMasks, Labels, SourceInfo
@@ -248,7 +249,7 @@ def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, obj
         "dtype": sam.dtype,
         "compiled": sam.compiled,
         "skip_padding": sam.skip_padding,
-        "settings": asdict(config),
+        "settings": config_to_json(config),
         "versions": {name: _version(name) for name in packages},
     }
 

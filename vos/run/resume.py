@@ -22,7 +22,6 @@ from vos.segment.forward import Progress, Step
 from vos.source import Decoder, Source, open_source
 from vos.source.images import image_files
 from vos.source.open import is_images
-from vos.track.method import Published
 
 _ENDS_BYTES: Final = 1 << 20
 
@@ -192,8 +191,7 @@ def _check_sound(saved: Saved) -> None:
         raise InputError(f"frame {mark.place} is not one of the {saved.num_frames} done")
     if not 0 <= mark.index <= progress.frame_index:
         raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
-    state = progress.state
-    ids = state.targets.object_ids if isinstance(state, Published) else state.object_ids
+    ids = progress.state.object_ids
     if list(ids) != sorted(set(ids)) or not ids or ids[0] < 1 or ids[-1] > MAX_OBJECT_ID:
         raise InputError(f"{ids} are no object ids")
     check_finite(saved)
