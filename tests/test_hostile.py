@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from interrupted_runs import stand_in
 from PIL import Image
+from vos.cli.options import Moment
 
 from vos.cli.davis import davis_command
 from vos.cli.images import images_command
-from vos.cli.options import Moment
 from vos.cli.perseg import perseg_command
 from vos.cli.references import Coordinates, FrameMask
 from vos.cli.run import run_command

@@ -3,8 +3,7 @@
 The data flow, one package per stage::
 
     source   path or stream      -> Frame          decode
-    sam      Frame               -> Encoded        image features, in batches
-    track    Encoded             -> FrameMasks     find every object, hand on the priors
+    track    Frame               -> FrameMasks     find every object, by one of two wings
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
 
@@ -21,12 +20,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vos.config import AbsenceConfig as AbsenceConfig
     from vos.config import FitConfig as FitConfig
-    from vos.config import MemoryConfig as MemoryConfig
+    from vos.config import Memory as Memory
+    from vos.config import Persam as Persam
+    from vos.config import PersamF as PersamF
     from vos.config import RunConfig as RunConfig
     from vos.errors import VosError as VosError
     from vos.masks import read_mask as read_mask
     from vos.records import Frame as Frame
     from vos.records import FrameMasks as FrameMasks
+    from vos.run.job import Job as Job
+    from vos.run.job import JobOutputs as JobOutputs
+    from vos.run.job import ModelChoice as ModelChoice
+    from vos.run.references import Reference as Reference
+    from vos.run.run_job import JobResult as JobResult
+    from vos.run.run_job import run_job as run_job
     from vos.sam.fast.allocator import keep_freed_memory as keep_freed_memory
     from vos.sam.load import load_sam as load_sam
     from vos.sam.model import SamModel as SamModel
@@ -34,8 +41,10 @@ if TYPE_CHECKING:
     from vos.score import evaluate_images as evaluate_images
     from vos.segment.forward import segment_images as segment_images
     from vos.segment.forward import segment_video as segment_video
+    from vos.source import Selection as Selection
     from vos.source import frames_from_arrays as frames_from_arrays
     from vos.source import open_source as open_source
+    from vos.track.hints import Hint as Hint
 
 __version__ = "0.1.0"
 
@@ -44,9 +53,18 @@ _HOMES = {
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",
-    "MemoryConfig": "vos.config",
+    "Hint": "vos.track.hints",
+    "Job": "vos.run.job",
+    "JobOutputs": "vos.run.job",
+    "JobResult": "vos.run.run_job",
+    "Memory": "vos.config",
+    "ModelChoice": "vos.run.job",
+    "Persam": "vos.config",
+    "PersamF": "vos.config",
+    "Reference": "vos.run.references",
     "RunConfig": "vos.config",
     "SamModel": "vos.sam.model",
+    "Selection": "vos.source",
     "VosError": "vos.errors",
     "evaluate": "vos.score",
     "evaluate_images": "vos.score",
@@ -55,6 +73,7 @@ _HOMES = {
     "load_sam": "vos.sam.load",
     "open_source": "vos.source",
     "read_mask": "vos.masks",
+    "run_job": "vos.run.run_job",
     "segment_images": "vos.segment.forward",
     "segment_video": "vos.segment.forward",
 }

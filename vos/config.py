@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Final, Literal, get_args
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar, Final, Literal, get_args
 
 from vos.errors import InputError
 
-PriorPolicy = Literal["none", "box", "memory"]
-"""What carries over from frame to frame: nothing; the previous box and its centre, as published;
-or remembered cells of the reference and of the last frames (docs/tracking.md)."""
+Prior = Literal["none", "box"]
+"""What PerSAM and PerSAM-F carry from frame to frame: nothing, or the previous box and its centre,
+as published."""
 
-PRIOR_POLICIES: Final[tuple[str, ...]] = get_args(PriorPolicy)
-
-Method = Literal["persam_f", "persam"]
-"""How SAM is personalised: with two fitted weights per object, or without any training."""
-
-METHODS: Final[tuple[str, ...]] = get_args(Method)
+PRIORS: Final[tuple[str, ...]] = get_args(Prior)
 
 SkipPadding = Literal["none", "decoder", "all"]
 """What of a model leaves out most of the padding: nothing, the mask decoder, or the image encoder
 as well."""
 
 SKIP_PADDING: Final[tuple[str, ...]] = get_args(SkipPadding)
+
+_STRICT: Final = {"extra": "forbid", "strict": True}
+"""How pydantic reads these settings from JSON, for a job."""
+
+_COVERAGE_OF_VIDEOS: Final = 123.675 / 215
+_COVERAGE_OF_IMAGES: Final = 123.675 / 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class FitConfig:
         box_prompt: Whether the object's own box and its centre are prompts of the fit, beside the
             similarity maximum.
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     num_steps: int = 800
     learning_rate: float = 4e-4
@@ -72,6 +75,8 @@ class AbsenceConfig:
         return_iou_ratio: and this predicted IoU, to be taken up again.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
+
     lose_similarity_ratio: float = 0.6
     lose_iou_ratio: float = 0.25
     return_similarity_ratio: float = 0.8
@@ -90,14 +95,16 @@ class AbsenceConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryConfig:
-    """How the ``memory`` prior follows an object (docs/tracking.md has what each part is worth).
+class Memory:
+    """The default method: remembered cells of the reference and of the last frames.
+
+    docs/tracking.md says how it works and what each part is worth.
 
     Attributes:
-        context: Side of the window that is looked at, over the longer side of the object's box;
-            None always looks at the whole frame.
+        context: Side of the window that is encoded, over the longer side of the object's box; None
+            always takes the whole frame.
         min_window_share: Least side of the window, over the frame's longer side.
-        max_looks: Windows per frame; more objects share them. Bounds the time per frame.
+        max_windows: Windows per frame; more objects share them. Bounds the time per frame.
         num_recent: Frames remembered beside the references.
         pixel_head: Whether a pixel classifier fitted to the reference makes the final mask; else
             it is SAM's own of highest predicted IoU.
@@ -106,15 +113,18 @@ class MemoryConfig:
             of the frame's pixels.
         likely_parts: Whether connected parts of a mask are dropped with which it would be larger
             than the object can have become.
-        contests: Whether objects in sight close their places to lost ones, and pixels that several
+        contests: Whether objects in sight close their pixels to lost ones, and pixels that several
             objects want about equally say nothing of where any of them is.
         lose_likeness: Below this likeness to its references a followed object counts as lost.
         return_likeness: A lost object needs this likeness to be taken up again.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
+    name: ClassVar = "memory"
+
     context: float | None = 1.8
     min_window_share: float = 0.15
-    max_looks: int = 3
+    max_windows: int = 3
     num_recent: int = 3
     pixel_head: bool = True
     colours: bool = True
@@ -136,65 +146,54 @@ class MemoryConfig:
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise InputError(f"{name} must be within [0, 1], got {share}")
-        if self.max_looks < 1:
-            raise InputError(f"max_looks must be 1 or more, got {self.max_looks}")
+        if self.max_windows < 1:
+            raise InputError(f"max_windows must be 1 or more, got {self.max_windows}")
         if self.num_recent < 0:
             raise InputError(f"num_recent must be 0 or more, got {self.num_recent}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """How a video or a set of images is segmented.
+class PublishedMethod:
+    """What PerSAM-F and PerSAM have in common (arXiv 2305.03048).
 
     Attributes:
-        method: PerSAM-F, or training-free PerSAM.
-        prior: What carries over from the previous frame; images have none.
+        prior: What carries over from the previous frame of a video; pictures have none.
         box_margin_px: Frame pixels by which a mask's box grows before it becomes a prompt.
-        fit: Schedule of the scale fit; PerSAM has none.
-        min_cell_coverage: A feature cell of a reference is the object's above this share of it;
-            None takes the published value of the method.
-        absence: Tests for loss and return of the priors ``none`` and ``box``; None keeps only the
-            published behaviour, in which nothing but an empty mask makes an object lost.
-        memory: Settings of the prior ``memory``.
+        min_cell_coverage: A feature cell of a reference is the object's above this share of it.
+            The published code arrives at its shares by sending a mask of value 215 or 255 through
+            the picture's normalisation and asking for a positive result.
+        absence: Tests for loss and return; None keeps only the published behaviour, in which
+            nothing but an empty mask makes an object lost.
         connected: Whether a mask found in a picture is reduced to its connected part at the
             similarity peak; always so where an object is searched several times.
         instance_similarity_ratio: In a picture where an object is searched several times, a
             further instance needs this share of the first one's similarity peak.
         batch_size: Frames encoded together; None lets the device decide. No mask depends on it.
-        num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's own.
     """
 
-    method: Method = "persam_f"
-    prior: PriorPolicy = "memory"
+    __pydantic_config__: ClassVar = _STRICT
+    name: ClassVar[str]
+
+    prior: Prior = "box"
     box_margin_px: int = 10
-    fit: FitConfig = field(default_factory=FitConfig)
-    min_cell_coverage: float | None = None
-    absence: AbsenceConfig | None = field(default_factory=AbsenceConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    min_cell_coverage: float = _COVERAGE_OF_VIDEOS
+    absence: AbsenceConfig | None = AbsenceConfig()
     connected: bool = False
     instance_similarity_ratio: float = 0.8
     batch_size: int | None = None
-    num_read_ahead: int = 8
 
     def __post_init__(self) -> None:
         """Check the ranges.
 
         Raises:
-            InputError: an unknown method or prior, a negative number of pixels or frames, a share
-                outside [0, 1), or a batch size below 1.
+            InputError: an unknown prior, a negative number of pixels, a share outside its range,
+                or a batch size below 1.
         """
-        if self.method not in METHODS:
-            raise InputError(f"method must be one of {', '.join(METHODS)}, got {self.method}")
-        if self.prior not in PRIOR_POLICIES:
-            raise InputError(f"prior must be one of {', '.join(PRIOR_POLICIES)}, got {self.prior}")
-        if self.prior == "memory" and self.method != "persam_f":
-            raise InputError(
-                f"the prior memory fits a classifier, which the method {self.method} does without; "
-                "take the prior box or none"
-            )
+        if self.prior not in PRIORS:
+            raise InputError(f"prior must be one of {', '.join(PRIORS)}, got {self.prior}")
         if self.box_margin_px < 0:
             raise InputError(f"box_margin_px must be 0 or more, got {self.box_margin_px}")
-        if self.min_cell_coverage is not None and not 0 <= self.min_cell_coverage < 1:
+        if not 0 <= self.min_cell_coverage < 1:
             raise InputError(
                 f"min_cell_coverage must be within [0, 1), got {self.min_cell_coverage}"
             )
@@ -203,27 +202,95 @@ class RunConfig:
                 "instance_similarity_ratio must be within [0, 1], "
                 f"got {self.instance_similarity_ratio}"
             )
-        if self.num_read_ahead < 0:
-            raise InputError(f"num_read_ahead must be 0 or more, got {self.num_read_ahead}")
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch_size must be 1 or more, got {self.batch_size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersamF(PublishedMethod):
+    """PerSAM-F: SAM is personalised by two weights per object, fitted to the reference (3.3).
+
+    Attributes:
+        fit: Schedule of the scale fit.
+    """
+
+    name: ClassVar = "persam-f"
+
+    fit: FitConfig = FitConfig()
+
+    @classmethod
+    def for_images(cls) -> PersamF:
+        """Give the settings of sets of images as published: no box prompts, a longer fit."""
+        fit = FitConfig(num_steps=1000, learning_rate=1e-3, box_prompt=False)
+        return cls(prior="none", fit=fit, min_cell_coverage=_COVERAGE_OF_IMAGES, absence=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persam(PublishedMethod):
+    """PerSAM: SAM is personalised without any training (3.1 and 3.2)."""
+
+    name: ClassVar = "persam"
+
+    min_cell_coverage: float = _COVERAGE_OF_IMAGES
+
+    @classmethod
+    def for_images(cls) -> Persam:
+        """Give the settings of sets of images as published."""
+        return cls(prior="none", absence=None)
+
+
+Method = Memory | PersamF | Persam
+
+METHODS: Final[dict[str, type[Method]]] = {kind.name: kind for kind in (Memory, PersamF, Persam)}
+"""The methods by their names on the command line and in JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How a video or a set of images is segmented.
+
+    Attributes:
+        method: How objects are found; each method has settings of its own.
+        num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's own.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    method: Method = Memory()
+    num_read_ahead: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: ``method`` is no method, or a negative number of frames.
+        """
+        if not isinstance(self.method, Method):
+            names = ", ".join(kind.__name__ for kind in METHODS.values())
+            raise InputError(f"method must be one of {names}, got {self.method!r}")
+        if self.num_read_ahead < 0:
+            raise InputError(f"num_read_ahead must be 0 or more, got {self.num_read_ahead}")
+
+    def to_json_values(self) -> dict[str, object]:
+        """Give the settings as values that JSON has; the method bears its name beside its own."""
+        method = {"name": self.method.name, **asdict(self.method)}
+        return {"method": method, "num_read_ahead": self.num_read_ahead}
 
     @classmethod
     def published(cls) -> RunConfig:
         """Give the method exactly as published: box prior, only an empty mask means absence."""
-        return cls(prior="box", absence=None)
+        return cls(method=PersamF(absence=None))
 
     @classmethod
-    def for_images(cls, method: Method = "persam_f") -> RunConfig:
+    def for_images(cls, method: Literal["persam_f", "persam"] = "persam_f") -> RunConfig:
         """Give the settings of sets of images as published: no box prompts, a longer fit.
 
         An object is taken to be in every picture, as it is published; set ``absence`` where
         pictures may lack it.
+
+        Raises:
+            InputError: an unknown method.
         """
-        return cls(
-            method=method,
-            prior="none",
-            fit=FitConfig(num_steps=1000, learning_rate=1e-3, box_prompt=False),
-            min_cell_coverage=123.675 / 255,
-            absence=None,
-        )
+        if method not in ("persam_f", "persam"):
+            raise InputError(f"the method of images must be persam_f or persam, got {method}")
+        return cls(method=PersamF.for_images() if method == "persam_f" else Persam.for_images())

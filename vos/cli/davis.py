@@ -10,7 +10,7 @@ from vos.cli.command import Command, InputOption, OutputOption
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
-from vos.cli.progress import Progress, closing_lines
+from vos.cli.progress import Progress, speed
 from vos.cli.threads import use_threads
 from vos.errors import ScoreError, VosError
 
@@ -78,13 +78,18 @@ def davis_command(ctx: click.Context) -> None:
                 result = run_job(
                     job,
                     sam,
-                    lambda done, progress=progress: progress.show(done.num_done, done.num_frames),
+                    progress.show_job,
                     resume=not options["overwrite"],
                     overwrite=options["overwrite"],
                     should_stop=stop.is_set,
                 )
-            for line in closing_lines(result):
-                click.echo(line)
+            written = ", ".join(map(str, result.outputs.written))
+            if result.was_complete:
+                click.echo(f"done before: {written}")
+            else:
+                click.echo(
+                    f"{speed(result.num_done, result.num_before, result.seconds)}: {written}"
+                )
             if not result.is_complete:
                 raise click.Abort("the same command goes on")
         except VosError as error:

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method, SkipPadding
-from vos.errors import SourceError, VosError
 from vos.cli.command import Command, InputOption, OutputOption
 from vos.cli.method_options import image_config, image_method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options

@@ -15,6 +15,8 @@ import click
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from vos.run.run_job import JobProgress
+
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -65,6 +67,10 @@ class Progress:
             of = f" of about {num_frames}" if num_frames else ""
             rate = (num_done - self._num_before) / (now - self._started)
             click.echo(f"{num_done}{of} {self._unit}s, {rate:.2f} per second")
+
+    def show_job(self, done: JobProgress) -> None:
+        """Say how far a job is."""
+        self.show(done.num_done, done.num_frames)
 
 
 def show_pictures(

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vos.cli.moments import Moment, parse_moment
 from vos.errors import InputError
+from vos.source.moments import parse_moment
 
 if TYPE_CHECKING:
     from vos.run.references import Reference
+    from vos.track.hints import Hint
 
 # Python refuses to read numbers of thousands of digits.
 _HINT = re.compile(r"(?:(?P<id>\d{1,18}):)?(?P<numbers>-?\d{1,18}(?:,-?\d{1,18})+)")
+
+
+Boxes = tuple[tuple[int | None, tuple[int, ...]], ...]
+Points = tuple[tuple[int | None, tuple[int, ...]], ...]
 
 
 class Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
@@ -81,26 +86,23 @@ def references_of(ctx: click.Context) -> tuple[Reference, ...]:
     return Reference(mask=mask, hints=hints, resize=resize), *later
 
 
-def _hints(
-    boxes: tuple[tuple[int | None, tuple[int, ...]], ...],
-    points: tuple[tuple[int | None, tuple[int, ...]], ...],
-) -> dict[int, Hint]:
+def _hints(boxes: Boxes, points: Points) -> dict[int, Hint]:
     """Put together what was pointed out of each object.
 
     Boxes without an id are objects 1, 2, ... in their order; clicks without one are of object 1.
     """
     from vos.track.hints import Hint
 
-    boxes_by_id: dict[int, tuple[int, ...]] = {}
-    for object_id, box_xyxy in boxes:
-        own_id = object_id or len(boxes_by_id) + 1
-        if own_id in boxes_by_id:
-            raise InputError(f"object {own_id} has several boxes; give one for each object")
-        boxes_by_id[own_id] = box_xyxy
-    points_by_id: dict[int, list[tuple[int, ...]]] = {}
-    for object_id, point_xy in points:
-        points_by_id.setdefault(object_id or 1, []).append(point_xy)
+    boxes_by_id: dict[int, tuple[int, int, int, int]] = {}
+    for object_id, (x0, y0, x1, y1) in boxes:
+        named_id = object_id or len(boxes_by_id) + 1
+        if named_id in boxes_by_id:
+            raise InputError(f"object {named_id} has several boxes; give one for each object")
+        boxes_by_id[named_id] = (x0, y0, x1, y1)
+    points_by_id: dict[int, tuple[tuple[int, int], ...]] = {}
+    for object_id, (x, y) in points:
+        points_by_id[object_id or 1] = (*points_by_id.get(object_id or 1, ()), (x, y))
     return {
-        object_id: Hint(tuple(points_by_id.get(object_id, ())), boxes_by_id.get(object_id))
+        object_id: Hint(points_by_id.get(object_id, ()), boxes_by_id.get(object_id))
         for object_id in sorted(boxes_by_id.keys() | points_by_id.keys())
     }

@@ -9,10 +9,11 @@ import click
 from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
-from vos.cli.model_options import max_pixels_option, model_choice, model_options, prepare_torch
+from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.moments import Moment
-from vos.cli.progress import Progress, closing_line
+from vos.cli.progress import Progress, speed
 from vos.cli.references import Coordinates, FrameMask, references_of
+from vos.cli.threads import use_threads
 
 _FILE = click.Path(path_type=Path)
 
@@ -132,7 +133,7 @@ _FILE = click.Path(path_type=Path)
 @method_options
 @model_options
 def run_command(ctx: click.Context) -> None:
-    """Segment the objects of one mask in every frame of VIDEO.
+    r"""Segment the objects of one mask in every frame of VIDEO.
 
     \b
         vos-run video.mp4 --ref-mask mask.png
@@ -149,9 +150,9 @@ def run_command(ctx: click.Context) -> None:
     options = ctx.params
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("give either --resume or --overwrite")
-    references = references_of(ctx)
     config = method_config(ctx)
-    prepare_torch(ctx)
+    use_threads(options["num_threads"])
+    references = references_of(ctx)
 
     from vos.run.job import Job, JobOutputs
     from vos.run.run_job import run_job
@@ -179,7 +180,7 @@ def run_command(ctx: click.Context) -> None:
     with stopping_on_interrupt() as stop, Progress(quiet=options["quiet"]) as progress:
         result = run_job(
             job,
-            on_progress=lambda done: progress.show(done.num_done, done.num_frames),
+            on_progress=progress.show_job,
             resume=options["resume"],
             overwrite=options["overwrite"],
             save_every_seconds=options["save_every"],
@@ -189,6 +190,6 @@ def run_command(ctx: click.Context) -> None:
     if result.was_complete:
         click.echo(f"finished before: {written}")
         return
-    click.echo(f"{closing_line(result.num_done, result.num_before, result.seconds)}: {written}")
+    click.echo(f"{speed(result.num_done, result.num_before, result.seconds)}: {written}")
     if not result.is_complete:
         raise click.Abort(result.what_is_left)

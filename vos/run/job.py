@@ -6,14 +6,19 @@ results go. :func:`vos.run.run_job.run_job` does it.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-from vos.config import RunConfig
+from vos.config import METHODS, RunConfig
 from vos.errors import InputError
 from vos.run.references import Reference, check_frames_differ
 from vos.source import Selection
+from vos.source.moments import parse_moment, write_moment
+
+T = TypeVar("T")
 
 _STRICT = {"extra": "forbid", "strict": True}
 
@@ -77,7 +82,7 @@ class Job:
 
     source: str
     references: tuple[Reference, ...]
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     outputs: JobOutputs = field(default_factory=JobOutputs)
     model: ModelChoice = field(default_factory=ModelChoice)
     config: RunConfig = field(default_factory=RunConfig)
@@ -98,32 +103,85 @@ class Job:
         return replace(self, references=(*others, reference))
 
     def to_json(self) -> str:
-        """Give the job as a JSON document; times in seconds are strings such as ``4.8s``."""
-        return _adapter().dump_json(self, indent=2).decode()
+        """Give the job as a JSON document; times are strings such as ``4.8s``."""
+        return json.dumps(self.to_json_values(), indent=2)
+
+    def to_json_values(self) -> dict[str, Any]:
+        """Give the job as values that JSON has."""
+        document: dict[str, Any] = _adapter(Job).dump_python(self, mode="json")
+        document["config"] = self.config.to_json_values()
+        _each_moment(document, write_moment)
+        return document
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Job:
-        """Read what :meth:`to_json` gave.
+        """Read what :meth:`to_json` gave; what is left out has its default.
 
         Raises:
             InputError: it is no JSON, or holds something that is no job; the message names every
                 field that is wrong.
         """
-        from pydantic import ValidationError
-
         try:
-            job: Job = _adapter().validate_json(text)
-        except ValidationError as error:
-            faults = (
-                f"{'.'.join(map(str, each['loc'])) or 'the document'}: {each['msg']}"
-                for each in error.errors()
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"this is no job: it is no JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise InputError(f"this is no job: it is no object, but {type(document).__name__}")
+        _each_moment(document, _read_moment)
+        config = document.get("config")
+        method = config.pop("method", None) if isinstance(config, dict) else None
+        job: Job = _validate(cls, document, "")
+        if method is None:
+            return job
+        name = method.pop("name", None) if isinstance(method, dict) else None
+        if not isinstance(name, str) or name not in METHODS:
+            raise InputError(
+                f"this is no job: config.method.name must be one of {', '.join(METHODS)}, "
+                f"got {name!r}"
             )
-            raise InputError(f"this is no job: {'; '.join(faults)}") from error
-        return job
+        settings = _validate(METHODS[name], method, "config.method.")
+        return replace(job, config=replace(job.config, method=settings))
 
 
-def _adapter() -> Any:
+def _each_moment(document: dict[str, Any], change: Callable[[Any], Any]) -> None:
+    """Change what names a frame in a job's document, in place.
+
+    JSON has one kind of number, and programs write the time 4.0 as 4, which would be a frame.
+    """
+    selection, references = document.get("selection"), document.get("references")
+    for holder, keys in (
+        (selection, ("start", "end")),
+        *((each, ("frame",)) for each in references or () if isinstance(references, list)),
+    ):
+        for key in keys if isinstance(holder, dict) else ():
+            if holder.get(key) is not None:
+                holder[key] = change(holder[key])
+
+
+def _read_moment(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    moment = parse_moment(value)
+    if moment is None:
+        raise InputError(f"this is no job: {value!r} is neither a frame nor a time such as 4.8s")
+    return moment
+
+
+def _validate(kind: type[T], document: Any, prefix: str) -> T:
+    from pydantic import ValidationError
+
+    try:
+        value: T = _adapter(kind).validate_json(json.dumps(document))
+    except ValidationError as error:
+        faults = (
+            f"{prefix}{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
+        raise InputError(f"this is no job: {'; '.join(faults)}") from error
+    return value
+
+
+def _adapter(kind: type) -> Any:
     # pydantic takes half a second to import, which most runs have no use for.
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Job)
+    return TypeAdapter(kind)

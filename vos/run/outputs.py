@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -248,7 +248,7 @@ def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, obj
         "dtype": sam.dtype,
         "compiled": sam.compiled,
         "skip_padding": sam.skip_padding,
-        "settings": asdict(config),
+        "settings": config.to_json_values(),
         "versions": {name: _version(name) for name in packages},
     }
 

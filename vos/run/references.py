@@ -15,7 +15,6 @@ from vos.masks import match_frame, read_mask
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
 from vos.track.hints import Hint, reference_from_hints
-from vos.track.published.encode import encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +93,7 @@ def segment_hints(frame: Frame, reference: Reference, sam: SamModel) -> Labels:
         InputError: a hint lies outside of the frame, or an id is out of range.
         MaskError: the model finds nothing there.
     """
-    (encoded,) = encode([frame], sam, batch_size=1)
-    return reference_from_hints(encoded, reference.hints, sam)
+    return reference_from_hints(frame, reference.hints, sam)
 
 
 def check_frames_differ(references: Sequence[Reference]) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 import torch
@@ -18,7 +18,6 @@ from vos.run.outputs import Outputs
 from vos.run.state import check_finite, decode_state
 from vos.segment.forward import Progress, Step
 from vos.source import Selection, open_selection
-from vos.track.method import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,7 @@ def _check_sound(saved: Saved) -> None:
         raise InputError(f"frame {mark.place} is not one of the {saved.num_frames} done")
     if not 0 <= mark.index <= progress.frame_index:
         raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
-    state = progress.state
-    ids = state.targets.object_ids if isinstance(state, Published) else state.object_ids
+    ids = progress.state.object_ids
     if list(ids) != sorted(set(ids)) or not ids or ids[0] < 1 or ids[-1] > MAX_OBJECT_ID:
         raise InputError(f"{ids} are no object ids")
     check_finite(saved)
@@ -189,12 +187,19 @@ def open_again(
 
 
 def _check_same(before: object, header: dict[str, object], outputs: Outputs) -> None:
-    now = json.loads(json.dumps(header))
-    if difference := _difference(before, now, ""):
+    now = _identity(json.loads(json.dumps(header)))
+    if difference := _difference(_identity(before), now, ""):
         raise OutputError(
             f"{outputs.masks_folder} is of another run: {difference}; choose another output "
             "folder or name, or pass --overwrite to start again"
         )
+
+
+def _identity(header: object) -> object:
+    """Leave out of a header by which paths its inputs were named: their hashes are in it too."""
+    if not isinstance(header, dict):
+        return header
+    return {key: value for key, value in header.items() if key not in ("job", "source")}
 
 
 def _difference(before: object, now: object, name: str) -> str | None:
@@ -203,6 +208,11 @@ def _difference(before: object, now: object, name: str) -> str | None:
         for key in {**before, **now}:
             inner = f"{name}.{key}" if name else str(key)
             if found := _difference(before.get(key), now.get(key), inner):
+                return found
+        return None
+    if isinstance(before, list) and isinstance(now, list):
+        for index, (one, other) in enumerate(zip_longest(before, now)):
+            if found := _difference(one, other, f"{name}.{index}"):
                 return found
         return None
     return None if before == now else f"{name} was {before!r} and is {now!r}"

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from pathlib import Path
+from typing import Final
 
-from vos.config import RunConfig
-from vos.errors import DamagedSourceError, InputError, OutputError, SourceError, VosError
-from vos.records import Frame, FrameMasks, Labels
-from vos.run.job import Job
-from vos.run.outputs import Outputs, Pair, describe_run
-from vos.run.references import Reference, segment_hints
-from vos.run.resume import (
-    describe_source,
-    going_on,
-    is_finished,
-    load_saved,
-    open_again,
-)
-from vos.run.saving import write_and_save
-from vos.sam.load import load_sam
-from vos.sam.model import SamModel
+from vos.errors import DamagedSourceError, InputError, VosError
 from vos.masks import write_label_png
+from vos.records import Frame, FrameMasks, Labels
+from vos.run.job import Job, ModelChoice
+from vos.run.outputs import Outputs, describe_run
+from vos.run.references import Reference, segment_hints
+from vos.run.resume import going_on, is_finished, load_saved, open_again
+from vos.run.saving import write_and_save
+from vos.sam import load
+from vos.sam.model import SamModel
 from vos.segment.forward import Progress, segment_steps
-from vos.source import Source, open_selection
+from vos.source import Selection, can_read_again, describe_source, open_selection
+from vos.track.method import frames_together
 
-SAVE_EVERY_SECONDS = 60.0
+SAVE_EVERY_SECONDS: Final = 60.0
 """How much work a crash may cost, if nothing else is said."""
 
 
@@ -73,6 +66,11 @@ class JobResult:
     num_before: int = 0
     seconds: float = 0.0
 
+    @property
+    def what_is_left(self) -> str:
+        """What there is of a job that was stopped, for people."""
+        return _what_is_left(self.outputs).removeprefix("; ")
+
 
 def run_job(
     job: Job,
@@ -108,7 +106,7 @@ def run_job(
     if resume and overwrite:
         raise InputError("a run is either resumed or overwritten, not both")
     started = time.monotonic()
-    masks = [each.read_mask(max_pixels=job.selection.max_pixels) for each in job.references]
+    read_masks = [each.read_mask(max_pixels=job.selection.max_pixels) for each in job.references]
     with ExitStack() as stack:
         source = stack.enter_context(open_selection(job.source, job.selection))
         outputs = Outputs(
@@ -125,15 +123,16 @@ def run_job(
         first = next(source)
         shown = [
             _find(job, reference, labels, first)
-            for reference, labels in zip(job.references, masks, strict=True)
+            for reference, labels in zip(job.references, read_masks, strict=True)
         ]
         sam = sam or load_model(job.model)
         header = {
+            "job": job.to_json_values(),
             **describe_run(job.source, sam, job.config),
             "selection": asdict(job.selection),
             "references": [
                 reference.describe(labels)
-                for reference, labels in zip(job.references, masks, strict=True)
+                for reference, labels in zip(job.references, read_masks, strict=True)
             ],
             "overlay_alpha": outputs.overlay_alpha,
             "source_file": description,
@@ -146,10 +145,11 @@ def run_job(
             raise InputError(
                 f"the first frame used is frame {first.index}, and no reference is of it"
             )
-        begin: Labels | Progress = labels_by_index.pop(first.index)
+        reference = labels_by_index.pop(first.index)
+        begin: Labels | Progress = reference
         if saved is not None:
             source.close()
-            info, frames = stack.enter_context(open_again(job, saved.mark))
+            info, frames = stack.enter_context(open_again(job.source, job.selection, saved.mark))
             begin = saved.progress
         else:
             if outputs.unfinished_folder.exists():  # it broke off before the first save
@@ -157,7 +157,7 @@ def run_job(
             outputs.check_free()
             info, frames = source.info, chain([first], source)
             if job.outputs.reference_path is not None:
-                write_label_png(job.outputs.reference_path, begin)
+                write_label_png(job.outputs.reference_path, reference)
         steps = segment_steps(frames, begin, sam, job.config, later_references=labels_by_index)
         if saved is not None:
             steps = going_on(steps, outputs)
@@ -167,6 +167,7 @@ def run_job(
             info,
             header,
             sam,
+            batch_size=frames_together(job.config, sam),
             every_seconds=save_every_seconds,
             saved=saved,
             frames=frames,
@@ -195,6 +196,22 @@ def run_job(
         num_done=num_done - num_before,
         num_before=num_before,
         seconds=time.monotonic() - started,
+    )
+
+
+def load_model(choice: ModelChoice) -> SamModel:
+    """Load the model of a job; several jobs may share it.
+
+    Raises:
+        VosError: as :func:`vos.load_sam`.
+    """
+    return load.load_sam(
+        choice.name,
+        choice.checkpoint,
+        choice.device,
+        choice.dtype,
+        compiled=choice.compiled,
+        skip_padding="all" if choice.skip_padding else "none",
     )
 
 
@@ -252,9 +269,7 @@ def _find(job: Job, reference: Reference, labels: Labels | None, first: Frame) -
     return _Shown(reference, None, frame.index, frame)
 
 
-def _check_used(
-    selection: Selection, first: Frame, index: int, pts_seconds: float | None
-) -> None:
+def _check_used(selection: Selection, first: Frame, index: int, pts_seconds: float | None) -> None:
     """Refuse the reference of a frame that is not used."""
     is_skipped = index < first.index or (index - first.index) % selection.every != 0
     is_after = selection.is_after(index, first.pts_seconds if pts_seconds is None else pts_seconds)

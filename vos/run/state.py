@@ -181,8 +181,7 @@ def _decode(hint: Any, node: Any, memory: _Memory) -> Any:
 
 
 def _decode_record(kind: type, node: Any, memory: _Memory) -> Any:
-    # torch is imported for type checking only where the records stand.
-    hints = get_type_hints(kind, localns={"torch": torch})
+    hints = get_type_hints(kind)
     if not isinstance(node, dict) or set(node) != _field_names(kind):
         return _refuse(kind, node)
     names = (each.name for each in fields(kind))

@@ -1,1 +1,1 @@
-"""."""
+"""One pass: frames and reference masks in, frames with their masks out."""

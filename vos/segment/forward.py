@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
-from vos.config import RunConfig
+from vos.config import Memory, Method, RunConfig
 from vos.errors import DeviceError, InputError, SourceError, is_out_of_memory
 from vos.masks import mask_from_array, match_frame, object_ids
-from vos.records import Encoded, Frame, FrameMasks, Labels
+from vos.records import Frame, FrameMasks, Labels
 from vos.sam.model import SamModel
 from vos.segment.read_ahead import read_ahead
-from vos.track.method import State, learn_again, needs_features, start, step
-from vos.track.published.encode import encode, unencoded
-from vos.track.published.instances import find_instances, instance_ids
-from vos.track.published.personalize import personalize
-from vos.track.published.segment import correct
+from vos.source import open_source
+from vos.track.method import State, fresh_state, track
+from vos.track.published.instances import instance_ids, search_pictures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,13 +25,11 @@ class Progress:
 
     Attributes:
         frame_index: ``Frame.index`` of the last of them.
-        state: What the prior policy carries on.
-        known: The reference frames so far and their label maps, while further ones are to come.
+        state: What the method knows after it.
     """
 
     frame_index: int
     state: State
-    known: tuple[tuple[Encoded, Labels], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +42,7 @@ class Step:
 
 
 def segment_video(
-    frames: Iterable[Frame],
+    frames: Iterable[Frame] | str | os.PathLike[str],
     reference: Labels,
     sam: SamModel,
     config: RunConfig | None = None,
@@ -59,8 +57,8 @@ def segment_video(
     in a later reference is absent until then. All results have all objects of all references.
 
     Args:
-        frames: The video; memory holds one batch and the read-ahead of it, and the features of
-            the reference frames.
+        frames: The video: its frames, or what :func:`vos.open_source` opens. Memory holds one batch
+            and the read-ahead of it, and the reference frames while further ones are to come.
         reference: (H, W) label map of the first frame: 0 background, 1 to 254 object ids.
         sam: The model.
         config: Settings; the defaults if None.
@@ -71,14 +69,17 @@ def segment_video(
 
     Raises:
         MaskError: a reference is empty, of another size, or not a label map.
-        SourceError: there is no frame.
+        SourceError: there is no frame, or the video cannot be opened.
         DamagedSourceError: the video broke off; all frames before that were yielded.
         InputError: the frames are not all of one size, or the frame of a later reference is not
             among those after the first; what was yielded before that is good.
         DeviceError: the memory of the model's device is full.
     """
-    steps = segment_steps(frames, reference, sam, config, later_references=later_references)
-    yield from pairs_of(steps)
+    with ExitStack() as stack:
+        if isinstance(frames, str | os.PathLike):
+            frames = stack.enter_context(open_source(frames))
+        steps = segment_steps(frames, reference, sam, config, later_references=later_references)
+        yield from pairs_of(steps)
 
 
 def segment_steps(
@@ -107,30 +108,29 @@ def segment_steps(
     config = config or RunConfig()
     later = {index: mask_from_array(mask) for index, mask in (later_references or {}).items()}
     with (
-        memory_of(sam),
+        memory_of(sam, config.method),
         closing(read_ahead(frames, config.num_read_ahead)) as decoded,
-        closing(_stream(decoded, sam, config)) as stream,
     ):
+        delivered = _frames_only(decoded)
+        first = next(delivered, None)
         if isinstance(begin, Progress):
-            progress = begin
+            state = begin.state
+            references = {index: mask for index, mask in later.items() if index > begin.frame_index}
+        elif first is None:
+            raise SourceError("the source holds no frame")
         else:
-            first = _first_step(stream, mask_from_array(begin), later, sam, config)
-            progress = first.progress
-            yield first
-        later = {index: mask for index, mask in later.items() if index > progress.frame_index}
-        for encoded in stream:
-            masks, state = step(encoded, progress.state, sam, config)
-            known = progress.known
-            if (given := later.pop(encoded.frame.index, None)) is not None:
-                given = match_frame(given, encoded.frame.frame_hw)
-                masks = correct(masks, given)
-                known = (*known, (encoded, given))
-                state = learn_again(known, masks, state, sam, config)
-            _check_passed(later, encoded.frame.index)
-            progress = Progress(encoded.frame.index, state, known if later else ())
-            yield Step(encoded.frame, masks, progress)
-    if later:
-        raise InputError(f"there is no frame {min(later)} for its reference mask")
+            _check_passed(later, first.index)
+            references = {first.index: mask_from_array(begin), **later}
+            ids = {object_id for mask in references.values() for object_id in object_ids(mask)}
+            state = fresh_state(tuple(sorted(ids)), config)
+        if first is not None:
+            references = {i: match_frame(mask, first.frame_hw) for i, mask in references.items()}
+            delivered = chain([first], delivered)
+        del first  # a frame is large, and held no longer than it is needed
+        checked = _checked(delivered, references)
+        with closing(track(checked, references, sam, config, state)) as tracked:
+            for frame, masks, state in tracked:
+                yield Step(frame, masks, Progress(frame.index, state))
 
 
 def pairs_of(steps: Generator[Step, None, None]) -> Generator[tuple[Frame, FrameMasks], None, None]:
@@ -138,36 +138,6 @@ def pairs_of(steps: Generator[Step, None, None]) -> Generator[tuple[Frame, Frame
     with closing(steps):
         for step in steps:
             yield step.frame, step.masks
-
-
-def _stream(
-    frames: Iterable[Frame], sam: SamModel, config: RunConfig
-) -> Generator[Encoded, None, None]:
-    """Encode whole frames in batches, where the policy wants that."""
-    if needs_features(config):
-        return encode(frames, sam, config.batch_size)
-    return unencoded(frames)
-
-
-def _first_step(
-    stream: Iterator[Encoded],
-    reference: Labels,
-    later: Mapping[int, Labels],
-    sam: SamModel,
-    config: RunConfig,
-) -> Step:
-    """Learn the objects of the first frame."""
-    first = next(stream, None)
-    if first is None:
-        raise SourceError("the source holds no frame")
-    for mask in later.values():
-        match_frame(mask, first.frame.frame_hw)
-    known = (first, match_frame(reference, first.frame.frame_hw))
-    _check_passed(later, first.frame.index)
-    ids = tuple(sorted({i for mask in (reference, *later.values()) for i in object_ids(mask)}))
-    masks, state = start(known, ids, sam, config)
-    progress = Progress(first.frame.index, state, (known,) if later else ())
-    return Step(first.frame, masks, progress)
 
 
 def segment_images(
@@ -192,48 +162,84 @@ def segment_images(
         Each picture with its masks.
 
     Raises:
-        InputError: there is no reference, or more instances than ids.
+        InputError: there is no reference, more instances than ids, or a method that needs a video.
         MaskError: a reference is empty, of another size than its picture, or not a label map.
         DamagedSourceError: a picture cannot be read; those before it were yielded.
         DeviceError: the memory of the model's device is full.
     """
     config = config or RunConfig.for_images()
+    method = config.method
+    if isinstance(method, Memory):
+        raise InputError(
+            "the method memory needs the frame before, which pictures do not have; take the "
+            "settings RunConfig.for_images()"
+        )
     if not references:
         raise InputError("at least one reference picture with its mask is needed")
     labels = [match_frame(mask_from_array(mask), frame.frame_hw) for frame, mask in references]
-    every_id = {object_id for mask in labels for object_id in object_ids(mask)}
-    instance_ids(sorted(every_id), num_instances)
-    with memory_of(sam):
-        every = (frame for frame, _ in references)
-        pictures = encode(every, sam, config.batch_size, same_size=False)
-        *earlier, (newest, mask) = zip(pictures, labels, strict=True)
-        targets, _ = personalize(newest, mask, sam, config, earlier=earlier)
-        with (
-            closing(read_ahead(frames, config.num_read_ahead)) as decoded,
-            closing(encode(decoded, sam, config.batch_size, same_size=False)) as stream,
-        ):
-            for encoded in stream:
-                yield encoded.frame, find_instances(encoded, targets, sam, config, num_instances)
+    ids = tuple(sorted({object_id for mask in labels for object_id in object_ids(mask)}))
+    instance_ids(ids, num_instances)
+    shown = [(frame, mask) for (frame, _), mask in zip(references, labels, strict=True)]
+    with (
+        memory_of(sam, method),
+        closing(read_ahead(frames, config.num_read_ahead)) as decoded,
+    ):
+        pictures = _frames_only(decoded)
+        with closing(search_pictures(pictures, shown, ids, sam, method, num_instances)) as found:
+            yield from found
 
 
 @contextmanager
-def memory_of(sam: SamModel) -> Iterator[None]:
-    """Say what can be done where memory runs out."""
+def memory_of(sam: SamModel, method: Method) -> Iterator[None]:
+    """Say what can be done where memory runs out.
+
+    Raises:
+        DeviceError: it did.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        batch = "" if isinstance(method, Memory) else "a smaller batch (--batch-size 1), "
         raise DeviceError(
-            f"out of memory on {sam.device}; take a smaller batch (--batch-size 1), a smaller "
-            "model or another device"
+            f"out of memory on {sam.device}; take {batch}a smaller model or another device"
         ) from error
 
 
-def _check_passed(later: Mapping[int, Labels], index: int) -> None:
+def _frames_only(items: Iterable[object]) -> Iterator[Frame]:
+    """Refuse what is easily taken for frames: arrays, or a path."""
+    for item in items:
+        if not isinstance(item, Frame):
+            raise InputError(
+                "frames must be vos.Frame, as vos.open_source and vos.frames_from_arrays give; "
+                f"got {type(item).__name__}"
+            )
+        yield item
+
+
+def _checked(frames: Iterable[Frame], references: Mapping[int, Labels]) -> Iterator[Frame]:
+    """Pass on frames as long as they are of one size and each reference meets its frame."""
+    frame_hw: tuple[int, int] | None = None
+    waiting = dict(references)
+    for frame in frames:
+        frame_hw = frame_hw or frame.frame_hw
+        if frame.frame_hw != frame_hw:
+            raise InputError(
+                f"frame {frame.index} is {frame.frame_hw[1]} x {frame.frame_hw[0]} px, "
+                f"the first one was {frame_hw[1]} x {frame_hw[0]}; all must be of one size"
+            )
+        waiting.pop(frame.index, None)
+        _check_passed(waiting, frame.index)
+        yield frame
+    if waiting:
+        raise InputError(f"there is no frame {min(waiting)} for its reference mask")
+
+
+def _check_passed(waiting: Mapping[int, Labels], index: int) -> None:
     """Refuse a later reference whose frame was not among those that were delivered."""
-    if later and min(later) <= index:
+    if waiting and min(waiting) <= index:
         raise InputError(
-            f"frame {min(later)} has a reference mask, but is not among the frames used after the "
-            f"first one; the one just reached is frame {index}"
+            f"frame {min(waiting)} has a reference mask, but is not among the frames used after "
+            f"the first one; the one just reached is frame {index}"
         )

@@ -1,1 +1,14 @@
-"""."""
+"""Tracking: the frames of a video and reference masks in, each frame's masks out.
+
+Two wings do that, and ``method`` chooses between them. Both take frames of one size, the label maps
+of the frames that have a reference, and what is known so far; for each frame they yield its
+``FrameMasks`` and what is known after it, from which the video can be gone on with.
+
+- ``memory``, the default, encodes a window around each object and compares it with remembered cells
+  (docs/tracking.md).
+- ``published`` is PerSAM and PerSAM-F (arXiv 2305.03048), which encode whole frames. It also finds
+  objects in single pictures, and segments what a user pointed out (``hints``).
+
+Both let objects compete for pixels in the same way (``masks``), and encode as many pictures at once
+as fit into memory (``batches``).
+"""

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from vos.errors import InputError, MaskError
-from vos.records import MAX_OBJECT_ID, Encoded, Labels
+from vos.records import MAX_OBJECT_ID, Frame, Labels
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.published.refine import refine
-from vos.track.published.segment import merge
+from vos.track.masks import merge
+from vos.track.published.encode import encode
+from vos.track.published.refine import cascade
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,14 @@ class Hint:
 
 
 @torch.inference_mode()
-def reference_from_hints(encoded: Encoded, hints: Mapping[int, Hint], sam: SamModel) -> Labels:
+def reference_from_hints(frame: Frame, hints: Mapping[int, Hint], sam: SamModel) -> Labels:
     """Segment the hinted objects of one frame.
 
     Each object takes SAM's mask of highest predicted IoU, refined as every tracked mask is
     (arXiv 2305.03048, 3.2). A box alone is clicked in its centre.
 
     Args:
-        encoded: The frame.
+        frame: The frame.
         hints: What is known of each object, by its id.
         sam: The model.
 
@@ -50,18 +51,20 @@ def reference_from_hints(encoded: Encoded, hints: Mapping[int, Hint], sam: SamMo
     """
     if not hints:
         raise InputError("at least one box or point is needed")
-    letterbox = sam.letterbox(encoded.frame.frame_hw)
     object_ids = tuple(sorted(hints))
+    for object_id in object_ids:
+        _check(object_id, hints[object_id], frame.frame_hw)
+    (encoded,) = encode([frame], sam, batch_size=1)
+    letterbox = sam.letterbox(frame.frame_hw)
     candidates = []
     for object_id in object_ids:
-        _check(object_id, hints[object_id], letterbox.frame_hw)
         points_xy, boxes_xyxy = _prompt(hints[object_id])
         labels = np.full(points_xy.shape[:2], POSITIVE)
         prompts = Prompts(points_xy, labels, boxes_xyxy)
         decoded = sam.decode(encoded.features, prompts, letterbox, mixing="best")
         predicted_ious = decoded.predicted_ious.amax(dim=1)
         low_res = decoded.low_res_logits[:, 0]
-        candidates.append(refine(encoded, points_xy, low_res, predicted_ious, sam).logits)
+        candidates.append(cascade(encoded, points_xy, low_res, predicted_ious, sam).logits)
     reference = merge(torch.cat(candidates), np.ones(len(hints), dtype=np.bool_), object_ids)
     lost = set(object_ids) - set(np.unique(reference).tolist())
     if lost:

@@ -1,4 +1,4 @@
-"""Objects that want the same pixels: who gets them, and whose masks say where they are."""
+"""One frame's masks: who gets the pixels that several objects want, and what the masks measure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
-from vos.records import Labels
+from vos.records import FrameMasks, Labels
 
 _MARGIN: Final = 2.0  # logits by which the stronger claim settles a pixel
 _CONTESTED_SHARE: Final = 0.3  # of an object's mask
@@ -47,7 +50,7 @@ def settle(
 ) -> Settled:
     """Let objects compete for the pixels of a frame.
 
-    One claim is looked at after the other, so that maps of all objects need not be there at once.
+    One claim is settled after the other, so that maps of all objects need not be there at once.
 
     Args:
         claims: In the order of the objects.
@@ -57,10 +60,10 @@ def settle(
     best, second = torch.zeros(2, *frame_hw, device=device)
     labels = torch.zeros(frame_hw, dtype=torch.uint8, device=device)
     for claim in claims:
-        own_best, own_second = best[claim.slices], second[claim.slices]
-        labels[claim.slices].masked_fill_(claim.logits > own_best, claim.object_id)
-        torch.maximum(own_second, torch.minimum(own_best, claim.logits), out=own_second)
-        torch.maximum(own_best, claim.logits, out=own_best)
+        best_there, second_there = best[claim.slices], second[claim.slices]
+        labels[claim.slices].masked_fill_(claim.logits > best_there, claim.object_id)
+        torch.maximum(second_there, torch.minimum(best_there, claim.logits), out=second_there)
+        torch.maximum(best_there, claim.logits, out=best_there)
     return Settled(labels.cpu().numpy(), (second > 0) & (best - second < _MARGIN))
 
 
@@ -68,8 +71,77 @@ def is_contested(claimed: torch.Tensor, contested: torch.Tensor) -> bool:
     """Say whether too much of one object's mask is contested to tell where the object is.
 
     Args:
-        claimed: (H, W) bool, the object's own mask.
+        claimed: (H, W) bool, the object's mask.
         contested: (H, W) bool from :func:`settle`.
     """
     num_claimed = int(claimed.sum())
     return int((claimed & contested).sum()) > _CONTESTED_SHARE * num_claimed
+
+
+def merge(logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[int, ...]) -> Labels:
+    """Let the objects compete for pixels: argmax over [0, logits of each accepted object].
+
+    Args:
+        logits: (K, H, W).
+        accepted: (K,) objects that take part.
+        object_ids: (K,) their ids.
+
+    Returns:
+        (H, W) uint8 label map.
+    """
+    everywhere = slice(None), slice(None)
+    claims = [
+        Claim(object_id, everywhere, of_object)
+        for object_id, of_object, takes_part in zip(object_ids, logits, accepted, strict=True)
+        if takes_part
+    ]
+    return settle(claims, (logits.shape[1], logits.shape[2]), logits.device).labels
+
+
+def measure(labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.float32]) -> FrameMasks:
+    """Measure a label map: each object's area and box, and whether it is there at all.
+
+    Args:
+        labels: (H, W) label map.
+        object_ids: (K,) ids of the objects that may be in it.
+        scores: (K,) trust in each object's mask; an object without pixels has 0 in the result.
+    """
+    areas_px = np.zeros(len(object_ids), dtype=np.int64)
+    boxes_xyxy = np.zeros((len(object_ids), 4), dtype=np.int64)
+    slices_by_label = find_objects(labels, max_label=max(object_ids, default=0))
+    for row, object_id in enumerate(object_ids):
+        if (slices := slices_by_label[object_id - 1]) is not None:
+            rows, columns = slices
+            areas_px[row] = np.count_nonzero(labels[slices] == object_id)
+            boxes_xyxy[row] = columns.start, rows.start, columns.stop - 1, rows.stop - 1
+    present = areas_px > 0
+    return FrameMasks(
+        labels=labels,
+        object_ids=object_ids,
+        scores=np.where(present, scores, 0).astype(np.float32),
+        present=present,
+        boxes_xyxy=boxes_xyxy,
+        areas_px=areas_px,
+    )
+
+
+def nothing_found(frame_hw: tuple[int, int], object_ids: tuple[int, ...]) -> FrameMasks:
+    """Give the masks of a frame in which no object is."""
+    nowhere = np.zeros(frame_hw, dtype=np.uint8)
+    return measure(nowhere, object_ids, np.zeros(len(object_ids), dtype=np.float32))
+
+
+def correct(masks: FrameMasks, reference: Labels) -> FrameMasks:
+    """Let a reference replace the result for the objects that it holds.
+
+    Its background says nothing of the other objects: they keep what was found of them there.
+
+    Args:
+        masks: What was found.
+        reference: (H, W) label map of the same frame, with ids of ``masks`` only.
+    """
+    ids = np.array(masks.object_ids)
+    is_given = np.isin(ids, np.unique(reference))
+    found = np.where(np.isin(masks.labels, ids[is_given]), 0, masks.labels)
+    labels = np.where(reference > 0, reference, found).astype(np.uint8)
+    return measure(labels, masks.object_ids, np.where(is_given, 1, masks.scores))

@@ -1,109 +1,66 @@
-"""The prior policies: what a frame's masks follow from, and what they leave to the next frame."""
+"""The choice of the method: each has a wing of its own, which takes frames and yields masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping
 
-import numpy as np
-
-from vos.config import RunConfig
-from vos.records import Encoded, FrameMasks, Labels, Priors, Targets
+from vos.config import Memory, RunConfig
+from vos.errors import InputError
+from vos.records import Frame, FrameMasks, Labels
 from vos.sam.model import SamModel
-from vos.track.memory.follow import Tracks, follow
-from vos.track.memory.tracks import learn
-from vos.track.published.personalize import personalize
-from vos.track.published.prior import POLICIES, fresh_priors
-from vos.track.published.segment import frame_masks, segment_frame
+from vos.track.memory.video import Remembered, track_by_memory
+from vos.track.published.encode import default_batch_size
+from vos.track.published.video import Personalized, track_by_similarity
+
+State = Personalized | Remembered
+"""What is known after a frame; ``object_ids`` are all objects of the video, ascending."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Published:
-    """What the priors ``none`` and ``box`` carry from frame to frame."""
-
-    targets: Targets
-    priors: Priors
-
-
-State = Published | Tracks
-Reference = tuple[Encoded, Labels]
-
-
-def needs_features(config: RunConfig) -> bool:
-    """Tell whether the policy wants whole frames encoded; ``memory`` takes looks of its own."""
-    return config.prior != "memory"
-
-
-def start(
-    reference: Reference, object_ids: tuple[int, ...], sam: SamModel, config: RunConfig
-) -> tuple[FrameMasks, State]:
-    """Learn the objects of the first frame.
+def fresh_state(object_ids: tuple[int, ...], config: RunConfig) -> State:
+    """Give what is known before the first frame.
 
     Args:
-        reference: The frame and its (H, W) label map.
         object_ids: (K,) all objects of the video, ascending, those too that appear later.
-        sam: The model.
         config: Settings.
-
-    Returns:
-        The reference as the frame's result, and what the next frame needs.
     """
-    encoded, labels = reference
-    if not needs_features(config):
-        shown = [(encoded.frame, labels)]
-        tracks = tuple(learn(shown, own_id, sam, config.memory) for own_id in object_ids)
-        trust = np.ones(len(object_ids), dtype=np.float32)
-        return frame_masks(labels, object_ids, trust), Tracks(object_ids, tracks)
-    targets, masks = personalize(encoded, labels, sam, config, object_ids=object_ids)
-    priors = POLICIES[config.prior](fresh_priors(len(object_ids)), masks)
-    return masks, Published(targets, priors)
+    kind = Remembered if isinstance(config.method, Memory) else Personalized
+    return kind.fresh(object_ids)
 
 
-def step(
-    encoded: Encoded, state: State, sam: SamModel, config: RunConfig
-) -> tuple[FrameMasks, State]:
-    """Find every object in the next frame.
-
-    Args:
-        encoded: The frame, with features where :func:`needs_features` asks for them.
-        state: What the frame before it left.
-        sam: The model.
-        config: Settings.
-
-    Returns:
-        The masks, and what the frame after it needs.
-    """
-    if isinstance(state, Tracks):
-        return follow(encoded.frame, state, sam, config.memory)
-    masks = segment_frame(encoded, state.targets, state.priors, sam, config)
-    return masks, Published(state.targets, POLICIES[config.prior](state.priors, masks))
-
-
-def learn_again(
-    references: Sequence[Reference],
-    masks: FrameMasks,
-    state: State,
+def track(
+    frames: Iterable[Frame],
+    references: Mapping[int, Labels],
     sam: SamModel,
     config: RunConfig,
-) -> State:
-    """Learn from a further reference, the newest, together with those before it.
+    state: State,
+) -> Generator[tuple[Frame, FrameMasks, State], None, None]:
+    """Find every object in the frames of a video.
 
     Args:
-        references: All frames with a reference so far, the oldest first.
-        masks: The newest one's masks as corrected by its reference.
-        state: What :func:`step` left on that frame.
+        frames: The frames, all of one size.
+        references: (H, W) label maps by ``Frame.index``. Each corrects its frame and is learned
+            from there on, together with those before it.
         sam: The model.
         config: Settings.
+        state: What is known before the first of ``frames``.
+
+    Returns:
+        A generator of each frame, its masks, and what is known after it.
+
+    Raises:
+        InputError: the state is of another method.
     """
-    ids = masks.object_ids
-    if isinstance(state, Tracks):
-        frames = [(encoded.frame, labels) for encoded, labels in references]
-        held = set(frames[-1][1].ravel().tolist())
-        tracks = (
-            learn(frames, own_id, sam, config.memory) if own_id in held else track
-            for own_id, track in zip(ids, state.tracks, strict=True)
-        )
-        return Tracks(ids, tuple(tracks))
-    *earlier, newest = references
-    targets, _ = personalize(*newest, sam, config, earlier=earlier, object_ids=ids)
-    return Published(targets, POLICIES[config.prior](state.priors, masks))
+    method = config.method
+    if isinstance(method, Memory):
+        if isinstance(state, Remembered):
+            return track_by_memory(frames, references, sam, method, state)
+    elif isinstance(state, Personalized):
+        return track_by_similarity(frames, references, sam, method, state)
+    raise InputError(f"what is known so far is not of the method {method.name}")
+
+
+def frames_together(config: RunConfig, sam: SamModel) -> int:
+    """Give the number of frames that are encoded in one batch: 1 where parts of frames are."""
+    if isinstance(config.method, Memory):
+        return 1
+    return config.method.batch_size or default_batch_size(sam)

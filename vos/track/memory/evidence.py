@@ -12,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from vos.masks.boxes import grow_box_xyxy, tight_boxes_xyxy
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import POSITIVE, Prompts, SamModel
 from vos.track.memory.colours import Colours
 from vos.track.memory.look import Look
 from vos.track.memory.parts import large_parts
-from vos.track.published.prior import grow_boxes
-from vos.track.published.refine import tight_boxes
 
 _LOGIT_RANGE: Final = 6.0
 _RIM_PX: Final = 2  # no pixel beyond it is nearer to one of the box
@@ -57,9 +56,9 @@ def prompt(look: Look, probabilities: torch.Tensor) -> Prompted | None:
     parts = large_parts(logits.cpu().numpy() > 0)
     if not parts.any():
         return None
-    box_xyxy = tight_boxes(parts[None])
+    box_xyxy = tight_boxes_xyxy(parts[None])
     margin_px = round(look.cell_px / 2)
-    grown = grow_boxes(box_xyxy, margin_px, look.letterbox.frame_hw)[0]
+    grown = grow_box_xyxy(box_xyxy, margin_px, look.letterbox.frame_hw, beyond_px=1)[0]
     return Prompted(inmost_xy(parts, logits, box_xyxy[0]), grown, low_res)
 
 

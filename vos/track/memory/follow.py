@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.config import MemoryConfig
+from vos.config import Memory as MemoryConfig
 from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
-from vos.track.masks import Claim, is_contested, settle
+from vos.track.masks import Claim, is_contested, measure, settle
 from vos.track.memory.correspond import Correspondence, correspond, remember
 from vos.track.memory.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
 from vos.track.memory.fine import refine
@@ -28,7 +28,6 @@ from vos.track.memory.tracks import (
     window_shares,
 )
 from vos.track.memory.trust import Evidence, expected_iou, gather, likeness_of
-from vos.track.published.segment import frame_masks
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be,
@@ -96,7 +95,7 @@ def follow(
         if scores[row] > 0
     ]
     settled = settle(claims, frame.frame_hw, sam.device)
-    masks = frame_masks(settled.labels, tracks.object_ids, scores)
+    masks = measure(settled.labels, tracks.object_ids, scores)
     is_torn = [
         config.contests
         and scores[row] > 0
@@ -157,7 +156,7 @@ def _find(
     if not tracks:
         return {}
     own_windows = [windows[row] for row in tracks]
-    shared, places = share_windows(own_windows, frame.frame_hw, config.max_looks)
+    shared, places = share_windows(own_windows, frame.frame_hw, config.max_windows)
     findings = {}
     for place, seen in enumerate(look(frame, shared, sam)):
         rows = [row for row, own in zip(tracks, places, strict=True) if own == place]

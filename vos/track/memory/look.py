@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from vos.records import Frame
 from vos.sam.geometry import Letterbox, cell_centres
 from vos.sam.model import SamModel
+from vos.track.batches import encode_in_batches
 
 _FREE_LOSS: Final = 1.15  # of magnification, which sharing a window may cost
 
@@ -77,15 +78,11 @@ class Look:
 
 
 def look(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) -> list[Look]:
-    """Encode windows of a frame, on a GPU all in one batch."""
+    """Encode windows of a frame, on a GPU as many at once as fit into its memory."""
     crops = [np.ascontiguousarray(frame.rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in windows_xyxy]
     # The activations of one window just fit into a CPU's cache.
     at_once = 1 if sam.device.type == "cpu" else len(crops)
-    encoded = [
-        features
-        for first in range(0, len(crops), at_once)
-        for features in sam.encode(crops[first : first + at_once])
-    ]
+    encoded = encode_in_batches(crops, sam, at_once)
     looks = []
     for window_xyxy, crop, features in zip(windows_xyxy, crops, encoded, strict=True):
         letterbox = sam.letterbox((crop.shape[0], crop.shape[1]))

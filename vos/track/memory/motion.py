@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vos.track.published.refine import tight_boxes
+from vos.masks.boxes import tight_boxes_xyxy
 
 _VELOCITY_MEMORY: Final = 0.5
 _AREA_RATE: Final = 0.3  # of the way to the area just seen, per frame,
@@ -125,5 +125,5 @@ def expected_box(motion: Motion) -> NDArray[np.float64]:
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Give the (4,) inclusive box of an (H, W) mask that is not empty."""
-    box_xyxy: NDArray[np.float64] = tight_boxes(mask[None])[0].astype(np.float64)
+    box_xyxy: NDArray[np.float64] = tight_boxes_xyxy(mask[None])[0].astype(np.float64)
     return box_xyxy

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.config import MemoryConfig
+from vos.config import Memory as MemoryConfig
 from vos.records import Frame, Labels
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel

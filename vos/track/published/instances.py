@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from typing import Final
 
 import cv2
@@ -11,14 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from vos.config import AbsenceConfig, RunConfig
+from vos.config import AbsenceConfig, PublishedMethod
 from vos.errors import InputError
-from vos.records import MAX_OBJECT_ID, Encoded, FrameMasks, Targets
+from vos.records import MAX_OBJECT_ID, Frame, FrameMasks, Labels
 from vos.sam.geometry import Letterbox, cells_to_frame, masks_to_cells
 from vos.sam.model import SamModel
+from vos.track.masks import measure, merge
+from vos.track.published.encode import Encoded, encode
 from vos.track.published.locate import peaks_of, similarity_maps
+from vos.track.published.personalize import personalize
 from vos.track.published.refine import Candidates
-from vos.track.published.segment import accept, find, frame_masks, merge, scores
+from vos.track.published.segment import accept, find, scores
+from vos.track.published.targets import Targets
 
 _MAX_OVERLAP: Final = 0.5
 _SEARCHES_PER_INSTANCE: Final = 2
@@ -27,7 +32,7 @@ _SEARCHES_PER_INSTANCE: Final = 2
 def instance_ids(object_ids: Sequence[int], num_instances: int) -> tuple[tuple[int, int], ...]:
     """Number the instances of a set of pictures, the same way for all of them.
 
-    The first instance of an object has the object's own id; further ones take the ids that are
+    The first instance of an object has the object's id; further ones take the ids that are
     free, from the lowest.
 
     Args:
@@ -53,9 +58,42 @@ def instance_ids(object_ids: Sequence[int], num_instances: int) -> tuple[tuple[i
     return tuple(zip(ids, owners, strict=True))
 
 
+def search_pictures(
+    frames: Iterable[Frame],
+    references: Sequence[tuple[Frame, Labels]],
+    object_ids: tuple[int, ...],
+    sam: SamModel,
+    config: PublishedMethod,
+    num_instances: int = 1,
+) -> Generator[tuple[Frame, FrameMasks], None, None]:
+    """Find the objects of the references in pictures.
+
+    Args:
+        frames: The pictures, of any sizes.
+        references: Pictures and their (H, W) label maps, at least one.
+        object_ids: (K,) all objects of the references, ascending.
+        sam: The model.
+        config: Settings.
+        num_instances: Instances of each object in a picture, at most.
+
+    Yields:
+        Each picture with its masks.
+    """
+    shown = encode((frame for frame, _ in references), sam, config.batch_size)
+    pairs = [(encoded, labels) for encoded, (_, labels) in zip(shown, references, strict=True)]
+    targets = personalize(pairs, object_ids, sam, config)
+    with closing(encode(frames, sam, config.batch_size)) as pictures:
+        for encoded in pictures:
+            yield encoded.frame, find_instances(encoded, targets, sam, config, num_instances)
+
+
 @torch.inference_mode()
 def find_instances(
-    encoded: Encoded, targets: Targets, sam: SamModel, config: RunConfig, num_instances: int = 1
+    encoded: Encoded,
+    targets: Targets,
+    sam: SamModel,
+    config: PublishedMethod,
+    num_instances: int = 1,
 ) -> FrameMasks:
     """Find every object in one picture, by similarity alone.
 
@@ -79,7 +117,7 @@ def find_instances(
     Returns:
         The picture's label map, scores and presence, by the ids of :func:`instance_ids`.
     """
-    ids = tuple(own_id for own_id, _ in instance_ids(targets.object_ids, num_instances))
+    ids = tuple(instance_id for instance_id, _ in instance_ids(targets.object_ids, num_instances))
     letterbox = sam.letterbox(encoded.frame.frame_hw)
     min_iou_ratio = (config.absence or AbsenceConfig()).return_iou_ratio
     similarities = similarity_maps(targets.embeddings, encoded.features)
@@ -107,15 +145,15 @@ def find_instances(
         else:
             is_new = found.predicted_ious >= min_iou_ratio * best_ious[rows]
             is_new &= ~_is_known(found.logits, logits[:, torch.from_numpy(rows).to(sam.device)])
-        own_trust = scores(
+        trust_found = scores(
             peaks.similarities[rows],
             found.predicted_ious,
             targets.peak_similarities[rows],
         )
-        for place in np.flatnonzero(is_new):
-            row = rows[place]
-            logits[num_found[row], row] = found.logits[place]
-            trust[num_found[row], row] = own_trust[place]
+        for index in np.flatnonzero(is_new):
+            row = rows[index]
+            logits[num_found[row], row] = found.logits[index]
+            trust[num_found[row], row] = trust_found[index]
             num_found[row] += 1
         goes_on = (num_found[rows] > 0) & (num_found[rows] < num_instances)
         if not goes_on.any():
@@ -123,7 +161,7 @@ def find_instances(
         similarities = _suppress(similarities, rows, found.logits, peaks.points_xy, letterbox)
         rows = rows[goes_on]
     labels = merge(logits.flatten(0, 1), np.ones(len(ids), dtype=np.bool_), ids)
-    return frame_masks(labels, ids, trust.flatten())
+    return measure(labels, ids, trust.flatten())
 
 
 def _part_at(found: Candidates, points_xy: NDArray[np.int64]) -> Candidates:
@@ -173,6 +211,6 @@ def _suppress(
     cells[filled] |= masks_to_cells(masks[filled], letterbox, cells_hw, min_coverage=0)
     grown = F.max_pool2d(torch.from_numpy(cells).float()[:, None], 3, stride=1, padding=1)[:, 0]
     lowered = similarities.clone()
-    for row, own in zip(rows.tolist(), grown.bool().to(similarities.device), strict=True):
-        lowered[row, own] = similarities[row].min()
+    for row, found in zip(rows.tolist(), grown.bool().to(similarities.device), strict=True):
+        lowered[row, found] = similarities[row].min()
     return lowered

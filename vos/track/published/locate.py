@@ -18,7 +18,7 @@ _ROWS_PER_STRIP: Final = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Peaks:
-    """The most similar place of a frame, one row per object.
+    """The most similar pixel of a frame, one row per object.
 
     Attributes:
         points_xy: (K, 2) int64 frame pixels.

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.records import Encoded
 from vos.sam.geometry import Letterbox, frame_to_cells
 from vos.sam.guidance import Guidance
 from vos.sam.model import NEGATIVE, POSITIVE, Prompts, SamModel
+from vos.track.published.encode import Encoded
 from vos.track.published.locate import peaks_of
-from vos.track.published.refine import Candidates, refine
+from vos.track.published.refine import Candidates, cascade
 
 _PASSES_WITH_BOX: Final = (False, True)
 
@@ -84,7 +84,7 @@ def find_guided(
         num_masks=1,
         guidance=guide(maps, prompt_embeddings, letterbox, (features.shape[1], features.shape[2])),
     )
-    return refine(
+    return cascade(
         encoded,
         points_xy,
         decoded.low_res_logits[:, 0],

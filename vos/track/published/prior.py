@@ -1,42 +1,33 @@
-"""What one frame hands to the next: a pure function (Priors, FrameMasks) -> Priors per policy."""
+"""What one frame of a video hands to the next."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vos.config import PriorPolicy
-from vos.records import FrameMasks, Priors
-
-Policy = Callable[[Priors, FrameMasks], Priors]
+from vos.config import Prior
+from vos.records import FrameMasks
 
 
-def box_prior(priors: Priors, masks: FrameMasks) -> Priors:
-    """Hand on each object's box; a lost object hands on nothing."""
-    return Priors(
-        boxes_xyxy=np.where(masks.present[:, None], masks.boxes_xyxy, priors.boxes_xyxy),
-        has_box=masks.present,
-        is_lost=~masks.present,
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class Priors:
+    """What one frame hands to the next, one row per object.
 
+    Attributes:
+        boxes_xyxy: (K, 4) int64 frame pixels, where the object was; meaningless without a box.
+        has_box: (K,) bool, whether the row above may be used as a prompt.
+        is_lost: (K,) bool, whether the object was absent from the previous frame.
+    """
 
-def no_prior(priors: Priors, masks: FrameMasks) -> Priors:
-    """Hand on only who is lost: each frame is searched by similarity alone."""
-    return Priors(
-        boxes_xyxy=priors.boxes_xyxy,
-        has_box=np.zeros_like(masks.present),
-        is_lost=~masks.present,
-    )
-
-
-POLICIES: Final[Mapping[PriorPolicy, Policy]] = {"none": no_prior, "box": box_prior}
+    boxes_xyxy: NDArray[np.int64]
+    has_box: NDArray[np.bool_]
+    is_lost: NDArray[np.bool_]
 
 
 def fresh_priors(num_objects: int) -> Priors:
-    """Give the priors of objects of which nothing but the reference is known."""
+    """Give the priors of objects of which nothing is known yet."""
     return Priors(
         boxes_xyxy=np.zeros((num_objects, 4), dtype=np.int64),
         has_box=np.zeros(num_objects, dtype=np.bool_),
@@ -44,19 +35,13 @@ def fresh_priors(num_objects: int) -> Priors:
     )
 
 
-def grow_boxes(
-    boxes_xyxy: NDArray[np.int64], margin_px: int, frame_hw: tuple[int, int]
-) -> NDArray[np.int64]:
-    """Grow (K, 4) tight boxes into box prompts.
+def hand_on(masks: FrameMasks, prior: Prior) -> Priors:
+    """Hand on who is lost, and with the prior ``box`` the boxes of those who are not.
 
-    As in the published code the right and bottom edges may reach W and H, one past the last pixel.
+    Without a box an object is searched by similarity alone.
     """
-    height, width = frame_hw
-    grown = boxes_xyxy + np.array([-margin_px, -margin_px, margin_px, margin_px])
-    clipped: NDArray[np.int64] = np.clip(grown, 0, [width, height, width, height])
-    return clipped
-
-
-def box_centres(boxes_xyxy: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the (K, 2) integer means of the boxes' corners."""
-    return (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) // 2
+    return Priors(
+        boxes_xyxy=masks.boxes_xyxy,
+        has_box=masks.present & (prior == "box"),
+        is_lost=~masks.present,
+    )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.records import Encoded
+from vos.masks.boxes import tight_boxes_xyxy
 from vos.sam.fast.shared_maps import SharedMaps
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import POSITIVE, Prompts, SamModel
+from vos.track.published.encode import Encoded
 
 _EVERY_PASS_WITH_BOX: Final = (True, True)
 
@@ -31,7 +31,7 @@ class Candidates:
     predicted_ious: NDArray[np.float32]
 
 
-def refine(
+def cascade(
     encoded: Encoded,
     points_xy: NDArray[np.int64],
     low_res: torch.Tensor,
@@ -68,7 +68,7 @@ def refine(
     for number, with_box in enumerate(passes_with_box, start=1):
         ready, boxes_xyxy = np.arange(len(logits)), None
         if with_box:
-            boxes_xyxy = tight_boxes((logits > 0).cpu().numpy())
+            boxes_xyxy = tight_boxes_xyxy((logits > 0).cpu().numpy())
             ready = np.flatnonzero(boxes_xyxy[:, 2] >= 0)
             boxes_xyxy = boxes_xyxy[ready]
         if not len(ready):
@@ -88,10 +88,3 @@ def refine(
         predicted_ious = predicted_ious.index_put((rows,), decoded.predicted_ious.amax(dim=1))
         logits = low_res_to_frame(low_res, letterbox)
     return Candidates(logits, predicted_ious.cpu().numpy())
-
-
-def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Give the (K, 4) inclusive boxes of (K, H, W) masks; (0, 0, -1, -1) for an empty one."""
-    rectangles = np.array([cv2.boundingRect(mask.view(np.uint8)) for mask in masks], dtype=np.int64)
-    corners_xy, sizes_xy = rectangles.reshape(-1, 2, 2).swapaxes(0, 1)
-    return np.concatenate([corners_xy, corners_xy + sizes_xy - 1], axis=1)

@@ -7,24 +7,26 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
-from vos.config import AbsenceConfig, RunConfig
-from vos.records import Encoded, FrameMasks, Labels, Priors, Targets
+from vos.config import AbsenceConfig, PublishedMethod
+from vos.masks.boxes import box_centres_xy, grow_box_xyxy
+from vos.records import FrameMasks
 from vos.sam.geometry import Letterbox
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.masks import Claim, settle
+from vos.track.masks import measure, merge
+from vos.track.published.encode import Encoded
 from vos.track.published.locate import find_peaks, frame_similarities, peaks_of
 from vos.track.published.persam import find_guided
-from vos.track.published.prior import box_centres, grow_boxes
-from vos.track.published.refine import Candidates, refine
+from vos.track.published.prior import Priors
+from vos.track.published.refine import Candidates, cascade
+from vos.track.published.targets import Targets
 
 _NUM_CALLS: Final = 3
 
 
 @torch.inference_mode()
 def segment_frame(
-    encoded: Encoded, targets: Targets, priors: Priors, sam: SamModel, config: RunConfig
+    encoded: Encoded, targets: Targets, priors: Priors, sam: SamModel, config: PublishedMethod
 ) -> FrameMasks:
     """Find every object in one frame.
 
@@ -52,10 +54,10 @@ def segment_frame(
             continue
         points_xy, boxes_xyxy = peaks.points_xy[rows, None], None
         if has_box:
-            boxes_xyxy = grow_boxes(
-                priors.boxes_xyxy[rows], config.box_margin_px, letterbox.frame_hw
+            boxes_xyxy = grow_box_xyxy(
+                priors.boxes_xyxy[rows], config.box_margin_px, letterbox.frame_hw, beyond_px=1
             )
-            points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)
+            points_xy = np.concatenate([points_xy, box_centres_xy(boxes_xyxy)[:, None]], axis=1)
         groups.append((rows, find(encoded, targets, rows, maps, points_xy, boxes_xyxy, sam)))
     candidates = _join(len(targets.object_ids), letterbox, sam, groups)
     accepted = targets.is_known & accept(
@@ -63,7 +65,7 @@ def segment_frame(
     )
     labels = merge(candidates.logits, accepted, targets.object_ids)
     trust = scores(peaks.similarities, candidates.predicted_ious, targets.peak_similarities)
-    return frame_masks(labels, targets.object_ids, trust)
+    return measure(labels, targets.object_ids, trust)
 
 
 def find(
@@ -89,21 +91,21 @@ def find(
     Returns:
         (R, H, W) logits and (R,) predicted IoUs.
     """
-    own = torch.from_numpy(rows).to(sam.device)
+    device_rows = torch.from_numpy(rows).to(sam.device)
     if targets.prompt_embeddings is not None:
         if maps is None:
             raise RuntimeError("PerSAM is guided by similarity maps, and got none")
-        embeddings = targets.prompt_embeddings[own]
-        return find_guided(encoded, maps[own], embeddings, points_xy, boxes_xyxy, sam)
+        embeddings = targets.prompt_embeddings[device_rows]
+        return find_guided(encoded, maps[device_rows], embeddings, points_xy, boxes_xyxy, sam)
     labels = np.full(points_xy.shape[:2], POSITIVE)
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    weights = targets.scale_weights[own]
+    weights = targets.scale_weights[device_rows]
     prompts = Prompts(points_xy, labels, boxes_xyxy)
     shared = sam.share(encoded.features, letterbox, _NUM_CALLS * len(rows))
     decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights, shared=shared)
     predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
     low_res = decoded.low_res_logits[:, 0]
-    return refine(encoded, points_xy, low_res, predicted_ious, sam, shared=shared)
+    return cascade(encoded, points_xy, low_res, predicted_ious, sam, shared=shared)
 
 
 def accept(
@@ -135,65 +137,6 @@ def accept(
     is_plausible = predicted_ious >= iou_ratios * targets.predicted_ious
     accepted: NDArray[np.bool_] = is_similar & is_plausible
     return accepted
-
-
-def merge(logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[int, ...]) -> Labels:
-    """Let the objects compete for pixels: argmax over [0, logits of each accepted object].
-
-    Args:
-        logits: (K, H, W).
-        accepted: (K,) objects that take part.
-        object_ids: (K,) their ids.
-
-    Returns:
-        (H, W) uint8 label map.
-    """
-    everywhere = slice(None), slice(None)
-    claims = [
-        Claim(object_id, everywhere, own)
-        for object_id, own, takes_part in zip(object_ids, logits, accepted, strict=True)
-        if takes_part
-    ]
-    return settle(claims, (logits.shape[1], logits.shape[2]), logits.device).labels
-
-
-def correct(masks: FrameMasks, given: Labels) -> FrameMasks:
-    """Let a given label map replace the result for the objects that it holds.
-
-    Background of the given map says nothing of the other objects: they keep what was found of
-    them there.
-
-    Args:
-        masks: What was found.
-        given: (H, W) label map of the same frame, with ids of ``masks`` only.
-    """
-    held = np.isin(masks.object_ids, np.unique(given))
-    found = np.where(np.isin(masks.labels, np.array(masks.object_ids)[held]), 0, masks.labels)
-    labels = np.where(given > 0, given, found).astype(np.uint8)
-    return frame_masks(labels, masks.object_ids, np.where(held, 1, masks.scores))
-
-
-def frame_masks(
-    labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.float32]
-) -> FrameMasks:
-    """Measure a label map: each object's area and box, and whether it is there at all."""
-    areas_px = np.zeros(len(object_ids), dtype=np.int64)
-    boxes_xyxy = np.zeros((len(object_ids), 4), dtype=np.int64)
-    places = find_objects(labels, max_label=max(object_ids, default=0))
-    for row, object_id in enumerate(object_ids):
-        if (place := places[object_id - 1]) is not None:
-            rows, columns = place
-            areas_px[row] = np.count_nonzero(labels[place] == object_id)
-            boxes_xyxy[row] = columns.start, rows.start, columns.stop - 1, rows.stop - 1
-    present = areas_px > 0
-    return FrameMasks(
-        labels=labels,
-        object_ids=object_ids,
-        scores=np.where(present, scores, 0).astype(np.float32),
-        present=present,
-        boxes_xyxy=boxes_xyxy,
-        areas_px=areas_px,
-    )
 
 
 def scores(

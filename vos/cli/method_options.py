@@ -1,0 +1,170 @@
+"""The options of the methods, and the settings they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+import click
+
+from vos.cli.command import MethodOption
+from vos.config import (
+    METHODS,
+    PRIORS,
+    AbsenceConfig,
+    FitConfig,
+    Memory,
+    Persam,
+    PersamF,
+    RunConfig,
+)
+
+F = TypeVar("F", bound=Callable[..., object])
+
+INSTANCE_RATIO: Final = PersamF().instance_similarity_ratio
+
+_OF_PUBLISHED: Final = (PersamF.name, Persam.name)
+
+_BATCH_SIZE: Final = click.option(
+    "--batch-size",
+    cls=MethodOption,
+    type=click.IntRange(1),
+    metavar="N",
+    help="persam-f, persam: frames encoded together.  [default: 1 on a CPU, 8 on a GPU]",
+)
+
+_VIDEO_OPTIONS: Final = (
+    click.option(
+        "--method",
+        cls=MethodOption,
+        type=click.Choice(list(METHODS)),
+        help="memory remembers parts of the reference and of the last frames; persam-f fits two "
+        "weights to the reference; persam fits nothing.  [default: memory; persam-f with "
+        "--published]",
+    ),
+    click.option(
+        "--prior",
+        cls=MethodOption,
+        type=click.Choice(PRIORS),
+        help="persam-f, persam: what carries over from frame to frame: the box and its centre, as "
+        "published, or nothing.  [default: box]",
+    ),
+    click.option(
+        "--fit-steps",
+        cls=MethodOption,
+        type=click.IntRange(0),
+        metavar="N",
+        help=f"persam-f: steps of its fit.  [default: {FitConfig().num_steps}]",
+    ),
+    _BATCH_SIZE,
+    click.option(
+        "--published",
+        cls=MethodOption,
+        is_flag=True,
+        help="persam-f, persam: to the letter, nothing but an empty mask counts as absence.",
+    ),
+)
+
+_IMAGE_OPTIONS: Final = (
+    click.option(
+        "--method",
+        cls=MethodOption,
+        type=click.Choice(_OF_PUBLISHED),
+        default=PersamF.name,
+        show_default=True,
+        help="persam-f fits two weights to the reference; persam fits nothing.",
+    ),
+    click.option(
+        "--fit-steps",
+        cls=MethodOption,
+        type=click.IntRange(0),
+        metavar="N",
+        help=f"persam-f: steps of its fit.  [default: {PersamF.for_images().fit.num_steps}]",
+    ),
+    _BATCH_SIZE,
+)
+
+
+def method_options(command: F) -> F:
+    """Add the options of a video's method to a command, to be read by :func:`method_config`."""
+    for option in reversed(_VIDEO_OPTIONS):
+        command = option(command)
+    return command
+
+
+def image_method_options(command: F) -> F:
+    """Add the options of a set's method to a command, to be read by :func:`image_config`."""
+    for option in reversed(_IMAGE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def method_config(ctx: click.Context) -> RunConfig:
+    """Turn the options of :func:`method_options` into settings.
+
+    Raises:
+        click.UsageError: an option belongs to another method.
+    """
+    options = ctx.params
+    published, fit_steps = options["published"], options["fit_steps"]
+    method = options["method"] or (PersamF.name if published else Memory.name)
+    _refuse("--prior", options["prior"], method, _OF_PUBLISHED)
+    _refuse("--fit-steps", fit_steps, method, (PersamF.name,))
+    _refuse("--batch-size", options["batch_size"], method, _OF_PUBLISHED)
+    _refuse("--published", published or None, method, _OF_PUBLISHED)
+    if method == Memory.name:
+        return RunConfig()
+    settings = PersamF() if method == PersamF.name else Persam()
+    if fit_steps is not None and isinstance(settings, PersamF):
+        settings = replace(settings, fit=FitConfig(num_steps=fit_steps))
+    return RunConfig(
+        method=replace(
+            settings,
+            prior=options["prior"] or "box",
+            absence=None if published else AbsenceConfig(),
+            batch_size=options["batch_size"],
+        )
+    )
+
+
+def image_config(
+    ctx: click.Context,
+    *,
+    maybe_absent: bool = False,
+    connected: bool = False,
+    instance_ratio: float = INSTANCE_RATIO,
+) -> RunConfig:
+    """Turn the options of :func:`image_method_options` into settings of sets of images.
+
+    Args:
+        ctx: Holds the options.
+        maybe_absent: Whether a picture may lack an object.
+        connected: Whether masks are in one piece.
+        instance_ratio: Share of the first instance's similarity that a further one needs.
+
+    Raises:
+        click.UsageError: an option belongs to another method.
+    """
+    method, fit_steps = ctx.params["method"], ctx.params["fit_steps"]
+    _refuse("--fit-steps", fit_steps, method, (PersamF.name,))
+    settings = PersamF.for_images() if method == PersamF.name else Persam.for_images()
+    if fit_steps is not None and isinstance(settings, PersamF):
+        settings = replace(settings, fit=replace(settings.fit, num_steps=fit_steps))
+    return RunConfig(
+        method=replace(
+            settings,
+            absence=AbsenceConfig() if maybe_absent else None,
+            connected=connected,
+            instance_similarity_ratio=instance_ratio,
+            batch_size=ctx.params["batch_size"],
+        )
+    )
+
+
+def _refuse(option: str, value: object, method: str, owners: tuple[str, ...]) -> None:
+    """Refuse an option that was given and belongs to other methods."""
+    if value is not None and method not in owners:
+        raise click.UsageError(
+            f"{option} belongs to --method {' and '.join(owners)}; the method here is {method}"
+        )

@@ -1,0 +1,56 @@
+"""Pictures to features, as many at once as fit into memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vos.errors import is_out_of_memory
+from vos.sam.model import SamModel
+
+_logger = logging.getLogger("vos")
+
+# Kept for as long as the model lives: else every further frame would run out of memory again.
+_most_that_fit: Final[WeakKeyDictionary[SamModel, int]] = WeakKeyDictionary()
+
+
+def encode_in_batches(
+    pictures: Sequence[NDArray[np.uint8]], sam: SamModel, batch_size: int
+) -> list[torch.Tensor]:
+    """Encode pictures; a batch that does not fit into memory is halved, with a warning.
+
+    Batches of the same model that come after it are no larger.
+
+    Args:
+        pictures: (H, W, 3) uint8 RGB, each of its own size.
+        sam: The model.
+        batch_size: Pictures per call, at most.
+
+    Returns:
+        (C, h, w) float32 features of each picture, on the model's device.
+
+    Raises:
+        RuntimeError: not even one picture fits into memory.
+    """
+    features: list[torch.Tensor] = []
+    while len(features) < len(pictures):
+        size = min(batch_size, _most_that_fit.get(sam, batch_size), len(pictures) - len(features))
+        try:
+            features += sam.encode(pictures[len(features) : len(features) + size])
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            _most_that_fit[sam] = size // 2
+            _logger.warning(
+                "out of memory on %s with %d pictures at once; going on with %d",
+                sam.device,
+                size,
+                size // 2,
+            )
+    return features
