@@ -56,8 +56,9 @@ class Command(click.Command):
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 groups.setdefault(getattr(parameter, "heading", _OTHER), []).append(record)
+        groups[_OTHER] = groups.pop(_OTHER, [])  # last
         for heading, records in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(records)

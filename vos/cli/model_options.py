@@ -83,7 +83,7 @@ max_pixels_option = click.option(
     cls=InputOption,
     type=click.IntRange(1),
     default=1 << 27,
-    show_default="134217728, enough for 16K",
+    show_default="134 million, enough for 16K",
     metavar="N",
     help="Refuse frames, pictures and masks of more pixels, which small files may unpack to.",
 )

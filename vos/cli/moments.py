@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vos.source.moments import parse_moment
+from vos.moments import parse_moment
 
 
 class Moment(click.ParamType[int | float]):

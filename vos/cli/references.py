@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vos.errors import InputError
-from vos.source.moments import parse_moment
+from vos.moments import parse_moment
 
 if TYPE_CHECKING:
     from vos.run.references import Reference

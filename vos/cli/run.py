@@ -133,12 +133,12 @@ _FILE = click.Path(path_type=Path)
 @method_options
 @model_options
 def run_command(ctx: click.Context) -> None:
-    r"""Segment the objects of one mask in every frame of VIDEO.
+    """Segment the objects of one mask in every frame of VIDEO.
 
     \b
-        vos-run video.mp4 --ref-mask mask.png
-        vos-run video.mp4 --ref-point 410,220 --out results
-        vos-run frames/ --ref-mask first.png --ref 120:fixed.png --model vit_h
+      vos-run video.mp4 --ref-mask mask.png
+      vos-run video.mp4 --ref-point 410,220 --out results
+      vos-run frames/ --ref-mask first.png --ref 120:fixed.png --model vit_h
 
     VIDEO is a file, a folder of images, or the URL of a stream. The mask belongs to the first
     frame used. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
@@ -146,7 +146,7 @@ def run_command(ctx: click.Context) -> None:
 
     Ctrl-C finishes the frame in hand; the same command with --resume goes on. So it does after a
     crash, from what was saved last. Streams and cameras cannot be resumed.
-    """
+    """  # noqa: D301
     options = ctx.params
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("give either --resume or --overwrite")

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, TypeVar
 
 from vos.config import METHODS, RunConfig
 from vos.errors import InputError
+from vos.moments import parse_moment, write_moment
 from vos.run.references import Reference, check_frames_differ
 from vos.source import Selection
-from vos.source.moments import parse_moment, write_moment
 
 T = TypeVar("T")
 

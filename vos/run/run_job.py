@@ -125,6 +125,7 @@ def run_job(
             _find(job, reference, labels, first)
             for reference, labels in zip(job.references, read_masks, strict=True)
         ]
+        _check_indices([each.index for each in shown], first)
         sam = sam or load_model(job.model)
         header = {
             "job": job.to_json_values(),
@@ -141,10 +142,6 @@ def run_job(
             return JobResult(outputs=outputs, is_complete=True, was_complete=True)
         saved = load_saved(outputs, header, sam.device) if resume else None
         labels_by_index = {each.index: each.make_labels(sam) for each in shown}
-        if first.index not in labels_by_index:
-            raise InputError(
-                f"the first frame used is frame {first.index}, and no reference is of it"
-            )
         reference = labels_by_index.pop(first.index)
         begin: Labels | Progress = reference
         if saved is not None:
@@ -267,6 +264,15 @@ def _find(job: Job, reference: Reference, labels: Labels | None, first: Frame) -
     if labels is not None:
         return _Shown(reference, reference.fit(labels, frame.frame_hw), frame.index, None)
     return _Shown(reference, None, frame.index, frame)
+
+
+def _check_indices(indices: list[int], first: Frame) -> None:
+    """Refuse several references of one frame, and none of the first."""
+    for index in indices:
+        if indices.count(index) > 1:
+            raise InputError(f"frame {index} has several references; give one for each frame")
+    if first.index not in indices:
+        raise InputError(f"the first frame used is frame {first.index}, and no reference is of it")
 
 
 def _check_used(selection: Selection, first: Frame, index: int, pts_seconds: float | None) -> None:
