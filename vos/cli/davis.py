@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
+from vos.cli.tables import jf_table
 from vos.config import Method, PriorPolicy, SkipPadding
 from vos.errors import ScoreError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
@@ -64,7 +65,6 @@ def davis_command(
     from vos.run.outputs import Outputs, describe_run
     from vos.sam.load import load_sam
     from vos.score import evaluate
-    from vos.score.report.export import table
     from vos.sets.davis import find_davis_sequences, is_finished, segment_sequence
 
     config = run_config(method, prior, fit_steps, published, batch_size)
@@ -94,7 +94,7 @@ def davis_command(
             click.echo(f"failed: {error}", err=True)
     done = [sequence.name for sequence in sequences if sequence.name not in failures]
     if done:
-        click.echo(table(evaluate(root, out, year=int(year), sequences=done)))
+        click.echo(jf_table(evaluate(root, out, year=int(year), sequences=done)))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise ScoreError(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
+from vos.cli.tables import iou_table
 from vos.config import Method, SkipPadding
 from vos.errors import SourceError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
-
-if TYPE_CHECKING:
-    from vos.score.images import ImageEvaluation
 
 
 @click.command("perseg", context_settings={"help_option_names": ["-h", "--help"]})
@@ -102,28 +99,10 @@ def perseg_command(
             failures[each.name] = "; ".join(map(str, pictures.failures.values()))
     done = [each.name for each in found if each.name not in failures]
     if done:
-        click.echo(_table(evaluate_images(root, out, reference_name=reference_name, classes=done)))
+        evaluation = evaluate_images(root, out, reference_name=reference_name, classes=done)
+        click.echo(iou_table(evaluation))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise SourceError(
             f"{len(failures)} of {len(found)} classes failed:\n  " + "\n  ".join(lines)
         )
-
-
-def _table(evaluation: ImageEvaluation) -> str:
-    """Lay out IoU and boundary IoU per class, and their means."""
-    rows = [("class", "images", "IoU", "boundary IoU")]
-    for each in evaluation.classes:
-        scores = f"{each.total.iou:.3f}", f"{each.total.boundary_iou:.3f}"
-        rows.append((each.name, str(len(each.images)), *scores))
-    num_images = sum(len(each.images) for each in evaluation.classes)
-    means = f"{evaluation.mean_iou:.3f}", f"{evaluation.mean_boundary_iou:.3f}"
-    rows.append(("mean over classes", str(num_images), *means))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    )
