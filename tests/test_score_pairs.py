@@ -122,7 +122,7 @@ def test_numbers_without_zeros_are_in_the_order_of_numbers(tmp_path):
 def test_an_annotated_sequence_without_masks_is_named(folders):
     (folders[0] / "b").mkdir()
     Image.fromarray(square(1)).save(folders[0] / "b/00000.tif")
-    assert vos.evaluate(*folders).remarks() == ["left out: b: is not annotated"]
+    assert vos.evaluate(*folders).remarks() == ["left out: b: holds no annotation"]
 
 
 def damaged_copies(content):

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
-from vos.cli.tables import jf_table
+from vos.cli.tables import print_jf
 from vos.config import Method, PriorPolicy, SkipPadding
 from vos.errors import ScoreError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
@@ -94,7 +94,7 @@ def davis_command(
             click.echo(f"failed: {error}", err=True)
     done = [sequence.name for sequence in sequences if sequence.name not in failures]
     if done:
-        click.echo(jf_table(evaluate(root, out, year=int(year), sequences=done)))
+        print_jf(evaluate(root, out, year=int(year), sequences=done))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise ScoreError(

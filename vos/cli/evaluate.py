@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vos.cli.tables import jf_table
+from vos.cli.tables import print_jf
 from vos.errors import OutputError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -84,9 +84,7 @@ def eval_command(
         skip_missing=skip_missing,
         num_workers=num_workers,
     )
-    click.echo(jf_table(evaluation))
-    for remark in evaluation.remarks():
-        click.echo(f"note: {remark}", err=True)
+    print_jf(evaluation)
     if csv_dir is not None:
         write_csv(evaluation, csv_dir)
     if json_path is not None:

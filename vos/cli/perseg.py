@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.cli.tables import iou_table
+from vos.cli.tables import print_iou
 from vos.config import Method, SkipPadding
 from vos.errors import SourceError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
@@ -99,8 +99,7 @@ def perseg_command(
             failures[each.name] = "; ".join(map(str, pictures.failures.values()))
     done = [each.name for each in found if each.name not in failures]
     if done:
-        evaluation = evaluate_images(root, out, reference_name=reference_name, classes=done)
-        click.echo(iou_table(evaluation))
+        print_iou(evaluate_images(root, out, reference_name=reference_name, classes=done))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise SourceError(

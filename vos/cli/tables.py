@@ -1,9 +1,11 @@
-"""Tables for the terminal."""
+"""Tables for the terminal: scores with their notes, and any other rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import click
 
 if TYPE_CHECKING:
     from vos.score.iou import ImageEvaluation
@@ -28,8 +30,8 @@ def table(rows: Sequence[Sequence[str]], align: str = "<>") -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def jf_table(evaluation: Evaluation) -> str:
-    """Lay out the global figures, those of each sequence and, where several, of each object."""
+def print_jf(evaluation: Evaluation) -> None:
+    """Print the figures of the set, its sequences and, where several, their objects; then notes."""
 
     def row(name: str, statistics: Statistics, num_frames: int) -> list[str]:
         return [name, *(f"{it:z.3f}" for it in statistics.measures().values()), str(num_frames)]
@@ -46,15 +48,21 @@ def jf_table(evaluation: Evaluation) -> str:
                 row(f"  {scored.object_id}", scored.statistics, num_frames)
                 for scored in sequence.objects
             ]
-    return table(rows)
+    _print(rows, evaluation.remarks())
 
 
-def iou_table(evaluation: ImageEvaluation) -> str:
-    """Lay out IoU and boundary IoU of each class, and their means."""
+def print_iou(evaluation: ImageEvaluation) -> None:
+    """Print IoU and boundary IoU of each class, and their means; then notes."""
     rows = [["class", "images", "IoU", "boundary IoU"]]
     for each in evaluation.classes:
         scores = f"{each.total.iou:.3f}", f"{each.total.boundary_iou:.3f}"
         rows.append([each.name, str(len(each.images)), *scores])
     num_images = sum(len(each.images) for each in evaluation.classes)
     means = f"{evaluation.mean_iou:.3f}", f"{evaluation.mean_boundary_iou:.3f}"
-    return table([*rows, ["mean over classes", str(num_images), *means]])
+    _print([*rows, ["mean over classes", str(num_images), *means]], evaluation.remarks())
+
+
+def _print(rows: Sequence[Sequence[str]], remarks: Sequence[str]) -> None:
+    click.echo(table(rows))
+    for remark in remarks:
+        click.echo(f"note: {remark}", err=True)

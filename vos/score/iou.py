@@ -17,7 +17,7 @@ from vos.errors import MaskError, ScoreError
 from vos.masks.image_files import BROKEN_IMAGE, open_image
 from vos.score.measures import Mask
 from vos.score.pairs import FramePair, find_pairs, read_pair
-from vos.score.problems import Problem, Problems
+from vos.score.problems import Problem, Problems, describe
 from vos.score.threads import scoring_threads
 from vos.sets.layout import find_annotations
 
@@ -95,6 +95,10 @@ class ImageEvaluation:
     classes: tuple[ImageClassScore, ...]
     left_out: tuple[Problem, ...]
     seconds: float
+
+    def remarks(self) -> list[str]:
+        """List what a reader of the figures should know: one sentence each, often none."""
+        return [f"left out: {line}" for line in describe(self.left_out)]
 
 
 def evaluate_images(

@@ -76,7 +76,7 @@ def find_pairs(
         try:
             annotated = mask_files(annotated_dir)
             if not annotated:
-                absent.append(Problem(name, None, "is not annotated"))
+                problems.faults.append(Problem(name, None, "is not annotated"))
             elif not result_dir.is_dir():
                 absent.append(Problem(name, None, "no results"))
             else:
@@ -86,6 +86,9 @@ def find_pairs(
                     problems.notes.append(Problem(name, None, reason))
         except ScoreError as error:
             problems.faults.append(Problem(name, None, str(error)))
+    problems.notes.extend(
+        Problem(name, None, "holds no annotation") for name in annotations.without_masks
+    )
     if not annotations.is_selection:
         unknown = (name for name in with_results if name not in annotations.sequences)
         problems.faults.extend(Problem(name, None, "is not annotated") for name in unknown)
@@ -95,7 +98,7 @@ def find_pairs(
 def read_pair(
     pair: FramePair, read: Callable[[Path], NDArray[Pixel]]
 ) -> tuple[NDArray[Pixel], NDArray[Pixel]]:
-    """Read both files of a frame, and hold them against their checksums.
+    """Read both files of a frame, and check their checksums.
 
     Args:
         pair: The files.

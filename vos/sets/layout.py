@@ -26,13 +26,15 @@ class AnnotationSet:
         sequences: Names to score, in order; not all need exist.
         is_selection: Whether the caller named them; otherwise they are all there are.
         split_file: The list that names them, or None.
+        without_masks: Folders beside the sequences that hold no masks; none for a selection.
     """
 
     annotations_dir: Path
     images_dir: Path | None
     sequences: tuple[str, ...]
     is_selection: bool
-    split_file: Path | None = None
+    split_file: Path | None
+    without_masks: tuple[str, ...]
 
 
 def find_annotations(
@@ -66,15 +68,15 @@ def find_annotations(
     if split is not None:
         split_file = _split_file(gt_dir, root, year or YEARS[-1], split)
         sequences = _names_of_split(split_file)
-    is_selection = sequences is not None
-    if sequences is None:
-        sequences = [entry.name for entry in _folders(annotations_dir)]
+    found = find_sequences(annotations_dir)
+    others = [entry.name for entry in _folders(annotations_dir) if entry.name not in found]
     return AnnotationSet(
         annotations_dir,
         _images_dir(annotations_dir, root),
-        tuple(dict.fromkeys(sequences)),
-        is_selection,
-        split_file,
+        found if sequences is None else tuple(dict.fromkeys(sequences)),
+        is_selection=sequences is not None,
+        split_file=split_file,
+        without_masks=tuple(others) if sequences is None else (),
     )
 
 
