@@ -20,7 +20,7 @@ from rows import append_row, environment, peak_mib
 import vos
 from vos.config import MemoryConfig
 from vos.run.outputs import Outputs, Pair
-from vos.score.davis import Evaluation
+from vos.score.scores import Evaluation
 from vos.sets.davis import DavisSequence, find_davis_sequences, segment_sequence
 
 RESULTS = Path(__file__).with_name("results.csv")

@@ -7,14 +7,13 @@ ways in turn, checks that every J and F is equal to the last bit, and appends on
     python benchmarks/evaluation.py [--rounds N] [--workers N] [--frames N]
 
 The first round of each is a warm-up and not counted. Peak memory is that of a fresh process that
-scores once, its helpers included.
+scores once.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -191,18 +190,17 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def peak_memory_mb(way: str, folder: Path, num_workers: int | None) -> float:
-    """Score once in a fresh process and give its peak, and that of each helper."""
+    """Score once in a fresh process and give its peak."""
     arguments = [sys.executable, __file__, "--once", way, "--folder", str(folder)]
     if num_workers is not None:
         arguments += ["--workers", str(num_workers)]
     return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
 
 
-def print_own_peak(num_helpers: int) -> None:
+def print_own_peak() -> None:
     status = Path("/proc/self/status").read_text()
-    own_kb = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
-    helper_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print((own_kb + num_helpers * helper_kb) / 1024)
+    peak_kb = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
+    print(peak_kb / 1024)
 
 
 @click.command()
@@ -222,7 +220,7 @@ def main(
             plain_scores(*folders)
         else:
             vos_scores(*folders, num_workers)
-        print_own_peak((num_workers or num_cores) - 1 if once == "vos" else 0)
+        print_own_peak()
         return
     with tempfile.TemporaryDirectory() as temporary:
         folders = write_sequences(Path(temporary), num_frames)

@@ -105,6 +105,63 @@ def test_split(folders, tmp_path, capsys):
     assert (tmp_path / "per-sequence_results-val.csv").exists()
 
 
+@pytest.mark.parametrize("gt_dir", ["DAVIS", "DAVIS/Annotations", "DAVIS/Annotations/480p"])
+def test_a_davis_tree_and_results_of_a_part_of_it(folders, tmp_path, gt_dir, capsys):
+    write_masks(tmp_path / "DAVIS/Annotations/480p", {**FRAMES, "dog": [square(1)] * 4})
+    assert run(tmp_path / gt_dir, folders[1]) == 0
+    output = capsys.readouterr()
+    assert [line.split()[0] for line in output.out.splitlines()[1:4]] == ["global", "bear", "cat"]
+    assert output.err == "note: left out: dog: no results\n"
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--json", "results/bear/00000.png"],
+        ["--report", "gt/bear/../bear/00001.png"],
+        ["--report", "soft.html"],
+        ["--json", "hard.json"],
+        ["--csv", "csv"],
+        ["--json", "root/JPEGImages/480p/bear/00000.jpg"],
+        ["--json", "root/ImageSets/2017/val.txt"],
+        ["--json", "new.txt", "--report", "new.txt"],
+    ],
+    ids=" ".join,
+)
+def test_inputs_are_not_replaced(folders, tmp_path, monkeypatch, options, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_masks(tmp_path / "root/Annotations/480p", FRAMES)
+    for folder, name in (("JPEGImages/480p/bear", "00000.jpg"), ("ImageSets/2017", "val.txt")):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+        (tmp_path / "root" / folder / name).write_text("bear")
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv/global_results-val.csv").symlink_to(tmp_path / "results/cat/00001.png")
+    (tmp_path / "csv/global_results-all.csv").symlink_to(tmp_path / "results/cat/00001.png")
+    (tmp_path / "soft.html").symlink_to(tmp_path / "gt/cat/00000.png")
+    (tmp_path / "hard.json").hardlink_to(tmp_path / "results/bear/00003.png")
+    is_of_root = "root/" in options[1]
+    arguments = ["root", "results", "--split", "val"] if is_of_root else ["gt", "results"]
+    before = contents(tmp_path)
+    assert run(*arguments, *options) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert len(output.err.splitlines()) == 1
+    assert output.err.startswith("error: ")
+    assert contents(tmp_path) == before
+
+
+def test_earlier_outputs_are_replaced(folders, tmp_path):
+    outputs = ["--json", tmp_path / "results/all.json", "--csv", tmp_path / "results/csv"]
+    assert run(*folders, *outputs) == 0
+    before = contents(tmp_path)
+    assert run(*folders, *outputs) == 0
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize("option", ["--json", "--report", "--csv"])
 def test_outputs_that_cannot_be_written(folders, tmp_path, option, capsys):
     (tmp_path / "file").write_text("")

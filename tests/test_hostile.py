@@ -41,7 +41,6 @@ from vos.masks.pixels import labels_from_colours, labels_from_grey
 from vos.run.names import name_fault
 from vos.run.outputs import Outputs
 from vos.score import evaluate_images
-from vos.score.png import read_labels
 from vos.sets.davis import find_davis_sequences, segment_sequence
 from vos.source import open_backwards, open_source
 from vos.source.selection import Selection
@@ -208,7 +207,6 @@ import resource
 from pathlib import Path
 from vos.errors import VosError
 from vos.masks import read_label_png, read_mask
-from vos.score.png import read_labels
 from vos.source import open_source
 import PIL.Image, vos.source.video
 PIL.Image.init()
@@ -220,7 +218,7 @@ def open_small(path):
 folder = Path({str(tmp_path)!r})
 for read, name in (
     (open_source, "image.png"), (open_small, "video.mp4"), (read_mask, "mask.png"),
-    (read_label_png, "mask.png"), (read_labels, "mask.png"),
+    (read_label_png, "mask.png"),
 ):
     try:
         read(folder / name)
@@ -235,7 +233,6 @@ print(peak() - before)
     assert [bool(re.search(TOO_LARGE, message)) for message in messages] == [
         True,
         False,  # the decoder stops before the size is known
-        True,
         True,
         True,
     ]
@@ -608,7 +605,6 @@ def test_image_files_are_read_or_refused(tmp_path_factory, magic, content):
     path.write_bytes(magic + content)
     refused_or_legal(lambda: read_mask(path))
     refused_or_legal(lambda: read_label_png(path))
-    refused_or_legal(lambda: read_labels(path))
     with pytest.raises(SourceError):
         open_source(path).close()
 

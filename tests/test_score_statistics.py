@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos.score.scores import MEASURES, Problem, Statistics, describe
+from vos.score.problems import Problem, describe
+from vos.score.scores import MEASURES, Statistics
 
 
 def j_figures(values):
@@ -51,7 +52,8 @@ def test_means_over_objects():
 
 def test_problems_are_put_together_by_reason():
     problems = [Problem("a", f"{number:05d}", "no result") for number in range(7)]
-    assert describe([*problems, Problem("b", None, "is not annotated")]) == [
+    problems += [Problem(name, None, "is not annotated") for name in "bc"]
+    assert describe(problems) == [
         "a, 00000, 00001, 00002, 00003, 00004 and 2 more: no result",
-        "b: is not annotated",
+        "b, c: is not annotated",
     ]

@@ -37,6 +37,10 @@ def test_it_holds_the_embedded_weights_and_their_card(wheel):
     assert "vos/py.typed" in wheel.namelist()
 
 
+def test_it_holds_the_page_of_the_report(wheel):
+    assert "vos/score/report/page.html" in wheel.namelist()
+
+
 def test_it_holds_every_module_and_nothing_else(wheel):
     packed = {name for name in wheel.namelist() if name.endswith(".py")}
     assert packed == {

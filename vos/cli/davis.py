@@ -10,8 +10,9 @@ from vos.cli.command import Command, InputOption, OutputOption
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
+from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
-from vos.cli.threads import use_threads
+from vos.cli.tables import print_jf
 from vos.errors import ScoreError, VosError
 
 
@@ -56,12 +57,11 @@ def davis_command(ctx: click.Context) -> None:
     """
     options = ctx.params
     config = method_config(ctx)
-    use_threads(options["num_threads"])
+    prepare_process(options["num_threads"])
 
     from vos.run.job import JobOutputs
     from vos.run.run_job import load_model, run_job
     from vos.score import evaluate
-    from vos.score.report.export import table
     from vos.sets.davis import davis_job, find_davis_sequences
 
     root, out, year = options["root"], options["out"], int(options["year"])
@@ -97,7 +97,7 @@ def davis_command(ctx: click.Context) -> None:
             click.echo(f"failed: {error}", err=True)
     done = [sequence.name for sequence in sequences if sequence.name not in failures]
     if done:
-        click.echo(table(evaluate(root, out, year=year, sequences=done)))
+        print_jf(evaluate(root, out, year=year, sequences=done))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise ScoreError(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
+
+from vos.cli.tables import print_jf
+from vos.errors import OutputError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -42,7 +46,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "num_workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Processes to work in; one per core if not given.",
+    help="Threads to work in; one per core if not given.",
 )
 def eval_command(
     gt_dir: Path,
@@ -57,27 +61,49 @@ def eval_command(
 ) -> None:
     """Score masks against annotations by the DAVIS 2017 protocol: J&F.
 
-    GT_DIR holds <sequence>/00000.png and so on, such as DAVIS/Annotations/480p; or it is a DAVIS
-    root, which holds Annotations and ImageSets. RESULTS_DIR holds masks with the same names.
+    GT_DIR holds <sequence>/00000.png and so on, such as DAVIS/Annotations/480p; or it is
+    DAVIS/Annotations or DAVIS itself. RESULTS_DIR holds masks with the same names; without --split
+    it may hold a part of the sequences.
     """
     from vos.score import evaluate
-    from vos.score.report.export import table, write_csv, write_json
-    from vos.score.report.write import write_report
+    from vos.score.report.export import csv_paths, write_csv, write_json
+    from vos.score.report.page import write_report
+    from vos.sets.layout import files_to_score, find_annotations
 
+    year_number = None if year is None else int(year)
+    outputs = [path for path in (json_path, report_path) if path is not None]
+    if csv_dir is not None:
+        outputs += csv_paths(csv_dir, split)
+    annotations = find_annotations(gt_dir, year_number, split, None)
+    _check_outputs(outputs, files_to_score(annotations, results_dir))
     evaluation = evaluate(
         gt_dir,
         results_dir,
-        year=None if year is None else int(year),
+        year=year_number,
         split=split,
         skip_missing=skip_missing,
         num_workers=num_workers,
     )
-    click.echo(table(evaluation))
-    for remark in evaluation.remarks():
-        click.echo(f"note: {remark}", err=True)
+    print_jf(evaluation)
     if csv_dir is not None:
         write_csv(evaluation, csv_dir)
     if json_path is not None:
         write_json(evaluation, json_path)
     if report_path is not None:
         write_report(evaluation, report_path)
+
+
+def _check_outputs(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
+    """Refuse outputs that would replace an input, by whatever name, or one another."""
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise OutputError(f"one file cannot be two outputs: {', '.join(map(str, outputs))}")
+    existing = {_identity(path): path for path in outputs if path.exists()}
+    for path in inputs if existing else ():
+        if output := existing.get(_identity(path)):
+            raise OutputError(f"{output} would replace an input, {path}; choose another file")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Tell a file from all others: links have the identity of what they lead to."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -9,8 +9,8 @@ import click
 from vos.cli.command import Command, MethodOption, ObjectsOption, OutputOption
 from vos.cli.method_options import INSTANCE_RATIO, image_config, image_method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
+from vos.cli.process import prepare_process
 from vos.cli.progress import show_pictures
-from vos.cli.threads import use_threads
 from vos.errors import SourceError
 
 _PATH = click.Path(path_type=Path)
@@ -125,7 +125,7 @@ def images_command(ctx: click.Context) -> None:
         connected=not options["published"],
         instance_ratio=options["instance_ratio"],
     )
-    use_threads(options["num_threads"])
+    prepare_process(options["num_threads"])
 
     from vos.run.run_job import load_model
     from vos.sets.pictures import ImageOutputs, find_pictures, read_references, segment_pictures

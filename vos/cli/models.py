@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from vos.cli.tables import table
+
 
 @click.command("models")
 def models_command() -> None:
@@ -19,7 +21,4 @@ def models_command() -> None:
             size = "unknown" if spec.num_bytes is None else f"{spec.num_bytes / 1e6:.0f} MB"
             state = "cached" if cached_file(spec) else "not cached"
         rows.append((spec.name, size, spec.licence, state, spec.description))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    click.echo(table(rows, align="<"))

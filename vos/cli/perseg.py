@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vos.cli.command import Command, InputOption, OutputOption
 from vos.cli.method_options import image_config, image_method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
+from vos.cli.process import prepare_process
 from vos.cli.progress import show_pictures
-from vos.cli.threads import use_threads
+from vos.cli.tables import print_iou
 from vos.errors import SourceError, VosError
-
-if TYPE_CHECKING:
-    from vos.score.images import ImageEvaluation
 
 
 @click.command("perseg", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,7 +59,7 @@ def perseg_command(ctx: click.Context) -> None:
     """
     options = ctx.params
     config = image_config(ctx)
-    use_threads(options["num_threads"])
+    prepare_process(options["num_threads"])
 
     from vos.run.run_job import load_model
     from vos.score import evaluate_images
@@ -99,28 +96,9 @@ def perseg_command(ctx: click.Context) -> None:
             failures[each.name] = "; ".join(map(str, pictures.failures.values()))
     done = [each.name for each in found if each.name not in failures]
     if done:
-        click.echo(_table(evaluate_images(root, options["out"], reference_name=stem, classes=done)))
+        print_iou(evaluate_images(root, options["out"], reference_name=stem, classes=done))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise SourceError(
             f"{len(failures)} of {len(found)} classes failed:\n  " + "\n  ".join(lines)
         )
-
-
-def _table(evaluation: ImageEvaluation) -> str:
-    """Lay out IoU and boundary IoU per class, and their means."""
-    rows = [("class", "images", "IoU", "boundary IoU")]
-    for each in evaluation.classes:
-        scores = f"{each.total.iou:.3f}", f"{each.total.boundary_iou:.3f}"
-        rows.append((each.name, str(len(each.images)), *scores))
-    num_images = sum(len(each.images) for each in evaluation.classes)
-    means = f"{evaluation.mean_iou:.3f}", f"{evaluation.mean_boundary_iou:.3f}"
-    rows.append(("mean over classes", str(num_images), *means))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    )

@@ -11,9 +11,9 @@ from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.moments import Moment
+from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
 from vos.cli.references import Coordinates, FrameMask, references_of
-from vos.cli.threads import use_threads
 
 _FILE = click.Path(path_type=Path)
 
@@ -151,7 +151,7 @@ def run_command(ctx: click.Context) -> None:
     if options["resume"] and options["overwrite"]:
         raise click.UsageError("give either --resume or --overwrite")
     config = method_config(ctx)
-    use_threads(options["num_threads"])
+    prepare_process(options["num_threads"])
     references = references_of(ctx)
 
     from vos.run.job import Job, JobOutputs

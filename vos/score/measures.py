@@ -119,7 +119,7 @@ def _num_near(points: NDArray[np.intp], edge: Mask, radius_px: int) -> int:
     whether a rectangle holds any edge; most points are settled by the first, the squarest.
 
     Args:
-        points: (N,) positions in the flattened picture.
+        points: (N,) indices into the flattened picture.
         edge: (H, W) bool, the picture.
         radius_px: Euclidean distance between pixel centres, inclusive.
     """

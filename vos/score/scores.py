@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.score.labels import LabelRule
+from vos.score.pairs import FramePair
+from vos.score.problems import Problem, describe, some_of
 
 MEASURES: Final = (
     "J&F-Mean",
@@ -25,7 +27,6 @@ MEASURES: Final = (
 
 _RECALL_THRESHOLD: Final = 0.5
 _NUM_BINS: Final = 4
-_NUM_NAMES_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +96,6 @@ def _summary(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(values.mean()), float(recall), float(first.mean() - last.mean())
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that keeps a frame or a whole sequence from being scored.
-
-    Attributes:
-        sequence: The sequence's name.
-        frame: The frame's name, or None for the sequence as a whole.
-        reason: What is wrong.
-    """
-
-    sequence: str
-    frame: str | None
-    reason: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectScore:
     """One object of one sequence.
@@ -133,7 +119,7 @@ class SequenceScore:
 
     Attributes:
         name: The sequence's name.
-        frame_names: Stems of the T scored frames, in order.
+        pairs: Names and files of the T scored frames, in order.
         objects: The objects by ascending id.
         statistics: Means over the objects.
         rule: How the sequence's label maps were read.
@@ -141,11 +127,16 @@ class SequenceScore:
     """
 
     name: str
-    frame_names: tuple[str, ...]
+    pairs: tuple[FramePair, ...]
     objects: tuple[ObjectScore, ...]
     statistics: Statistics
     rule: LabelRule
     unknown_ids: tuple[tuple[int, int], ...]
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """Names of the T scored frames."""
+        return tuple(pair.name for pair in self.pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +150,6 @@ class Settings:
         year: 2016, 2017, or None where none was given. 2016 joins all objects into one.
         split: Name of the list of sequences, or None.
         skip_missing: Whether what cannot be scored was left out.
-        num_workers: Most processes that may have worked.
     """
 
     annotations_dir: Path
@@ -168,7 +158,6 @@ class Settings:
     year: int | None
     split: str | None
     skip_missing: bool
-    num_workers: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,7 +197,7 @@ class Evaluation:
         }
 
     def remarks(self) -> list[str]:
-        """Tell what a reader of the figures should know: one sentence each, often none."""
+        """List what a reader of the figures should know: one sentence each, often none."""
         remarks = []
         for sequence in self.sequences:
             if sequence.unknown_ids:
@@ -218,32 +207,11 @@ class Evaluation:
                 ]
                 remarks.append(
                     f"{sequence.name}: predicted but not annotated, so counted as background: "
-                    f"id {_some_of(ids)}"
+                    f"id {some_of(ids)}"
                 )
             if sequence.rule.absent_ids:
                 remarks.append(
                     f"{sequence.name}: scored as the protocol has it, though the first annotation "
-                    f"lacks them: id {_some_of(list(map(str, sequence.rule.absent_ids)))}"
+                    f"lacks them: id {some_of(list(map(str, sequence.rule.absent_ids)))}"
                 )
         return remarks + [f"left out: {line}" for line in describe(self.left_out)]
-
-
-def describe(problems: Sequence[Problem]) -> list[str]:
-    """Put problems into lines: one per sequence and reason, with the frames' names."""
-    frames_by_cause: dict[tuple[str, str], list[str]] = {}
-    for problem in problems:
-        frames = frames_by_cause.setdefault((problem.sequence, problem.reason), [])
-        if problem.frame is not None:
-            frames.append(problem.frame)
-    lines = []
-    for (sequence, reason), frames in frames_by_cause.items():
-        names = f", {_some_of(frames)}" if frames else ""
-        lines.append(f"{sequence}{names}: {reason}")
-    return lines
-
-
-def _some_of(names: Sequence[str]) -> str:
-    """List names up to a bound."""
-    shown = ", ".join(names[:_NUM_NAMES_SHOWN])
-    num_hidden = len(names) - _NUM_NAMES_SHOWN
-    return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown

@@ -1,4 +1,4 @@
-"""An evaluation as text: a table for the terminal, DAVIS' two CSV files, JSON."""
+"""An evaluation as data: DAVIS' two CSV files, and JSON."""
 
 from __future__ import annotations
 
@@ -9,36 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vos.errors import OutputError
-from vos.score.scores import MEASURES, Evaluation, Statistics
-
-
-def table(evaluation: Evaluation) -> str:
-    """Lay out the global figures, those of each sequence and, where several, of each object."""
-    rows: list[tuple[str, ...]] = [("", *MEASURES, "frames")]
-
-    def add(name: str, statistics: Statistics, num_frames: int) -> None:
-        figures = (f"{figure:z.3f}" for figure in statistics.measures().values())
-        rows.append((name, *figures, str(num_frames)))
-
-    add("global", evaluation.statistics, evaluation.num_frames)
-    for sequence in evaluation.sequences:
-        num_frames = len(sequence.frame_names)
-        add(sequence.name, sequence.statistics, num_frames)
-        if len(sequence.objects) > 1:
-            for scored in sequence.objects:
-                add(f"  {scored.object_id}", scored.statistics, num_frames)
-    first, *others = ([len(cell) for cell in column] for column in zip(*rows, strict=True))
-    name_width, widths = max(first), [max(lengths) for lengths in others]
-    lines = [
-        "  ".join(
-            [
-                name.ljust(name_width),
-                *(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)),
-            ]
-        ).rstrip()
-        for name, *cells in rows
-    ]
-    return "\n".join(lines)
+from vos.score.scores import Evaluation
 
 
 def write_json(evaluation: Evaluation, path: Path) -> None:
@@ -68,42 +39,35 @@ def write_json(evaluation: Evaluation, path: Path) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_csv(evaluation: Evaluation, folder: Path) -> tuple[Path, Path]:
+def csv_paths(folder: Path, split: str | None) -> tuple[Path, Path]:
+    """Name DAVIS' two files: global figures, and those of each object."""
+    name = split or "all"
+    return folder / f"global_results-{name}.csv", folder / f"per-sequence_results-{name}.csv"
+
+
+def write_csv(evaluation: Evaluation, folder: Path) -> None:
     """Write DAVIS' two files, figures to three decimals.
 
     Args:
         evaluation: What to write.
-        folder: Receives ``global_results-<split>.csv`` and ``per-sequence_results-<split>.csv``
-            (one row per object); ``all`` stands for the split where there is none. It is made.
-
-    Returns:
-        The two paths.
+        folder: Receives the files of :func:`csv_paths`. It is made.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    split = evaluation.settings.split or "all"
     measures = evaluation.statistics.measures()
     rows_of_objects = [
         (name, f"{scored.statistics.j_mean:.3f}", f"{scored.statistics.f_mean:.3f}")
         for name, scored in evaluation.objects().items()
     ]
-    contents: dict[Path, list[Sequence[str]]] = {
-        folder / f"global_results-{split}.csv": [
-            list(measures),
-            [f"{figure:.3f}" for figure in measures.values()],
-        ],
-        folder / f"per-sequence_results-{split}.csv": [
-            ["Sequence", "J-Mean", "F-Mean"],
-            *rows_of_objects,
-        ],
-    }
-    for path, rows in contents.items():
+    tables: list[list[Sequence[str]]] = [
+        [list(measures), [f"{figure:.3f}" for figure in measures.values()]],
+        [["Sequence", "J-Mean", "F-Mean"], *rows_of_objects],
+    ]
+    for path, rows in zip(csv_paths(folder, evaluation.settings.split), tables, strict=True):
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerows(rows)
         write_text(path, buffer.getvalue())
-    first, second = contents
-    return first, second
 
 
 def write_text(path: Path, text: str) -> None:

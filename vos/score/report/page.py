@@ -1,81 +1,98 @@
-"""How the report looks: its style sheet and its script."""
+"""An evaluation as one self-contained HTML page."""
 
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final
 
-STYLE: Final = """
-:root { color-scheme: light; --ink: #1d2430; --soft: #5b6472; --line: #dfe3e8; --back: #f6f7f9;
-  --j: #1a5fb4; --f: #c64600; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #fff; color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 1280px; margin: 0 auto; padding: 28px 24px 64px; }
-h1 { font-size: 24px; font-weight: 600; margin: 0 0 20px; overflow-wrap: anywhere; }
-h2 { font-size: 19px; font-weight: 600; margin: 0 0 12px; overflow-wrap: anywhere; }
-h3 { font-size: 14px; font-weight: 600; margin: 20px 0 8px; color: var(--soft); }
-a { color: inherit; text-decoration-color: #aab2bd; text-underline-offset: 3px; }
-section { border-top: 1px solid var(--line); margin-top: 36px; padding-top: 24px; }
-i { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 6px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(112px, 1fr)); gap: 8px;
-  margin: 0 0 20px; }
-.tiles div { background: var(--back); border-radius: 6px; padding: 10px 14px; }
-.tiles dt { color: var(--soft); font-size: 13px; }
-.tiles dd { margin: 0; font-size: 24px; font-variant-numeric: tabular-nums; }
-.tiles div:first-child dd { font-weight: 700; }
-.remarks { background: #fff6e0; border-left: 4px solid #e0a100; margin: 0 0 20px;
-  padding: 10px 14px 10px 32px; overflow-wrap: anywhere; }
-details { margin: 0 0 24px; color: var(--soft); }
-summary { cursor: pointer; }
-.settings { display: grid; grid-template-columns: max-content 1fr; gap: 2px 20px; margin: 10px 0; }
-.settings dt { color: var(--soft); }
-.settings dd { margin: 0; color: var(--ink); overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 10px; text-align: right; white-space: nowrap; font-weight: 400; }
-th.name { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
-thead th { border-bottom: 2px solid var(--ink); }
-thead button { font: inherit; font-weight: 600; border: 0; padding: 0; background: none;
-  color: inherit; cursor: pointer; }
-thead button:hover { text-decoration: underline; }
-tbody { border-bottom: 1px solid var(--line); }
-tfoot th, tfoot td { font-weight: 700; border-top: 2px solid var(--ink); }
-.object th, .object td { color: var(--soft); font-size: 14px; padding-top: 1px; }
-.object th.name { padding-left: 18px; }
-.plots { display: grid; gap: 16px 24px;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 390px), 1fr)); }
-figure { margin: 0; }
-figcaption { font-variant-numeric: tabular-nums; font-size: 14px; }
-figcaption span { margin-left: 12px; font-weight: 600; }
-figcaption .j { color: var(--j); } figcaption .f { color: var(--f); }
-.plot { width: 100%; height: auto; display: block; }
-.plot text { font-size: 12px; fill: var(--soft); }
-.plot polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.plot polyline.j { stroke: var(--j); } .plot polyline.f { stroke: var(--f); }
-.plot circle.j { fill: var(--j); } .plot circle.f { fill: var(--f); }
-.grid { stroke: var(--line); } .mark { stroke: #a6aeb9; stroke-dasharray: 2 3; }
-.frames { display: grid; grid-template-columns: max-content repeat(3, minmax(0, 400px));
-  gap: 6px 8px; font-size: 13px; font-variant-numeric: tabular-nums; }
-.frames.masks { grid-template-columns: max-content repeat(2, minmax(0, 400px)); }
-.frames > span { color: var(--soft); }
-.frames > div span { display: block; color: var(--soft); white-space: nowrap; }
-.frames > div { padding-right: 8px; }
-.frames svg { width: 100%; height: auto; display: block; background: #20242b; border-radius: 3px; }
-.frames text { fill: #aab2bd; text-anchor: middle; font-size: 16px; }
-@media (max-width: 720px) {
-  main { padding: 18px 14px 40px; }
-  .frames { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 4px; }
-  .frames.masks { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  .frames > span:first-child { display: none; }
-  .frames > div { grid-column: 1 / -1; padding-top: 8px; }
-  .frames > div span { display: inline-block; margin-left: 12px; }
-}
-"""
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-SCRIPT: Final = """
-const table = document.querySelector("table"), head = [...table.tHead.rows[0].cells];
-head.forEach((cell, column) => cell.onclick = () => {
-  const down = cell.dataset.down = cell.dataset.down === "1" ? "0" : "1";
-  const text = body => body.rows[0].cells[column].textContent;
-  [...table.tBodies].sort((a, b) => (down === "1" ? 1 : -1) * (column
-    ? text(a) - text(b) : text(a).localeCompare(text(b)))).forEach(body => table.append(body));
-});
-"""
+from vos.score.report.export import write_text
+from vos.score.report.pictures import css_colour, draw_frame
+from vos.score.scores import Evaluation, SequenceScore
+from vos.sets.layout import YEAR_OF_ONE_OBJECT
+
+_NUM_WORST: Final = 5
+
+
+def write_report(evaluation: Evaluation, path: Path) -> None:
+    """Write a page with the figures, J and F over time, and the worst frames of each sequence.
+
+    Args:
+        evaluation: What to show. Its label maps, and images where there are some, are read again.
+        path: File to write or replace; its folder is made.
+
+    Raises:
+        MaskError: a label map can no longer be read.
+        OutputError: the file cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("vos.score.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"fixed": "{:z.3f}".format, "colour": css_colour}
+    environment.globals |= {"zip": zip}
+    images_dir = evaluation.settings.images_dir
+    page = environment.get_template("page.html").render(
+        title=f"DAVIS J&F of {evaluation.settings.results_dir.name}",
+        evaluation=evaluation,
+        settings=_settings(evaluation),
+        sections=[
+            (sequence, _times(sequence.frame_names), worst_frames(sequence))
+            for sequence in evaluation.sequences
+        ],
+        has_images=images_dir is not None,
+        draw=partial(draw_frame, images_dir),
+    )
+    write_text(path, page)
+
+
+def worst_frames(sequence: SequenceScore) -> list[int]:
+    """Find the frames of least J&F, averaged over objects; no frame that is perfect.
+
+    Returns:
+        At most five indices into ``sequence.pairs``, the worst first.
+    """
+    quality = np.mean([scored.j + scored.f for scored in sequence.objects], axis=0) / 2
+    order = np.argsort(quality, kind="stable")[:_NUM_WORST]
+    return [int(index) for index in order if quality[index] < 1]
+
+
+def _settings(evaluation: Evaluation) -> dict[str, object]:
+    """Name and show what was scored, and how."""
+    settings = evaluation.settings
+    is_joined = settings.year == YEAR_OF_ONE_OBJECT
+    return {
+        "Annotations": settings.annotations_dir,
+        "Results": settings.results_dir,
+        "Images": settings.images_dir or "none found",
+        "Year": settings.year or "not given",
+        "Split": settings.split or "not given",
+        "Objects": "joined into one" if is_joined else "scored one by one",
+        "Missing results": "left out" if settings.skip_missing else "not tolerated",
+        "Scored": (
+            f"{evaluation.num_frames} frames, {evaluation.num_objects} objects, "
+            f"{len(evaluation.sequences)} sequences in {evaluation.seconds:.1f} s"
+        ),
+        "Written": f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+    }
+
+
+def _times(frame_names: Sequence[str]) -> list[float]:
+    """Give frames their times in [0, 1]: by their numbers, so that sparse annotation shows gaps.
+
+    Where names are no rising numbers, frames lie evenly.
+    """
+    times = np.arange(len(frame_names), dtype=np.float64)
+    if all(name.isdecimal() for name in frame_names):
+        numbers = np.array([float(name) for name in frame_names])
+        times = numbers if np.all(np.diff(numbers) > 0) else times
+    scaled: list[float] = ((times - times[0]) / max(times[-1] - times[0], 1)).tolist()
+    return scaled

@@ -1,10 +1,9 @@
-"""Small pictures of single frames: the image, and the masks to lay over it."""
+"""Small pictures of single frames: the image, and the masks over it."""
 
 from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,19 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vos.errors import SourceError
+from vos.masks import read_label_png
 from vos.masks.image_files import BROKEN_IMAGE, open_image
 from vos.records import Labels
 from vos.score.labels import VOID, annotated_objects, predicted_objects
-from vos.score.png import read_labels
-from vos.score.scores import SequenceScore, Settings
+from vos.score.scores import SequenceScore
+from vos.source.images import image_files
 
 _LONGEST_SIDE_PX: Final = 400
-_JPEG_QUALITY: Final = 80
-_IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+_QUALITY: Final = 80
 _FORMATS: Final = ("JPEG", "PNG")
+_ALPHA: Final = 0.45
+_GROUND: Final = (32, 36, 43)  # where there is no image
 
 # Bright enough to show on photographs; object ids take them in turn.
-OBJECT_COLOURS: Final = (
+_OBJECT_COLOURS: Final = (
     (255, 56, 96),
     (0, 162, 255),
     (255, 196, 0),
@@ -34,77 +36,62 @@ OBJECT_COLOURS: Final = (
     (255, 122, 0),
     (0, 214, 214),
 )
-_NUM_COLOURS: Final = len(OBJECT_COLOURS)
-_FILL_ALPHA, _VOID_ALPHA = 115, 150
-_VOID_COLOUR, _LINE_COLOUR = (160, 160, 160), (255, 255, 255)
-# The overlays' palette: nothing, fills, the same colours solid for edges, void, white line.
-_EDGE, _VOID_INDEX = _NUM_COLOURS, 2 * _NUM_COLOURS + 1
-_LINE_INDEX = _VOID_INDEX + 1
-_PALETTE: Final = [
-    (0, 0, 0),
-    *OBJECT_COLOURS,
-    *OBJECT_COLOURS,
-    _VOID_COLOUR,
-    _LINE_COLOUR,
-]
-_ALPHA: Final = bytes([0, *[_FILL_ALPHA] * _NUM_COLOURS, *[255] * _NUM_COLOURS, _VOID_ALPHA, 255])
+_COLOURS: Final = np.zeros((VOID + 1, 3), np.uint8)
+_COLOURS[1:] = np.resize(_OBJECT_COLOURS, (VOID, 3))
+_COLOURS[VOID] = 160
 
 
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """One frame, each picture as a data URI.
-
-    Attributes:
-        width_px: Width of all of them.
-        height_px: Height of all of them.
-        image: The frame itself, or None where it is not to be had.
-        annotation: Annotated objects on transparent ground.
-        prediction: Predicted objects on transparent ground, with the annotation's outline.
-    """
-
-    width_px: int
-    height_px: int
-    image: str | None
-    annotation: str
-    prediction: str
-
-
-def pictures_of(settings: Settings, sequence: SequenceScore, frame_name: str) -> Pictures:
+def draw_frame(
+    images_dir: Path | None, sequence: SequenceScore, index: int
+) -> tuple[str | None, ...]:
     """Draw one frame of an evaluation.
+
+    Args:
+        images_dir: Folder of the sequences' images, or None.
+        sequence: The frame's sequence.
+        index: The frame's index in ``sequence.pairs``.
+
+    Returns:
+        Data URIs: the image, or None where it cannot be had; the annotation; the result with the
+        annotation's outline. Without ``images_dir`` the last two.
 
     Raises:
         MaskError: a label map can no longer be read.
     """
-    file_name = f"{frame_name}.png"
-    annotation = annotated_objects(
-        read_labels(settings.annotations_dir / sequence.name / file_name), sequence.rule
-    )
-    prediction, _ = predicted_objects(
-        read_labels(settings.results_dir / sequence.name / file_name), sequence.rule
-    )
+    pair, rule = sequence.pairs[index], sequence.rule
+    annotation = annotated_objects(read_label_png(pair.annotation), rule)
+    result, _ = predicted_objects(read_label_png(pair.result), rule)
     height, width = annotation.shape
     scale = min(1, _LONGEST_SIDE_PX / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    annotation, prediction = (_shrink(labels, size) for labels in (annotation, prediction))
-    num_objects = sequence.rule.num_objects
-    predicted = _paint(prediction, num_objects)
-    predicted[_edges(np.where(annotation <= num_objects, annotation, 0).astype(np.uint8))] = (
-        _LINE_INDEX
-    )
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    annotation, result = (_shrink(labels, size_wh) for labels in (annotation, result))
     image = None
-    if settings.images_dir is not None:
-        image = _shrunk_jpeg(settings.images_dir / sequence.name, frame_name, size)
-    return Pictures(*size, image, _png_uri(_paint(annotation, num_objects)), _png_uri(predicted))
+    if images_dir is not None:
+        image = _read_image(images_dir / sequence.name, pair.name, size_wh)
+    ground = np.full((*annotation.shape, 3), _GROUND, np.uint8) if image is None else image
+    is_annotated = annotation <= rule.num_objects
+    annotation = np.where(is_annotated | (annotation == VOID), annotation, 0)
+    with_annotation = _paint(ground, annotation)
+    with_result = _paint(ground, np.where(result <= rule.num_objects, result, 0))
+    with_result[_edges(np.where(is_annotated, annotation, 0))] = 255
+    uris = _uri(with_annotation), _uri(with_result)
+    return uris if images_dir is None else (None if image is None else _uri(image), *uris)
 
 
-def colour_of(object_id: int) -> str:
+def css_colour(object_id: int) -> str:
     """Give an object's colour in CSS."""
-    return "#{:02x}{:02x}{:02x}".format(*OBJECT_COLOURS[(object_id - 1) % _NUM_COLOURS])
+    return "#{:02x}{:02x}{:02x}".format(*_COLOURS[object_id])
 
 
-def _shrink(labels: Labels, size: tuple[int, int]) -> Labels:
-    shrunk = cv2.resize(np.ascontiguousarray(labels), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(shrunk, dtype=np.uint8)
+def _paint(rgb: NDArray[np.uint8], labels: Labels) -> NDArray[np.uint8]:
+    """Tint what is not zero, with edges in full colour; leaves ``rgb`` as it is."""
+    is_shown, colours = labels > 0, _COLOURS[labels]
+    painted = np.where(
+        is_shown[..., None], cv2.addWeighted(rgb, 1 - _ALPHA, colours, _ALPHA, 0), rgb
+    )
+    is_edge = _edges(labels) & is_shown
+    painted[is_edge] = colours[is_edge]
+    return painted
 
 
 def _edges(labels: Labels) -> NDArray[np.bool_]:
@@ -112,36 +99,23 @@ def _edges(labels: Labels) -> NDArray[np.bool_]:
     return np.asarray(gradient) > 0
 
 
-def _paint(labels: Labels, num_objects: int) -> NDArray[np.uint8]:
-    """Turn object ids into indices of the overlays' palette."""
-    is_object = (labels > 0) & (labels <= num_objects)
-    painted = np.where(is_object, (labels.astype(np.int64) - 1) % _NUM_COLOURS + 1, 0)
-    painted[is_object & _edges(labels)] += _EDGE
-    painted[(labels == VOID) & ~is_object] = _VOID_INDEX
-    return painted.astype(np.uint8)
+def _shrink(labels: Labels, size_wh: tuple[int, int]) -> Labels:
+    shrunk = cv2.resize(labels, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(shrunk, dtype=np.uint8)
 
 
-def _png_uri(painted: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(painted)
-    image.putpalette(np.array(_PALETTE, np.uint8).tobytes())
+def _read_image(folder: Path, name: str, size_wh: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Read a frame's image, shrunk; None where there is none or it is broken."""
+    try:
+        (file,) = (file for file in image_files(folder) if file.stem == name)
+        with open_image(file, _FORMATS) as image:
+            image.draft("RGB", size_wh)
+            return np.asarray(image.convert("RGB").resize(size_wh, Image.Resampling.LANCZOS))
+    except (SourceError, *BROKEN_IMAGE):
+        return None
+
+
+def _uri(rgb: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", transparency=_ALPHA, optimize=True)
-    return _uri("image/png", buffer.getvalue())
-
-
-def _shrunk_jpeg(folder: Path, frame_name: str, size: tuple[int, int]) -> str | None:
-    for suffix in _IMAGE_SUFFIXES:
-        try:
-            with open_image(folder / (frame_name + suffix), _FORMATS) as image:
-                image.draft("RGB", size)
-                small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        except BROKEN_IMAGE:
-            continue
-        buffer = io.BytesIO()
-        small.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
-        return _uri("image/jpeg", buffer.getvalue())
-    return None
-
-
-def _uri(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    Image.fromarray(rgb).save(buffer, "WEBP", quality=_QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -10,8 +10,7 @@ from score_masks import square, write_masks
 
 import vos
 from vos.errors import InputError, ScoreError
-from vos.score import images
-from vos.score.images import boundary_region
+from vos.score.iou import boundary_region
 
 CLASSES = {"cup": [square(1), square(1), square(1)], "dog": [square(1), square(1)]}
 
@@ -89,7 +88,7 @@ def test_all_problems_are_reported_together(two_sets):
         vos.evaluate_images(annotations, results)
     for line in (
         "cup, 00000: no result",
-        "cup, 00001: result: cannot be read",
+        "cup, 00001: result: cannot read",
         "dog, 00000: result is 5 x 4 pixels, the annotation 32 x 24",
     ):
         assert f"\n  {line}" in str(caught.value)
@@ -110,7 +109,19 @@ def test_nothing_to_score(two_sets):
         vos.evaluate_images(annotations, results, num_workers=0)
 
 
-def test_processes_change_nothing(two_sets, monkeypatch):
+def test_threads_change_nothing(two_sets):
     alone = vos.evaluate_images(*two_sets, num_workers=1)
-    monkeypatch.setattr(images, "_IMAGES_PER_PROCESS", 1)
-    assert vos.evaluate_images(*two_sets, num_workers=2).classes == alone.classes
+    assert vos.evaluate_images(*two_sets, num_workers=3).classes == alone.classes
+
+
+def test_pictures_belong_together_by_name_and_all_others_are_said(two_sets):
+    annotations, results = two_sets
+    for folder, name in ((annotations / "Annotations", "00001"), (results, "00002")):
+        (folder / f"cup/{name}.png").rename(folder / f"cup/{name}.PNG")
+    write_masks(results, {"cup/new": [square(1)]})
+    (results / "cup/new/00000.png").rename(results / "cup/extra.png")
+    evaluation = vos.evaluate_images(annotations, results)
+    assert evaluation.classes[0].image_names == ("00000", "00001", "00002")
+    assert [problem.reason for problem in evaluation.left_out] == [
+        "results that belong to no annotation (1): extra.png"
+    ]

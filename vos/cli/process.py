@@ -1,4 +1,4 @@
-"""How many threads the arithmetic has; to be said before torch is loaded."""
+"""What is set for the whole process before torch is loaded: threads, and kept memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import sys
 
 from vos.sam.cores import num_usable_cores
+from vos.sam.fast.allocator import keep_freed_memory
 
 
-def use_threads(num_threads: int | None) -> None:
-    """Set the threads of torch and OpenMP for this process.
+def prepare_process(num_threads: int | None) -> None:
+    """Set the threads of torch and OpenMP, and keep freed memory for the next frame.
 
     What the user has set in the environment stays, unless a number is given. OpenMP's threads wait
     for their next work by spinning; where other processes want the cores they then hold up one
@@ -18,6 +19,7 @@ def use_threads(num_threads: int | None) -> None:
     Args:
         num_threads: How many; as many as the process may use cores if None.
     """
+    keep_freed_memory()
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if num_threads is None and "OMP_NUM_THREADS" in os.environ:
         return

@@ -1,4 +1,4 @@
-"""IoU and boundary IoU of masks for sets of images, such as PerSeg."""
+"""IoU and boundary IoU of sets of images, such as PerSeg."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -16,15 +15,13 @@ import numpy as np
 
 from vos.errors import MaskError, ScoreError
 from vos.masks.image_files import BROKEN_IMAGE, open_image
-from vos.score.check import fault_error, size_fault
-from vos.score.frames import FramePair
 from vos.score.measures import Mask
-from vos.score.parallel import call_all, checked_workers
-from vos.score.scores import Problem, describe
-from vos.sets.layout import find_annotations, mask_files
+from vos.score.pairs import FramePair, find_pairs, read_pair
+from vos.score.problems import Problem, Problems, describe
+from vos.score.threads import scoring_threads
+from vos.sets.layout import find_annotations
 
 _BOUNDARY_SHARE: Final = 0.02  # of the image's diagonal
-_IMAGES_PER_PROCESS: Final = 50  # fewer are scored sooner than another process has started
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +96,10 @@ class ImageEvaluation:
     left_out: tuple[Problem, ...]
     seconds: float
 
+    def remarks(self) -> list[str]:
+        """List what a reader of the figures should know: one sentence each, often none."""
+        return [f"left out: {line}" for line in describe(self.left_out)]
+
 
 def evaluate_images(
     gt_dir: str | os.PathLike[str],
@@ -125,7 +126,7 @@ def evaluate_images(
         classes: Classes to score; all that are annotated if None.
         skip_missing: Leave out what is missing or broken and score the rest. The result lists
             it; its figures compare with no others.
-        num_workers: Most processes to work in, this one included; one per core if None.
+        num_workers: Threads to work in; one per core if None.
 
     Returns:
         IoU and boundary IoU overall, per class and per image.
@@ -136,42 +137,34 @@ def evaluate_images(
             size; or nothing is left to score.
     """
     started = time.perf_counter()
-    num_workers = checked_workers(num_workers)
-    results_dir = Path(results_dir).absolute()
-    annotations = find_annotations(Path(gt_dir).absolute(), None, None, classes)
-    if not results_dir.is_dir():
-        raise ScoreError(f"there is no folder of results {results_dir}")
-    pairs = {
-        name: _pairs(annotations.annotations_dir / name, results_dir / name, reference_name)
-        for name in annotations.sequences
-    }
-    calls = [(pair,) for pairs_of_class in pairs.values() for pair in pairs_of_class]
-    num_useful = math.ceil(len(calls) / _IMAGES_PER_PROCESS)
-    results = iter(call_all(_compare, calls, min(num_workers, num_useful)))
+
+    def select(annotated: Sequence[Path]) -> Sequence[Path]:
+        images = [path for path in annotated if path.stem != reference_name]
+        if not images:
+            raise ScoreError("only the reference is annotated")
+        return images
+
+    problems = Problems()
     scored: list[ImageClassScore] = []
-    problems: list[Problem] = []
-    for name, pairs_of_class in pairs.items():
-        images: dict[str, Overlap] = {}
-        for pair, result in zip(pairs_of_class, islice(results, len(pairs_of_class)), strict=True):
-            if isinstance(result, Overlap):
-                images[pair.name] = result
-            else:
-                problems.append(Problem(name, pair.name, result))
-        if not pairs_of_class:
-            problems.append(Problem(name, None, "is not annotated"))
-        if images:
-            overlaps = tuple(images.values())
-            total = sum(overlaps, start=Overlap(0, 0, 0, 0))
-            scored.append(ImageClassScore(name, tuple(images), overlaps, total))
-    if problems and not skip_missing:
-        raise fault_error(problems)
-    if not scored:
-        raise ScoreError("\n  ".join(["there is nothing to score:", *describe(problems)]))
+    with scoring_threads(num_workers) as threads:
+        annotations = find_annotations(Path(gt_dir), None, None, classes)
+        for each in find_pairs(annotations, Path(results_dir).absolute(), select, problems):
+            overlaps: dict[str, Overlap] = {}
+            for pair, result in zip(each.pairs, threads.map(_compare, each.pairs), strict=True):
+                if isinstance(result, str):
+                    problems.faults.append(Problem(each.name, pair.name, result))
+                else:
+                    overlaps[pair.name] = result
+            if overlaps:
+                images = tuple(overlaps.values())
+                total = sum(images, start=Overlap(0, 0, 0, 0))
+                scored.append(ImageClassScore(each.name, tuple(overlaps), images, total))
+    left_out = problems.left_out(len(scored), skip_missing=skip_missing)
     return ImageEvaluation(
         float(np.mean([one.total.iou for one in scored])),
         float(np.mean([one.total.boundary_iou for one in scored])),
         tuple(scored),
-        tuple(problems),
+        left_out,
         time.perf_counter() - started,
     )
 
@@ -193,30 +186,12 @@ def boundary_region(mask: Mask) -> Mask:
     return mask & ~inner.view(np.bool_)
 
 
-def _pairs(
-    annotated_dir: Path, predicted_dir: Path, reference_name: str | None
-) -> tuple[FramePair, ...]:
-    files = mask_files(annotated_dir) if annotated_dir.is_dir() else []
-    return tuple(
-        FramePair(path.stem, path, predicted_dir / path.name)
-        for path in files
-        if path.stem != reference_name
-    )
-
-
 def _compare(pair: FramePair) -> Overlap | str:
-    """Compare two files; what a worker does. A string says why it cannot be done."""
-    if not pair.prediction.exists():
-        return "no result"
-    part = "annotation"
+    """Compare two files. A string says why it cannot be done."""
     try:
-        annotated = _read_foreground(pair.annotation)
-        part = "result"
-        predicted = _read_foreground(pair.prediction)
+        annotated, predicted = read_pair(pair, _read_foreground)
     except MaskError as error:
-        return f"{part}: {error}"
-    if fault := size_fault(annotated.shape, predicted.shape):
-        return fault
+        return str(error)
     annotated_edge, predicted_edge = boundary_region(annotated), boundary_region(predicted)
     return Overlap(
         int(np.count_nonzero(annotated & predicted)),
@@ -227,10 +202,10 @@ def _compare(pair: FramePair) -> Overlap | str:
 
 
 def _read_foreground(path: Path) -> Mask:
-    """Tell the pixels that are not black."""
+    """Mark the pixels that are not black."""
     try:
         with open_image(path, ["PNG"]) as image:
             colours = np.asarray(image.convert("RGB"))
     except BROKEN_IMAGE as error:
-        raise MaskError(f"cannot be read ({error})") from error
+        raise MaskError(f"cannot read {path}: {error}") from error
     return np.asarray(colours.any(axis=2))
