@@ -23,6 +23,7 @@ LAYERS = (
     {"masks"},
     {"config"},
     {"records"},
+    {"files"},
     {"errors"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

@@ -24,7 +24,7 @@ from vos.config import (
 )
 
 if TYPE_CHECKING:
-    from vos.run.outputs import Pair
+    from vos.sink.passing import Pair
 
 # Python refuses to read numbers of thousands of digits.
 _SECONDS = re.compile(r"(?:(?:(?P<h>\d{1,9}):)?(?P<m>\d{1,9}):)?(?P<s>\d+(?:\.\d+)?)s?")

@@ -13,7 +13,8 @@ from vos.cli.options import print_progress
 from vos.errors import DamagedSourceError, VosError
 
 if TYPE_CHECKING:
-    from vos.run.outputs import Outputs, Pair
+    from vos.run.outputs import Outputs
+    from vos.sink.passing import Pair
 
 
 def pull(

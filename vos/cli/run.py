@@ -174,7 +174,7 @@ def run_command(
     if len(set(frames_with_ref)) < len(frames_with_ref):
         raise click.UsageError("give at most one --ref for each frame")
     from vos.masks import match_frame, read_mask, write_label_png
-    from vos.run.outputs import Outputs, describe_run, write_results
+    from vos.run.outputs import Outputs, describe_run
     from vos.run.resume import (
         Selected,
         describe_source,
@@ -185,7 +185,7 @@ def run_command(
     )
     from vos.run.saving import write_and_save
     from vos.sam.load import load_sam
-    from vos.segment.forward import pairs_of, segment_steps
+    from vos.segment.forward import segment_steps
 
     config = run_config(method, prior, fit_steps, published, batch_size)
     reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
@@ -245,19 +245,16 @@ def run_command(
         steps = segment_steps(frames, begin, sam, config, later_references=later)
         if saved is not None:
             steps = going_on(steps, outputs)
-        if described is None:
-            results = write_results(pairs_of(steps), outputs, info, header)
-        else:
-            results = write_and_save(
-                steps,
-                outputs,
-                info,
-                header,
-                sam,
-                batch_size=batch_size,
-                every_seconds=save_every,
-                saved=saved,
-                frames=frames,
-            )
+        results = write_and_save(
+            steps,
+            outputs,
+            info,
+            header,
+            sam,
+            batch_size=batch_size,
+            every_seconds=None if described is None else save_every,
+            saved=saved,
+            frames=frames,
+        )
         num_before = 0 if saved is None else saved.num_frames
         pull(results, outputs, info.num_frames, num_before, quiet=quiet)

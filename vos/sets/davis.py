@@ -15,10 +15,11 @@ from vos.config import RunConfig
 from vos.errors import OutputError, ScoreError
 from vos.masks import match_frame, read_mask
 from vos.masks.image_files import MAX_PIXELS
-from vos.run.outputs import Outputs, Pair, describe_run, write_results
+from vos.run.outputs import Outputs, describe_run, write_results
 from vos.sam.model import SamModel
 from vos.segment.forward import segment_video
 from vos.sets.layout import find_annotations, mask_files
+from vos.sink.passing import Pair
 from vos.source import open_source
 from vos.source.images import image_files
 
