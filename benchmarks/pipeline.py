@@ -401,7 +401,8 @@ def time_stages(
             low_res_to_frame(low_res, letterbox)
 
     def overlay() -> None:
-        for _ in write_overlay(shown, folder / "stage.mp4", frame_rate_hz=None):
+        path, pieces = folder / "stage.mp4", folder / "pieces"
+        for _ in write_overlay(shown, path, pieces=pieces, frame_rate_hz=None):
             pass
 
     calls: dict[str, Callable[[], object]] = {

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from vos.config import RunConfig
 from vos.masks import match_frame, read_mask
 from vos.records import Encoded, Frame, FrameMasks, Labels
-from vos.run.outputs import Outputs, Pair, describe_run, write_results
+from vos.run.outputs import Outputs, describe_run, write_results
 from vos.sam.geometry import Letterbox
 from vos.sam.model import SamModel
 from vos.segment.read_ahead import read_ahead
 from vos.sets.davis import DavisSequence
+from vos.sink.passing import Pair
 from vos.source import open_source
 from vos.track.published.encode import encode
 from vos.track.published.locate import Peaks, frame_similarities, peaks_of

@@ -28,7 +28,7 @@ from vos.masks import read_label_png, write_label_png
 from vos.records import SourceInfo
 from vos.run import saving
 from vos.run.outputs import Outputs, write_results
-from vos.sink.video import VideoFile
+from vos.sink.pieces import PiecedVideo
 from vos.source import waiting
 
 WATCHDOG_SECONDS = 60
@@ -121,9 +121,9 @@ READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        pytest.param("vos.sink.label_pngs", "write_label_png", 8, id="label maps"),
-        pytest.param("vos.sink.video", "_open_container", 2, id="overlay"),
-        pytest.param("vos.sink.video", "_open_container", 5, id="joined overlay"),
+        pytest.param("pathlib.Path", "replace", 8, id="renaming"),
+        pytest.param("vos.sink.video.Piece", "_start", 2, id="overlay"),
+        pytest.param("vos.sink.joining", "url_of", 1, id="joined overlay"),
         pytest.param("shutil", "copyfile", 1, id="summary"),
         pytest.param("pathlib.Path", "write_bytes", 10, id="label map or state"),
         pytest.param("os", "fsync", 20, id="sync"),
@@ -208,7 +208,7 @@ def test_a_masks_folder_that_vanishes(place, capsys):
 def test_a_sink_that_raises_what_nobody_foresaw(place, whole):
     """That is a fault of ours, so it is not made pretty; still nothing is lost or left open."""
     with pytest.MonkeyPatch.context() as patch:
-        fail_from(patch, VideoFile, "add", 9, ZeroDivisionError("a bug"))
+        fail_from(patch, PiecedVideo, "add", 9, ZeroDivisionError("a bug"))
         patch.setattr("sys.argv", ["vos-run"])
         with pytest.raises(ZeroDivisionError, match="a bug"):
             shell(*RUN)

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupted_runs import NUM_FRAMES, OPTIONS, make_clip, shell
 
+from vos.errors import OutputError
 from vos.masks import read_label_png, write_label_png
 
 RUN = ("clip.mp4", *OPTIONS, "--save-every", 0, "--ref", "13:later.png")
@@ -75,7 +76,7 @@ def broken_off(request, tmp_path_factory) -> tuple[Path, tuple[str, ...]]:
         nonlocal num_written
         num_written += 1
         if num_written > NUM_DONE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OutputError(os.strerror(errno.ENOSPC))
         write_label_png(path, labels)
 
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):

@@ -357,7 +357,7 @@ def test_a_state_names_only_what_is_on_the_disk(place, monkeypatch):
             states.append([each for each in needed if each.stat().st_ino not in synced])
         return replace_file(path, target)
 
-    monkeypatch.setattr(saving.os, "fsync", note_sync)
+    monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_replace)
     assert shell(*RUN) == 0
     assert states == [[]] * NUM_FRAMES

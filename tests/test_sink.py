@@ -15,14 +15,26 @@ from vos.errors import InputError, OutputError, SourceError
 from vos.masks import DAVIS_PALETTE, read_label_png
 from vos.records import Frame, FrameMasks
 from vos.sink import draw_overlay, write_label_pngs, write_overlay, write_summary, write_video
-from vos.sink.video import VideoFile
+from vos.sink.video import Encoding, Piece
 from vos.source import open_source
 
 RATE = Fraction(25)
+UNFINISHED = "unfinished"  # where sinks keep what another run would go on from
+
+
+def overlay(pairs, path: Path, **options) -> Iterator:
+    options = {"frame_rate_hz": RATE, **options}
+    return write_overlay(pairs, path, pieces=path.parent / UNFINISHED / "pieces", **options)
+
+
+def summary(pairs, path: Path, header: dict[str, object]) -> Iterator:
+    return write_summary(pairs, path, header, unfinished=path.parent / UNFINISHED / "s.json")
+
+
 SINKS = {
     "pngs": lambda pairs, folder: write_label_pngs(pairs, folder / "masks"),
-    "overlay": lambda pairs, folder: write_overlay(pairs, folder / "o.mp4", frame_rate_hz=RATE),
-    "summary": lambda pairs, folder: write_summary(pairs, folder / "s.json", {"model": "x"}),
+    "overlay": lambda pairs, folder: overlay(pairs, folder / "o.mp4"),
+    "summary": lambda pairs, folder: summary(pairs, folder / "s.json", {"model": "x"}),
 }
 
 
@@ -148,8 +160,7 @@ def test_the_same_frames_give_the_same_bytes(tmp_path, sink):
     contents = []
     for folder in (tmp_path / "a", tmp_path / "b", tmp_path / "a"):
         list(SINKS[sink](make_pairs(3), folder))
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        contents.append([(path.name, path.read_bytes()) for path in files])
+        contents.append([(path.name, path.read_bytes()) for path in sorted(results_in(folder))])
     assert contents[0] == contents[1] == contents[2]
 
 
@@ -165,14 +176,19 @@ def test_a_name_that_is_taken_by_a_folder(tmp_path, sink, name):
     (tmp_path / name).mkdir()
     with pytest.raises(OutputError, match=f"cannot write .*{name}.*directory"):
         list(SINKS[sink](make_pairs(1), tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert {path.name for path in tmp_path.iterdir()} == {name, UNFINISHED}
 
 
 @pytest.mark.parametrize("sink", SINKS)
 def test_a_full_disk(tmp_path, sink):
     with full_disk(100), pytest.raises(OutputError, match="File too large"):
         list(SINKS[sink](make_pairs(60), tmp_path))
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path.name for path in results_in(tmp_path)] == []
+
+
+def results_in(folder: Path) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if UNFINISHED not in path.parts]
 
 
 def test_sinks_chain(tmp_path):
@@ -200,14 +216,14 @@ def test_label_pngs_hold_the_labels(tmp_path):
 
 @pytest.mark.parametrize("hw", [(48, 64), (47, 63), (48, 63), (1, 1), (3, 200)])
 def test_overlay_has_every_frame_at_any_size(tmp_path, hw):
-    list(write_overlay(make_pairs(3, hw=hw), tmp_path / "o.mp4", frame_rate_hz=None))
+    list(overlay(make_pairs(3, hw=hw), tmp_path / "o.mp4", frame_rate_hz=None))
     pictures, _ = decode(tmp_path / "o.mp4")
     assert len(pictures) == 3
     assert pictures[0].shape == (hw[0] + hw[0] % 2, hw[1] + hw[1] % 2, 3)
 
 
 def test_overlay_looks_like_the_frames(tmp_path):
-    list(write_overlay(make_pairs(3), tmp_path / "o.mp4", frame_rate_hz=RATE, alpha=0.4))
+    list(overlay(make_pairs(3), tmp_path / "o.mp4", alpha=0.4))
     for index, picture in enumerate(decode(tmp_path / "o.mp4")[0]):
         frame, masks = make_pair(index)
         want = draw_overlay(frame.rgb, masks.labels, 0.4)
@@ -220,13 +236,13 @@ def test_overlay_keeps_the_distances_between_times(tmp_path_factory, gaps, start
     times = [start, *(start + np.cumsum(gaps)).tolist()]
     path = tmp_path_factory.mktemp("overlay") / "o.mp4"
     pairs = (make_pair(index, pts=pts) for index, pts in enumerate(times))
-    list(write_overlay(pairs, path, frame_rate_hz=RATE))
+    list(overlay(pairs, path))
     assert decode(path)[1] == pytest.approx([pts - start for pts in times], abs=1e-4)
 
 
 def test_overlay_times_always_advance(tmp_path):
     pairs = (make_pair(index, pts=pts) for index, pts in enumerate([1.0, 1.0, 0.5, 2.0]))
-    list(write_overlay(pairs, tmp_path / "o.mp4", frame_rate_hz=RATE))
+    list(overlay(pairs, tmp_path / "o.mp4"))
     times = decode(tmp_path / "o.mp4")[1]
     assert len(times) == 4
     assert times == sorted(set(times))
@@ -236,13 +252,13 @@ def test_overlay_times_always_advance(tmp_path):
 def test_overlay_of_a_changing_size(tmp_path):
     pairs = iter([make_pair(0), make_pair(1, hw=(50, 64))])
     with pytest.raises(InputError, match="one size: it is 64 x 48, got 64 x 50"):
-        list(write_overlay(pairs, tmp_path / "o.mp4", frame_rate_hz=RATE))
+        list(overlay(pairs, tmp_path / "o.mp4"))
     assert len(decode(tmp_path / "o.mp4")[0]) == 1
 
 
 @pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.mov", "O.MP4"])
 def test_video_containers(tmp_path, name):
-    list(write_overlay(make_pairs(2), tmp_path / name, frame_rate_hz=RATE))
+    list(overlay(make_pairs(2), tmp_path / name))
     assert len(decode(tmp_path / name)[0]) == 2
 
 
@@ -256,8 +272,8 @@ def test_video_containers(tmp_path, name):
 )
 def test_illegal_overlay_settings(tmp_path, path, options, message):
     with pytest.raises(InputError, match=message):
-        list(write_overlay(make_pairs(1), tmp_path / path, **{"frame_rate_hz": RATE, **options}))
-    assert list(tmp_path.iterdir()) == []
+        list(overlay(make_pairs(1), tmp_path / path, **options))
+    assert results_in(tmp_path) == []
 
 
 def test_drawing_tints_objects_and_nothing_else():
@@ -311,7 +327,7 @@ def test_write_video_rejects_a_crf(tmp_path):
 
 
 def test_summary_holds_all_there_is_to_know(tmp_path):
-    list(write_summary(make_pairs(2), tmp_path / "s.json", {"model": "nano", "size": [1, 2]}))
+    list(summary(make_pairs(2), tmp_path / "s.json", {"model": "nano", "size": [1, 2]}))
     document = json.loads((tmp_path / "s.json").read_text())
     assert list(document) == ["model", "size", "objects", "frames", "num_frames"]
     assert document["objects"] == [1, 2, 3]
@@ -330,7 +346,7 @@ def test_summary_holds_all_there_is_to_know(tmp_path):
 def test_summary_has_a_line_for_each_frame(tmp_path):
     texts = []
     for num_frames in (2, 3):
-        list(write_summary(make_pairs(num_frames), tmp_path / "s.json", {}))
+        list(summary(make_pairs(num_frames), tmp_path / "s.json", {}))
         texts.append((tmp_path / "s.json").read_text().splitlines())
     assert len(texts[1]) == len(texts[0]) + 1
     for line in texts[0][3:5]:
@@ -347,7 +363,7 @@ def test_summary_has_a_line_for_each_frame(tmp_path):
 )
 def test_illegal_headers(tmp_path, header, message):
     with pytest.raises(InputError, match=message):
-        list(write_summary(make_pairs(1), tmp_path / "s.json", header))
+        list(summary(make_pairs(1), tmp_path / "s.json", header))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -356,13 +372,14 @@ def test_a_video_does_not_depend_on_what_memory_held(shared: Path, tmp_path):
     rng = np.random.default_rng(0)
     with open_source(shared / "davis" / "JPEGImages" / "480p" / "dog", end=20) as source:
         pictures = [frame.rgb for frame in source]
-    path = tmp_path / "clip.mp4"
+    path = tmp_path / "clip.nut"
     results = set()
     for _ in range(8):
-        with VideoFile(path, None, crf=18) as video:
-            for t, rgb in enumerate(pictures):
-                junk = rng.integers(0, 256, rng.integers(1_000, 4_000_000), dtype=np.uint8)
-                del junk
-                video.add(rgb, t / 25)
+        piece = Piece(path, Encoding(crf=18))
+        for t, rgb in enumerate(pictures):
+            junk = rng.integers(0, 256, rng.integers(1_000, 4_000_000), dtype=np.uint8)
+            del junk
+            piece.add(rgb, t)
+        piece.close()
         results.add(path.read_bytes())
     assert len(results) == 1

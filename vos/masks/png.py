@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError, MaskError
+from vos.files import write_whole
 from vos.masks.image_files import BROKEN_IMAGE, MAX_PIXELS, open_image
 from vos.records import Labels
 
@@ -102,15 +102,6 @@ def write_label_png(path: str | os.PathLike[str], labels: Labels) -> None:
 
     Raises:
         InputError: ``labels`` is not a non-empty (H, W) uint8 array.
-        OSError: the disk refuses.
+        OutputError: the disk refuses.
     """
-    path = Path(path)
-    content = encode_label_png(labels)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except OSError:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
+    write_whole(Path(path), encode_label_png(labels))

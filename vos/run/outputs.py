@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
 
 from vos.config import RunConfig
-from vos.errors import InputError, OutputError
+from vos.errors import InputError, OutputError, VosError
+from vos.files import refusals
 from vos.masks import read_label_png
-from vos.records import Frame, FrameMasks, Labels, SourceInfo
+from vos.records import Frame, Labels, SourceInfo
 from vos.run.names import name_fault
 from vos.run.only_writer import only_writer
 from vos.sam.model import SamModel
 from vos.sink import write_label_pngs, write_overlay, write_summary
-from vos.sink.passing import closing_upstream
+from vos.sink.passing import Pair, closing_upstream
 from vos.sink.summary import kept_names
-
-Pair = tuple[Frame, FrameMasks]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +73,17 @@ class Outputs:
 
     @property
     def state_path(self) -> Path:
-        """The saved state of a run that can go on."""
+        """The saved state of the run, if it can go on."""
         return self.unfinished_folder / "state"
 
     @property
     def unfinished_summary(self) -> Path:
-        """The summary while it grows, of a run that can go on."""
+        """The summary while it grows."""
         return self.unfinished_folder / "summary.json"
 
     @property
     def pieces_folder(self) -> Path:
-        """The overlay's pieces while it grows, of a run that can go on."""
+        """The overlay's pieces while it grows."""
         return self.unfinished_folder / "overlay"
 
     @property
@@ -94,9 +94,7 @@ class Outputs:
     @property
     def is_of_earlier_run(self) -> bool:
         """Whether what is there was written by vos, to its end or not."""
-        unfinished = self.summary_path.with_name(f".{self.summary_path.name}.part")
-        places = (self.summary_path, unfinished, self.unfinished_folder)
-        return any(place.exists() for place in places)
+        return self.summary_path.exists() or self.unfinished_folder.exists()
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -148,21 +146,50 @@ def write_results(
     outputs: Outputs,
     info: SourceInfo,
     header: dict[str, object],
-    *,
-    kept: Kept | None = None,
 ) -> Generator[Pair, None, None]:
     """Write everything that was asked for while the frames pass by.
 
     Nothing is touched before the first frame is there, so that a bad reference or model leaves no
-    trace.
+    trace. The state of the run is not saved: if it breaks off, what is done is complete, and
+    cannot be gone on with.
 
     Args:
         pairs: Frames and their masks.
         outputs: Where the files go.
         info: What is known of the source; the overlay takes its frame rate.
         header: What the summary says of the run.
-        kept: What there is of an earlier run. With it, be it empty, the files grow in
-            ``outputs.unfinished_folder`` and stay there, so that a run that breaks off can go on.
+
+    Yields:
+        The same pairs.
+
+    Raises:
+        OutputError: results are in the way, another run is writing there, or the disk refuses.
+    """
+    return write_resumably(
+        pairs, outputs, info, header, kept=Kept(), at_end=lambda _: remove_unfinished(outputs)
+    )
+
+
+def write_resumably(
+    pairs: Iterable[Pair],
+    outputs: Outputs,
+    info: SourceInfo,
+    header: dict[str, object],
+    *,
+    kept: Kept,
+    at_end: Callable[[bool], None],
+) -> Generator[Pair, None, None]:
+    """Write results as :func:`write_results`, so that another run can go on with them.
+
+    Args:
+        pairs: Frames and their masks.
+        outputs: Where the files go.
+        info: What is known of the source.
+        header: What the summary says of the run.
+        kept: What there is of an earlier run.
+        at_end: Called when nothing more is written, while no other run may write there: with
+            True if the last frame is done, with False if the run breaks off. What is in
+            ``outputs.unfinished_folder`` is its to keep or to remove.
 
     Yields:
         The same pairs.
@@ -172,21 +199,26 @@ def write_results(
             is to be kept is gone.
     """
     with closing_upstream(pairs) as iterator:
-        is_new = kept is None or not kept.num_frames
-        if is_new:
+        if not kept.num_frames:
             outputs.check_free()
             first = next(iterator, None)
             if first is None:
                 return
             iterator = chain([first], iterator)
         with only_writer(outputs.lock_path, outputs.masks_folder):
-            if is_new:
+            if not kept.num_frames:
                 outputs.check_free()  # another run may have come first
                 if outputs.overwrite:
                     _remove_earlier(outputs)
-            elif kept is not None:
+            else:
                 _check_kept(outputs, kept.num_frames)
-            yield from _through_sinks(iterator, outputs, info, header, kept)
+            try:
+                yield from _through_sinks(iterator, outputs, info, header, kept)
+            except BaseException:
+                with suppress(VosError):
+                    at_end(False)
+                raise
+            at_end(True)
 
 
 def _through_sinks(
@@ -194,19 +226,18 @@ def _through_sinks(
     outputs: Outputs,
     info: SourceInfo,
     header: dict[str, object],
-    kept: Kept | None,
+    kept: Kept,
 ) -> Iterator[Pair]:
     """Chain the sinks that were asked for."""
-    can_go_on, kept = kept is not None, kept or Kept()
     again = _with_labels(kept.again, outputs)
     pairs = write_label_pngs(pairs, outputs.masks_folder)
     if outputs.overlay_alpha is not None:
         pairs = write_overlay(
             pairs,
             outputs.overlay_path,
+            pieces=outputs.pieces_folder,
             frame_rate_hz=info.frame_rate_hz,
             alpha=outputs.overlay_alpha,
-            pieces=outputs.pieces_folder if can_go_on else None,
             num_kept=kept.num_in_pieces,
             again=again,
         )
@@ -217,9 +248,27 @@ def _through_sinks(
         pairs,
         outputs.summary_path,
         header,
-        unfinished=outputs.unfinished_summary if can_go_on else None,
+        unfinished=outputs.unfinished_summary,
         num_kept=kept.num_frames,
     )
+
+
+def remove_unfinished(outputs: Outputs) -> None:
+    """Remove what a run needs to go on.
+
+    It goes in one step, so that a run that is killed meanwhile is not taken for an unfinished one.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    left = outputs.unfinished_folder
+    if not left.exists():
+        return
+    removed = left.with_name(f".{outputs.name}.finished")
+    with refusals(f"remove {left}"):
+        shutil.rmtree(removed, ignore_errors=True)
+        left.replace(removed)
+        shutil.rmtree(removed)
 
 
 def _check_kept(outputs: Outputs, num_frames: int) -> None:
@@ -262,12 +311,10 @@ def _version(package: str) -> str | None:
 
 def _remove_earlier(outputs: Outputs) -> None:
     """Remove an earlier result, so that none of its frames outlives it; other files stay."""
-    try:
+    with refusals("replace the earlier results"):
         for path in outputs.masks_folder.glob("*.png"):
             path.unlink()
         for path in (outputs.overlay_path, outputs.summary_path):
             path.unlink(missing_ok=True)
         if outputs.unfinished_folder.exists():
             shutil.rmtree(outputs.unfinished_folder)
-    except OSError as error:
-        raise OutputError(f"cannot replace the earlier results: {error}") from error

@@ -165,7 +165,7 @@ def run_job(
             header,
             sam,
             batch_size=frames_together(job.config, sam),
-            every_seconds=save_every_seconds,
+            every_seconds=None if description is None else save_every_seconds,
             saved=saved,
             frames=frames,
         )

@@ -8,23 +8,23 @@ saved state is done again.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 import torch
 
-from vos.errors import OutputError, SourceError, VosError
+from vos.errors import SourceError
+from vos.files import refusals, sync_files, sync_folders, whole_file
 from vos.records import Frame, SourceInfo
-from vos.run.outputs import Kept, Outputs, Pair, write_results
+from vos.run.outputs import Kept, Outputs, remove_unfinished, write_results, write_resumably
 from vos.run.resume import Mark, Saved
 from vos.run.state import decode_state, encode_state
 from vos.sam.model import SamModel
 from vos.segment.forward import Step
+from vos.sink.passing import Pair
 from vos.sink.pieces import FRAMES_PER_PIECE, PIECES
 from vos.track.published.encode import default_batch_size
 
@@ -37,7 +37,7 @@ def write_and_save(
     sam: SamModel,
     *,
     batch_size: int | None = None,
-    every_seconds: float = 60,
+    every_seconds: float | None = 60,
     saved: Saved | None = None,
     frames: Iterable[Frame] = (),
 ) -> Generator[Pair, None, None]:
@@ -53,7 +53,8 @@ def write_and_save(
         header: What tells this run from others, and what its summary says.
         sam: The model.
         batch_size: Frames that it encodes together, as in RunConfig.
-        every_seconds: How much work may be lost.
+        every_seconds: How much work may be lost. None, for a source that can be read only once,
+            saves no state; the results are the same.
         saved: The state to go on from, or None for a new run.
         frames: From :func:`open_again`: where ``steps`` takes its frames from.
 
@@ -63,6 +64,9 @@ def write_and_save(
     Raises:
         OutputError: the disk refuses; what was saved last stays.
     """
+    if every_seconds is None:
+        yield from write_results(_pairs_of(steps), outputs, info, header)
+        return
     # The last bits of features may depend on the size of their batch, so batches begin where they
     # would have begun without a break.
     batch_size = batch_size or default_batch_size(sam)
@@ -73,7 +77,10 @@ def write_and_save(
         again = _exactly(frames, num_again)
         kept = Kept(num_frames=saved.num_frames, num_in_pieces=saved.mark.place, again=again)
     next_save = 0.0
-    with closing(write_results(saver.watch(steps), outputs, info, header, kept=kept)) as results:
+    results = write_resumably(
+        saver.watch(steps), outputs, info, header, kept=kept, at_end=saver.at_end
+    )
+    with closing(results):
         try:
             for pair in results:
                 saver.note()
@@ -81,13 +88,8 @@ def write_and_save(
                     next_save = time.monotonic() + every_seconds
                 yield pair
         except GeneratorExit:
-            saver.save()
+            saver.save()  # before the overlay is joined, which takes long
             raise
-        except BaseException:
-            with suppress(VosError):
-                saver.save()
-            raise
-    saver.finish()
 
 
 class _Saver:
@@ -128,46 +130,37 @@ class _Saver:
         if self._newest is None:
             return False
         outputs, path = self._outputs, self._outputs.state_path
-        unfinished = path.with_name(f".{path.name}.part")
-        try:
+        with refusals(f"save the state in {path.parent}"):
             self._sync_label_maps()
             if outputs.overlay_alpha is not None:
                 pieces = {*outputs.pieces_folder.glob(PIECES)} - self._synced_pieces
-                _sync_files(pieces)
-                _sync_folders(outputs.pieces_folder)
+                sync_files(pieces)
+                sync_folders(outputs.pieces_folder)
                 self._synced_pieces |= pieces
-            _sync_files([outputs.unfinished_summary])
-            _sync_folders(path.parent, outputs.folder)
-            unfinished.write_bytes(self._encoded(self._newest))
-            _sync_files([unfinished])
-            unfinished.replace(path)
-            _sync_folders(path.parent)
-        except OSError as error:
-            raise OutputError(
-                f"cannot save the state in {path.parent}: {error.strerror or error}"
-            ) from error
+            sync_files([outputs.unfinished_summary])
+            sync_folders(path.parent, outputs.folder)
+            with whole_file(path) as unfinished:
+                unfinished.write_bytes(self._encoded(self._newest))
+                sync_files([unfinished])
+            sync_folders(path.parent)
         self._newest = None
         return True
 
-    def finish(self) -> None:
-        """Remove what was kept to go on, once all results are safe."""
-        outputs, left = self._outputs, self._outputs.unfinished_folder
-        if not left.exists():
+    def at_end(self, is_done: bool) -> None:
+        """Save the latest state, or remove what was kept to go on once all results are safe."""
+        if not is_done:
+            self.save()
             return
-        removed = left.with_name(f".{outputs.name}.finished")
-        try:
+        outputs = self._outputs
+        with refusals(f"sync {outputs.folder}"):
             self._sync_label_maps()
-            _sync_files(path for path in outputs.written if path != outputs.masks_folder)
-            _sync_folders(outputs.folder)
-            shutil.rmtree(removed, ignore_errors=True)
-            left.replace(removed)
-            shutil.rmtree(removed)
-        except OSError as error:
-            raise OutputError(f"cannot remove {left}: {error.strerror or error}") from error
+            sync_files(path for path in outputs.written if path != outputs.masks_folder)
+            sync_folders(outputs.folder)
+        remove_unfinished(outputs)
 
     def _sync_label_maps(self) -> None:
-        _sync_files(self._unsynced)
-        _sync_folders(self._outputs.masks_folder)
+        sync_files(self._unsynced)
+        sync_folders(self._outputs.masks_folder)
         self._unsynced.clear()
 
     def _encoded(self, saved: Saved) -> bytes:
@@ -178,31 +171,10 @@ class _Saver:
         return data
 
 
-def _sync_files(paths: Iterable[Path]) -> None:
-    """Wait until the contents of files are on the disk.
-
-    Raises:
-        OSError: the disk refuses, or a file is gone.
-    """
-    for path in paths:
-        with path.open("r+b") as file:
-            os.fsync(file.fileno())
-
-
-def _sync_folders(*folders: Path) -> None:
-    """Wait until the names in folders are on the disk, where the system can do that.
-
-    Raises:
-        OSError: the disk refuses, or a folder is gone.
-    """
-    if os.name == "nt":
-        return
-    for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _pairs_of(steps: Generator[Step, None, None]) -> Iterator[Pair]:
+    with closing(steps):
+        for step in steps:
+            yield step.frame, step.masks
 
 
 def _exactly(frames: Iterable[Frame], num_frames: int) -> Iterator[Frame]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -16,14 +17,16 @@ import numpy as np
 
 from vos.config import RunConfig
 from vos.errors import OutputError, SourceError
+from vos.files import refusals
 from vos.masks import match_frame, object_ids, read_mask
 from vos.masks.image_files import MAX_PIXELS
 from vos.records import Frame, Labels
 from vos.run.only_writer import only_writer
-from vos.run.outputs import Pair, describe_run
+from vos.run.outputs import describe_run
 from vos.sam.model import SamModel
 from vos.segment.forward import segment_images
 from vos.sink import write_label_pngs, write_summary
+from vos.sink.passing import Pair
 from vos.sink.pictures import (
     TrainingLayout,
     training_files,
@@ -39,6 +42,7 @@ Reference = tuple[Path, Path]
 
 _SUMMARY: Final = "summary.json"
 _LOCK: Final = ".lock"
+_UNFINISHED: Final = ".unfinished"
 _OVERLAYS: Final = "overlays"
 _log = logging.getLogger("vos")
 
@@ -63,6 +67,11 @@ class ImageOutputs:
     def summary_path(self) -> Path:
         """The summary of the run."""
         return self.folder / _SUMMARY
+
+    @property
+    def unfinished_folder(self) -> Path:
+        """The summary while it grows."""
+        return self.folder / _UNFINISHED
 
     @property
     def overlays_folder(self) -> Path:
@@ -113,7 +122,7 @@ class ImageOutputs:
         Raises:
             OutputError: the disk refuses.
         """
-        try:
+        with refusals("replace the earlier results"):
             with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
                 earlier = json.loads(self.summary_path.read_text(encoding="utf-8"))
                 for name in [Path(str(frame["name"])).name for frame in earlier["frames"]]:
@@ -123,8 +132,6 @@ class ImageOutputs:
                         for file in training_files(self.folder / layout, layout, name):
                             file.unlink(missing_ok=True)
             self.summary_path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot replace the earlier results: {error}") from error
 
     @staticmethod
     def _taken(path: Path) -> OutputError:
@@ -278,4 +285,9 @@ def segment_pictures(
                 )
             if outputs.training is not None:
                 pairs = write_training_set(pairs, outputs.training_folder, outputs.training)
-            yield from write_summary(pairs, outputs.summary_path, header)
+            try:
+                unfinished = outputs.unfinished_folder / _SUMMARY
+                yield from write_summary(pairs, outputs.summary_path, header, unfinished=unfinished)
+            finally:
+                with refusals(f"remove {outputs.unfinished_folder}"):
+                    shutil.rmtree(outputs.unfinished_folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vos.errors import OutputError
+from vos.files import make_folder
 from vos.masks import write_label_png
 from vos.sink.passing import Pair, closing_upstream
 
@@ -27,12 +27,8 @@ def write_label_pngs(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
     is_first = True
     with closing_upstream(pairs) as upstream:
         for frame, masks in upstream:
-            path = folder / f"{frame.name}.png"
-            try:
-                if is_first:
-                    folder.mkdir(parents=True, exist_ok=True)
-                is_first = False
-                write_label_png(path, masks.labels)
-            except OSError as error:
-                raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+            if is_first:
+                make_folder(folder)
+            is_first = False
+            write_label_png(folder / f"{frame.name}.png", masks.labels)
             yield frame, masks

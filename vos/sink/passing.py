@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
-from vos.errors import OutputError
 from vos.records import Frame, FrameMasks
 
 Pair = tuple[Frame, FrameMasks]
@@ -25,22 +23,3 @@ def closing_upstream(pairs: Iterable[Pair]) -> Iterator[Iterator[Pair]]:
         close = getattr(upstream, "close", None)
         if close is not None:
             close()
-
-
-def unfinished_name(path: Path) -> Path:
-    """Name a file while it is being written, and make its folder.
-
-    Raises:
-        OutputError: the folder cannot be made.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    return path.with_name(f".{path.name}.part")
-
-
-def discard(unfinished: Path) -> None:
-    """Remove a file that could not be finished; what cannot be removed stays."""
-    with suppress(OSError):
-        unfinished.unlink()

@@ -10,9 +10,10 @@ from typing import Final, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from vos.errors import InputError, OutputError
-from vos.sink.overlay import draw_overlay
-from vos.sink.passing import Pair, closing_upstream, discard, unfinished_name
+from vos.errors import InputError
+from vos.files import make_folder, whole_file
+from vos.sink.draw import draw_overlay
+from vos.sink.passing import Pair, closing_upstream
 
 TrainingLayout = Literal["dreambooth", "onetrainer"]
 """How trainers want pictures and masks: in two folders, or beside one another."""
@@ -103,11 +104,7 @@ def _check(layout: str) -> None:
 
 def _save(image: Image.Image, path: Path, format_name: str) -> None:
     """Write a picture that appears whole or not at all."""
-    unfinished = unfinished_name(path)
-    try:
+    make_folder(path.parent)
+    with whole_file(path) as unfinished:
         # JPEG takes the quality, PNG the level; the other one ignores it.
         image.save(unfinished, format=format_name, quality=90, compress_level=1)
-        unfinished.replace(path)
-    except OSError as error:
-        discard(unfinished)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final, TextIO
 
 from vos.errors import InputError, OutputError
+from vos.files import make_folder, refusals, whole_file
 from vos.records import Frame, FrameMasks
-from vos.sink.passing import Pair, closing_upstream, discard, unfinished_name
+from vos.sink.passing import Pair, closing_upstream
 
 _OWN_KEYS: Final = ("objects", "frames", "num_frames")
 _ENTRY: Final = b'{"index": '
@@ -24,7 +25,7 @@ def write_summary(
     path: Path,
     header: dict[str, object],
     *,
-    unfinished: Path | None = None,
+    unfinished: Path,
     num_kept: int = 0,
 ) -> Iterator[Pair]:
     """Write one JSON document while frames pass by, a line for each.
@@ -40,7 +41,7 @@ def write_summary(
         path: The JSON file, replaced if it exists.
         header: What else to say; JSON values.
         unfinished: Where the document grows, with every line on the disk before its frame is
-            handed on. It stays there. Without it the document grows beside ``path``.
+            handed on. It stays there.
         num_kept: Frames of an earlier run that stand in ``unfinished``; what follows them goes.
 
     Yields:
@@ -100,63 +101,54 @@ def kept_names(unfinished: Path, num_frames: int) -> Iterator[str]:
 
 
 class _Document:
-    """A text file that takes its name when it is finished; once writing fails, there is none.
+    """A text file of which a finished copy appears under its name; once writing fails, none does.
 
     Args:
-        path: Its name in the end.
-        unfinished: Where it grows and stays, or None for a place beside the path.
+        path: The finished copy.
+        unfinished: Where it grows and stays.
         num_kept_lines: Lines to go on after, if that is more than 0.
     """
 
-    def __init__(self, path: Path, unfinished: Path | None, num_kept_lines: int) -> None:
+    def __init__(self, path: Path, unfinished: Path, num_kept_lines: int) -> None:
         self._path = path
-        self._finished = unfinished_name(path)
-        self._unfinished = unfinished or self._finished
-        self._stays = unfinished is not None
-        try:
-            self._unfinished.parent.mkdir(parents=True, exist_ok=True)
+        self._unfinished = unfinished
+        make_folder(unfinished.parent)
+        with refusals(f"write {path}"):
             if num_kept_lines:
-                _cut(self._unfinished, num_kept_lines)
-            self._file: TextIO | None = self._unfinished.open(
+                _cut(unfinished, num_kept_lines)
+            self._file: TextIO | None = unfinished.open(
                 "a" if num_kept_lines else "w", encoding="utf-8", newline="\n"
             )
-        except OSError as error:
-            raise self._refusal(error) from error
 
     def write(self, text: str) -> None:
         if self._file is None:
             return
-        try:
+        with self._or_no_file(), refusals(f"write {self._path}"):
             self._file.write(text)
-            if self._stays:
-                self._file.flush()
-        except OSError as error:
-            self._give_up()
-            raise self._refusal(error) from error
+            self._file.flush()
 
     def finish(self, text: str) -> None:
         if self._file is None:
             return
-        try:
-            self._file.close()
-            if self._stays:
-                shutil.copyfile(self._unfinished, self._finished)
-            with self._finished.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            self._finished.replace(self._path)
-        except OSError as error:
-            self._give_up()
-            raise self._refusal(error) from error
-
-    def _give_up(self) -> None:
-        if self._file is not None:
-            with suppress(OSError):
+        with self._or_no_file():
+            with refusals(f"write {self._path}"):
                 self._file.close()
-        self._file = None
-        discard(self._finished)
+            make_folder(self._path.parent)
+            with whole_file(self._path) as finished:
+                shutil.copyfile(self._unfinished, finished)
+                with finished.open("a", encoding="utf-8", newline="\n") as file:
+                    file.write(text)
 
-    def _refusal(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write {self._path}: {error.strerror or error}")
+    @contextmanager
+    def _or_no_file(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError:
+            if self._file is not None:
+                with suppress(OSError):
+                    self._file.close()
+            self._file = None
+            raise
 
 
 def _cut(unfinished: Path, num_lines: int) -> None:
