@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -285,6 +286,7 @@ def test_threads_change_nothing(two_sets):
         np.testing.assert_array_equal(scored.j, together.objects()[name].j)
         np.testing.assert_array_equal(scored.f, together.objects()[name].f)
     assert alone.statistics == together.statistics
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("score")] == []
 
 
 @pytest.mark.parametrize(
