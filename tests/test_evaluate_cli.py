@@ -142,6 +142,7 @@ def test_inputs_are_not_replaced(folders, tmp_path, monkeypatch, options, capsys
     (tmp_path / "csv/global_results-val.csv").symlink_to(tmp_path / "results/cat/00001.png")
     (tmp_path / "csv/global_results-all.csv").symlink_to(tmp_path / "results/cat/00001.png")
     (tmp_path / "soft.html").symlink_to(tmp_path / "gt/cat/00000.png")
+    (tmp_path / "root/JPEGImages/480p/bear/dangling.jpg").symlink_to(tmp_path / "nowhere")
     (tmp_path / "hard.json").hardlink_to(tmp_path / "results/bear/00003.png")
     is_of_root = "root/" in options[1]
     arguments = ["root", "results", "--split", "val"] if is_of_root else ["gt", "results"]

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -85,6 +86,12 @@ def test_names_and_remarks_are_escaped(tmp_path):
     assert remarks[1].startswith("left out: <i>b: needs 3 annotated frames")
     assert page.count("data:image/webp") == 2 * 2  # masks alone
     assert body_of(page).find(".//h1").text.endswith("re<b>&sults")
+
+
+def test_names_that_are_no_unicode_do_not_hinder(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    folders = [write_masks(tmp_path / side, {name: [square(1)] * 3}) for side in ("gt", "results")]
+    assert "caf\\udce9" in written(vos.evaluate(*folders), tmp_path)
 
 
 def test_pictures_show_image_annotation_and_result(evaluation):

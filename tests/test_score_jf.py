@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from score_masks import FRAME_HW, square, write_masks
 
 import vos
 from vos.errors import InputError, ScoreError
+from vos.score import jf
 
 TWO_OBJECTS = np.maximum(square(1, x=2), square(2, x=18))
 MOVING = [square(1, x=x) for x in range(4, 10)]
@@ -285,6 +288,24 @@ def test_threads_change_nothing(two_sets):
         np.testing.assert_array_equal(scored.j, together.objects()[name].j)
         np.testing.assert_array_equal(scored.f, together.objects()[name].f)
     assert alone.statistics == together.statistics
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("score")] == []
+
+
+def test_an_error_nobody_foresaw_is_raised_and_ends_the_work(tmp_path, monkeypatch):
+    frames = {"a": [square(1)] * 200}
+    folders = [write_masks(tmp_path / side, frames) for side in ("gt", "results")]
+    num_calls = 0
+
+    def fail(*arguments):
+        nonlocal num_calls
+        num_calls += 1
+        time.sleep(0.01)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(jf, "score_labels", fail)
+    with pytest.raises(ZeroDivisionError):
+        vos.evaluate(*folders, num_workers=2)
+    assert num_calls < 100
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -75,7 +76,7 @@ def eval_command(
     if csv_dir is not None:
         outputs += csv_paths(csv_dir, split)
     annotations = find_annotations(gt_dir, year_number, split, None)
-    _check_outputs(outputs, files_to_score(annotations, results_dir))
+    _check_outputs(outputs, list(files_to_score(annotations, results_dir)))
     evaluation = evaluate(
         gt_dir,
         results_dir,
@@ -93,17 +94,14 @@ def eval_command(
         write_report(evaluation, report_path)
 
 
-def _check_outputs(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
+def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Refuse outputs that would replace an input, by whatever name, or one another."""
-    if len({path.resolve() for path in outputs}) < len(outputs):
+    if len({os.path.realpath(path) for path in outputs}) < len(outputs):
         raise OutputError(f"one file cannot be two outputs: {', '.join(map(str, outputs))}")
-    existing = {_identity(path): path for path in outputs if path.exists()}
-    for path in inputs if existing else ():
-        if output := existing.get(_identity(path)):
-            raise OutputError(f"{output} would replace an input, {path}; choose another file")
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Tell a file from all others: links have the identity of what they lead to."""
-    status = path.stat()
-    return status.st_dev, status.st_ino
+    for output in outputs:
+        if not output.exists():
+            continue
+        for path in inputs:
+            # Links, hard ones too, are the file that they lead to.
+            if path.exists() and path.samefile(output):
+                raise OutputError(f"{output} would replace an input, {path}; choose another file")

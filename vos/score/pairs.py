@@ -62,7 +62,7 @@ def find_pairs(
         problems: Receives what is not scored.
 
     Raises:
-        ScoreError: the folder of results does not exist or holds no sequence.
+        ScoreError: the folder of results does not exist, or is that of one sequence.
     """
     if not results_dir.is_dir():
         raise ScoreError(f"there is no folder of results {results_dir}")
