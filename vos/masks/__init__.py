@@ -2,10 +2,18 @@
 
 from vos.masks.boxes import grow_box_xyxy, mask_box_xyxy
 from vos.masks.png import DAVIS_PALETTE, encode_label_png, read_label_png, write_label_png
-from vos.masks.reference import mask_from_array, match_frame, object_ids, read_mask
+from vos.masks.reference import (
+    PaintedMask,
+    mask_from_array,
+    match_frame,
+    object_ids,
+    read_mask,
+    read_painted_mask,
+)
 
 __all__ = [
     "DAVIS_PALETTE",
+    "PaintedMask",
     "encode_label_png",
     "grow_box_xyxy",
     "mask_box_xyxy",
@@ -14,5 +22,6 @@ __all__ = [
     "object_ids",
     "read_label_png",
     "read_mask",
+    "read_painted_mask",
     "write_label_png",
 ]

@@ -29,6 +29,7 @@ BROKEN_IMAGE: Final = (
 """What Pillow and numpy raise on files that are no image, broken, or too large to decode."""
 
 _HEAD_BYTES: Final = 16
+_MILLION: Final = 10**6
 
 
 def check_max_pixels(max_pixels: int) -> None:
@@ -46,9 +47,16 @@ def size_fault(width: int, height: int, max_pixels: int) -> str | None:
     if width * height <= max_pixels:
         return None
     return (
-        f"{width} x {height} are {width * height} pixels, more than the {max_pixels} that are "
-        "legal; if the file is to be trusted, raise the limit with --max-pixels (max_pixels=...)"
+        f"{width} x {height} are {_in_words(width * height)}, more than the "
+        f"{_in_words(max_pixels)} that are legal; if the file is to be trusted, allow more "
+        "(max-pixels)"
     )
+
+
+def _in_words(num_pixels: int) -> str:
+    if num_pixels < _MILLION:
+        return f"{num_pixels} pixels"
+    return f"{num_pixels / _MILLION:.1f} million pixels"
 
 
 class _ClippedFile(io.BufferedReader):
