@@ -21,6 +21,7 @@ LAYERS = (
     {"track"},
     {"source", "sam", "sink", "synthetic"},
     {"masks"},
+    {"config_json"},
     {"config"},
     {"records"},
     {"errors"},

@@ -63,9 +63,10 @@ def _field(hint: Any, value: object, path: str) -> object:
             return value
         if is_dataclass(each) and isinstance(value, dict):
             return _record(cast(type, each), value, path)
-        if each is float and type(value) in (int, float) and _is_moderate(value):
-            return float(cast(float, value))
-        if type(value) is each and (each is not int or _is_moderate(value)):
+        if each in (int, float):
+            if type(value) in (int, each) and _is_moderate(value):
+                return each(value)
+        elif type(value) is each:
             return value
         if isinstance(value, str) and value in get_args(each):
             return value
