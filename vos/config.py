@@ -30,7 +30,7 @@ class FitConfig:
     Attributes:
         num_steps: AdamW steps on a cosine schedule.
         learning_rate: Step size at the start of the schedule.
-        box_prompt: Whether the object's own box and its centre are prompts of the fit, beside the
+        box_prompt: Whether the object's box and its centre are prompts of the fit, beside the
             similarity maximum.
     """
 
@@ -242,7 +242,7 @@ class RunConfig:
 
     Attributes:
         method: How objects are found; each method has settings of its own.
-        num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's own.
+        num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's.
     """
 
     method: Method = Memory()

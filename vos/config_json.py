@@ -53,7 +53,9 @@ def _record(kind: type[T], value: dict[str, object], path: str) -> T:
     for name in value:
         if name not in legal:
             raise InputError(f"{path} has no {shortened(name)}; there are {', '.join(legal)}")
-    return kind(**{name: _field(hints[name], own, f"{path}.{name}") for name, own in value.items()})
+    return kind(
+        **{name: _field(hints[name], each, f"{path}.{name}") for name, each in value.items()}
+    )
 
 
 def _field(hint: Any, value: object, path: str) -> object:
