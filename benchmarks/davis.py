@@ -12,13 +12,14 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import click
+from methods import chosen, method_option
 from rows import append_row, environment, peak_mib
 
 import vos
-from vos.config import MemoryConfig
 from vos.run.outputs import Outputs, Pair
 from vos.score.scores import Evaluation
 from vos.sets.davis import DavisSequence, find_davis_sequences, segment_sequence
@@ -34,13 +35,13 @@ RESULTS = Path(__file__).with_name("results.csv")
 @click.option("--checkpoint", type=click.Path(path_type=Path))
 @click.option("--device", default="auto")
 @click.option("--dtype", default="auto")
-@click.option("--prior", default="memory")
+@method_option
 @click.option(
     "--memory",
     "memory_settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A field of vos.config.MemoryConfig, the value as JSON. Repeatable.",
+    help="A field of vos.Memory, the value as JSON. Repeatable.",
 )
 @click.option("--published", is_flag=True)
 @click.option("--note", default="", help="A word on what this row is for.")
@@ -52,7 +53,7 @@ def main(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    prior: str,
+    method: str | None,
     memory_settings: tuple[str, ...],
     published: bool,
     note: str,
@@ -61,10 +62,10 @@ def main(
     vos.keep_freed_memory()
     sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     memory = {name: json.loads(value) for name, value in (s.split("=") for s in memory_settings)}
-    config = vos.RunConfig(prior=prior, memory=MemoryConfig(**memory))
-    if published:
-        config = vos.RunConfig.published()
-    settings = "published" if published else " ".join([f"prior={prior}", *memory_settings])
+    config, settings = chosen(method or ("published" if published else "memory"))
+    if memory:
+        config = vos.RunConfig(method=replace(config.method, **memory))
+    settings = " ".join([settings, *memory_settings])
     scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()

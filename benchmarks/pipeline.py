@@ -45,13 +45,14 @@ import click
 import numpy as np
 import torch
 from davis import run_and_score
+from methods import chosen, method_option
 from PIL import Image
 from plain import PlainObject, PlainSam, run_plainly
 from rows import Row, append_row, environment, markdown, peak_mib, put_table
 
 import vos
 from vos.config import SkipPadding
-from vos.masks import write_label_png
+from vos.masks import object_ids, write_label_png
 from vos.run.outputs import Outputs, write_results
 from vos.sam.geometry import low_res_to_frame, resize_for_model
 from vos.sam.model import Decoded, SamModel
@@ -61,10 +62,13 @@ from vos.sam.weights.download import cached_file
 from vos.sam.weights.registry import find_model
 from vos.sink import write_overlay
 from vos.synthetic import ClipConfig, make_clip
+from vos.track.masks import measure as measure_labels
+from vos.track.masks import merge
+from vos.track.published.encode import Encoded
 from vos.track.published.locate import find_peaks
 from vos.track.published.personalize import personalize
 from vos.track.published.scale_fit import fit_scale_weights
-from vos.track.published.segment import merge
+from vos.track.published.targets import Targets
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = time.perf_counter
@@ -119,7 +123,7 @@ class Recording(SamModel):
 @click.command()
 @click.option("--model", "models", multiple=True, default=("nano", "mobile_sam", "vit_b"))
 @click.option("--objects", "numbers", multiple=True, type=int, default=(1, 3, 10))
-@click.option("--prior", help="A prior of RunConfig; the published method if left out.")
+@method_option
 @click.option("--device", default="cpu")
 @click.option("--dtype", default="float32")
 @click.option("--skip-padding", default="none", help="As load_sam's.")
@@ -135,7 +139,7 @@ class Recording(SamModel):
 def main(
     models: tuple[str, ...],
     numbers: tuple[int, ...],
-    prior: str | None,
+    method: str | None,
     device: str,
     dtype: str,
     skip_padding: SkipPadding,
@@ -160,7 +164,7 @@ def main(
             settings = ["--device", device, "--dtype", dtype, "--threads", str(threads)]
             settings += ["--clock", clock_name]
             settings += ["--frames", str(num_frames), "--rounds", str(num_rounds)]
-            settings += ["--prior", prior] if prior else []
+            settings += ["--method", method] if method else []
             settings += ["--skip-padding", skip_padding]
             settings += ["--davis", str(davis)] if davis and number == 1 else []
             subprocess.run([sys.executable, __file__, *own, *settings], check=True)
@@ -169,7 +173,7 @@ def main(
     clock = CLOCKS[clock_name]
     torch.set_num_threads(threads)
     vos.keep_freed_memory()
-    config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
+    config, settings = chosen(method)
     sam, weights = build(models[0], device, dtype, skip_padding)
     row: Row = {
         **environment(),
@@ -180,7 +184,7 @@ def main(
         "model": models[0],
         "weights": weights,
         "dtype": dtype if skip_padding == "none" else f"{dtype}, skip_padding={skip_padding}",
-        "settings": f"prior={prior}" if prior else "published",
+        "settings": settings,
         "objects": numbers[0],
         **measure(sam, config, numbers[0], num_frames, num_rounds),
         "J&F": "",
@@ -255,8 +259,10 @@ def measure(
         on_cpu = sam.device.type == "cpu"
         plain = PlainSam(sam._sam) if on_cpu else None
         rgb = [frame.rgb for frame in frames]
-        encoded = vos.records.Encoded(frames[0], sam.encode(rgb[:1])[0])
-        targets, _ = personalize(encoded, reference, sam, config)
+        encoded = Encoded(frames[0], sam.encode(rgb[:1])[0])
+        of_published = vos.RunConfig.published().method
+        ids = object_ids(reference)
+        targets = personalize([(encoded, reference)], ids, sam, of_published)
         rounds: dict[str, list[float]] = {"whole": [], "plain": []}
         objects = [
             PlainObject(embedding.cpu(), weights.cpu())
@@ -362,7 +368,7 @@ def timed(call: Callable[[], object]) -> float:
 def time_stages(
     sam: Recording,
     asked: list[tuple[Any, ...]],
-    targets: vos.records.Targets,
+    targets: Targets,
     frame: vos.records.Frame,
     source: Any,
     folder: Path,
@@ -378,9 +384,7 @@ def time_stages(
     is_there = np.ones(len(logits), dtype=np.bool_)
     ids = targets.object_ids[: len(logits)]
     labels = merge(logits, is_there, ids)
-    masks = vos.track.published.segment.frame_masks(
-        labels, ids, np.ones(len(ids), dtype=np.float32)
-    )
+    masks = measure_labels(labels, ids, np.ones(len(ids), dtype=np.float32))
     pictures = iter(source)
     num_shown, num_rows = 6, len(ids)
     shown = [(vos.records.Frame(n, n / 24, f"{n:05d}", frame.rgb), masks) for n in range(num_shown)]
@@ -454,9 +458,7 @@ def original_prompts(plain: PlainSam, picture: Any, num_objects: int, num_rounds
         return statistics.median(timed(decode_all) for _ in range(num_rounds))
 
 
-def compare_fits(
-    sam: SamModel, plain: PlainSam, encoded: vos.records.Encoded, mask: np.ndarray
-) -> Row:
+def compare_fits(sam: SamModel, plain: PlainSam, encoded: Encoded, mask: np.ndarray) -> Row:
     """Time of one object's scale fit, and how far its weights are from the plain ones.
 
     A few of the plain steps, each with its decoder call, stand for all 800. The plain weights
@@ -508,7 +510,7 @@ def write_table(results: Path) -> None:
     for row in rows:
         total = sum(float(row[f"{name}_ms"]) for name in STAGES)
         own = {name: f"{float(row[f'{name}_ms']) / total:.1%}" for name in STAGES}
-        if row["settings"] == "published":  # other priors have other stages
+        if row["settings"] == "published":  # other methods have other stages
             shares.append({name: row[name] for name in names} | own)
     tables = [
         markdown(COLUMNS, rows),

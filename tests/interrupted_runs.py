@@ -26,7 +26,7 @@ from vos.sink import pieces, write_video
 
 HEIGHT, WIDTH, NUM_FRAMES = 48, 80, 16
 FRAMES_PER_PIECE = 5
-OPTIONS = ("--ref-mask", "mask.png", "--out", "out", "--fit-steps", "4")
+OPTIONS = ("--ref-mask", "mask.png", "--out", "out")
 WATCHDOG_SECONDS = 120
 
 

@@ -47,7 +47,7 @@ def clip(tmp_path_factory) -> Path:
 
 
 def run(clip: Path, out: Path, *args) -> int:
-    standard = ["--ref-mask", clip / "mask.png", "--out", out, "--fit-steps", 40]
+    standard = ["--ref-mask", clip / "mask.png", "--out", out]
     return shell(run_main, clip / "clip.mp4", *standard, *args)
 
 
@@ -109,7 +109,7 @@ def test_clicks_and_boxes_make_the_reference(clip, tmp_path):
         saved = tmp_path / "ref.png"
         done = shell(
             run_main, clip / "clip.mp4", *hint, "--save-ref", saved, "--out", tmp_path / hint[0],
-            "--fit-steps", 10, "--end", 1,
+            "--end", 1,
         )  # fmt: skip
         assert done == 0
         reference, truth = read_label_png(saved) == 1, draw(0)[1] > 0
@@ -119,7 +119,7 @@ def test_clicks_and_boxes_make_the_reference(clip, tmp_path):
 def test_a_mask_of_another_size_may_be_resized(clip, tmp_path):
     small = tmp_path / "small.png"
     write_label_png(small, draw(0)[1][::2, ::2])
-    args = [clip / "clip.mp4", "--ref-mask", small, "--out", tmp_path / "out", "--fit-steps", 10]
+    args = [clip / "clip.mp4", "--ref-mask", small, "--out", tmp_path / "out"]
     assert shell(run_main, *args) == 1
     assert shell(run_main, *args, "--resize-mask", "--end", 1) == 0
 
@@ -140,9 +140,7 @@ def test_a_truncated_video_keeps_its_good_frames(clip, tmp_path, capsys):
     frames = vos.frames_from_arrays((draw(t % 12)[0] for t in range(40)), fps=10)
     write_video(whole, frames, Fraction(10))
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
-    code = shell(
-        run_main, cut, "--ref-mask", clip / "mask.png", "--out", tmp_path / "out", "--fit-steps", 9
-    )
+    code = shell(run_main, cut, "--ref-mask", clip / "mask.png", "--out", tmp_path / "out")
     captured = capsys.readouterr()
     assert code == 1
     assert "good frames" in captured.err
@@ -209,7 +207,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
         (tmp_path / name).symlink_to(clip / name)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    options = {"--ref-mask": "mask.png", "--out": "out", "--fit-steps": "1", **options}
+    options = {"--ref-mask": "mask.png", "--out": "out", **options}
     code = shell(run_main, video, *[text for pair in options.items() for text in pair])
     captured = capsys.readouterr()
     assert code == 1
@@ -226,7 +224,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
         ["--ref-mask", "m.png", "--ref-point", "1,2"],
         ["--ref-box", "1,2,3"],
         ["--ref-point", "a,b"],
-        ["--ref-mask", "m.png", "--prior", "magic"],
+        ["--ref-mask", "m.png", "--method", "magic"],
         ["--ref-mask", "m.png", "--start", "soon"],
         ["--ref-mask", "m.png", "--nonsense"],
     ],

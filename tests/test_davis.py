@@ -43,7 +43,7 @@ def root(tmp_path) -> Path:
 
 def davis(root: Path, out: Path, *options: str) -> int:
     with pytest.raises(SystemExit) as end:
-        main(["davis", str(root), "--out", str(out), "--fit-steps", "20", *options])
+        main(["davis", str(root), "--out", str(out), *options])
     return end.value.code
 
 
@@ -80,9 +80,9 @@ def test_finished_sequences_are_kept_and_broken_off_ones_run_again(root, tmp_pat
 
 def test_other_settings_are_not_mixed_in(root, tmp_path, capsys):
     assert davis(root, tmp_path / "out") == 0
-    assert davis(root, tmp_path / "out", "--prior", "none") == 1
+    assert davis(root, tmp_path / "out", "--method", "persam-f") == 1
     assert "another settings" in capsys.readouterr().err
-    assert davis(root, tmp_path / "out", "--prior", "none", "--overwrite") == 0
+    assert davis(root, tmp_path / "out", "--method", "persam-f", "--overwrite") == 0
 
 
 def test_foreign_results_are_not_replaced(root, tmp_path, capsys):

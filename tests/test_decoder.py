@@ -221,12 +221,12 @@ def test_what_is_shared_must_fit_the_features(module, features):
         sam.decode(features, asked(2, box=True, mask=False), letterbox, shared=shared)
 
 
-@pytest.mark.parametrize("method", [{}, {"method": "persam"}])
+@pytest.mark.parametrize("method", [vos.PersamF(absence=None), vos.Persam(absence=None)])
 def test_many_objects_of_a_frame_share_and_their_masks_stay(method, monkeypatch):
     sam = vos.load_sam("nano")
     clip = ClipConfig(num_frames=2, frame_hw=(120, 214), num_objects=9)
     frames, labels = zip(*make_clip(clip), strict=True)
-    config = replace(vos.RunConfig.published(), **method)
+    config = vos.RunConfig(method=method)
     own_share, shared = SamModel.share, []
 
     def share(self, *of_frame):

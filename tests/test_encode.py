@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 import torch
-from colour_sam import ColourSam
+from colour_sam import PALETTE, ColourSam
 
+import vos
 from vos.errors import DeviceError
 from vos.records import Frame
 from vos.sam.model import SamModel
@@ -23,15 +24,13 @@ def frames(number: int) -> list[Frame]:
 
 
 class SmallMemory(SamModel):
-    """Has room for a few frames at once."""
+    """Has room for a few pictures at once."""
 
     def __init__(self, room: int) -> None:
         super().__init__(ColourSam())
         self.room = room
-        self.tried: list[int] = []
 
     def encode(self, pictures):
-        self.tried.append(len(pictures))
         if len(pictures) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().encode(pictures)
@@ -41,15 +40,45 @@ def test_a_batch_that_does_not_fit_is_halved_and_stays_so(caplog):
     sam = SmallMemory(room=2)
     with caplog.at_level(logging.WARNING, logger="vos"):
         encoded = list(encode(frames(11), sam, 8))
-    assert [one.frame.index for one in encoded] == list(range(11))
-    assert sam.tried == [8, 4, 2, 2, 2, 2, 2, 1]
+        again = list(encode(frames(11), sam, 8))
     assert [record.getMessage().split(" with ", 1)[1] for record in caplog.records] == [
-        "8 frames at once; going on with 4",
-        "4 frames at once; going on with 2",
+        "8 pictures at once; going on with 4",
+        "4 pictures at once; going on with 2",
     ]
-    plain = SamModel(ColourSam())
-    for one in encoded:
-        assert torch.equal(one.features, plain.encode([one.frame.rgb])[0])
+    plain = list(encode(frames(11), SamModel(ColourSam()), 8))
+    for one, other, expected in zip(encoded, again, plain, strict=True):
+        assert one.frame.index == other.frame.index == expected.frame.index
+        assert torch.equal(one.features, expected.features)
+        assert torch.equal(other.features, expected.features)
+
+
+class OneByOne(SamModel):
+    """Has room for one picture, on a device that gets all windows at once."""
+
+    def encode(self, pictures):
+        if len(pictures) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().encode(pictures)
+
+
+@pytest.mark.parametrize("method", [vos.Memory(), vos.PersamF(batch_size=4)])
+def test_masks_are_the_same_where_memory_is_small(method, monkeypatch, caplog):
+    monkeypatch.setattr("vos.track.batches.default_batch_size", lambda sam: 8)
+    rgb, labels = np.zeros((2, 96, 160, 3), np.uint8), np.zeros((96, 160), np.uint8)
+    for object_id, x, y in ((1, 8, 8), (2, 120, 60)):
+        part = slice(y, y + 24), slice(x, x + 24)
+        rgb[(slice(None), *part)], labels[part] = PALETTE[object_id], object_id
+
+    def follow(sam):
+        pairs = vos.segment_video(
+            vos.frames_from_arrays(rgb), labels, sam, vos.RunConfig(method=method)
+        )
+        return np.stack([masks.labels for _, masks in pairs])
+
+    small = follow(OneByOne(ColourSam()))
+    assert "going on with 1" in caplog.text
+    np.testing.assert_array_equal(small, follow(SamModel(ColourSam())))
+    assert set(np.unique(small[-1])) == {0, 1, 2}
 
 
 def test_one_frame_that_does_not_fit_is_an_error():
@@ -57,16 +86,14 @@ def test_one_frame_that_does_not_fit_is_an_error():
         list(encode(frames(3), SmallMemory(room=0), 2))
 
 
-def test_other_errors_are_not_taken_for_full_memory():
-    class Broken(SmallMemory):
+def test_other_errors_are_not_taken_for_full_memory(caplog):
+    class Broken(SamModel):
         def encode(self, pictures):
-            self.tried.append(len(pictures))
             raise RuntimeError("a kernel failed")
 
-    sam = Broken(room=8)
     with pytest.raises(RuntimeError, match="a kernel failed"):
-        list(encode(frames(4), sam, 4))
-    assert sam.tried == [4]
+        list(encode(frames(4), Broken(ColourSam()), 4))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("hw", [(48, 90), (90, 48), (64, 64), (20, 200)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import vos
-from vos.config import MemoryConfig
+from vos.config import Memory
 from vos.run.state import decode_state, encode_state
 from vos.score.measures import score_labels
 from vos.track.memory.fine import Fine, fit_fine, is_thin, refine
@@ -44,25 +44,25 @@ def draw_disc(t: int) -> tuple[np.ndarray, np.ndarray]:
     return rgb, mask
 
 
-def learn_drawn(draw, sam, config: MemoryConfig | None = None) -> Track:
+def learn_drawn(draw, sam, config: Memory | None = None) -> Track:
     rgb, mask = draw(0)
     (frame,) = vos.frames_from_arrays([rgb])
-    track = learn([(frame, mask)], 1, sam, config or MemoryConfig())
+    track = learn([(frame, mask)], 1, sam, config or Memory())
     assert track is not None
     return track
 
 
-def mean_scores(draw, sam, config: MemoryConfig) -> tuple[float, float]:
+def mean_scores(draw, sam, config: Memory) -> tuple[float, float]:
     frames = vos.frames_from_arrays([draw(t)[0] for t in range(5)])
-    results = list(vos.segment_video(frames, draw(0)[1], sam, vos.RunConfig(memory=config)))
+    results = list(vos.segment_video(frames, draw(0)[1], sam, vos.RunConfig(method=config)))
     scores = [score_labels(draw(t)[1], results[t][1].labels, 1) for t in range(1, 5)]
     j, f = np.mean(scores, axis=0)[:, 0]
     return float(j), float(f)
 
 
 def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
-    with_j, with_f = mean_scores(draw_spokes, nano, MemoryConfig())
-    without_j, without_f = mean_scores(draw_spokes, nano, MemoryConfig(thin_parts=False))
+    with_j, with_f = mean_scores(draw_spokes, nano, Memory())
+    without_j, without_f = mean_scores(draw_spokes, nano, Memory(thin_parts=False))
     assert with_j > 0.8
     assert without_j < 0.7
     assert with_f > without_f
@@ -71,7 +71,7 @@ def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
 def test_an_object_that_decoder_pixels_hold_is_left_alone(nano):
     assert learn_drawn(draw_spokes, nano).fine is not None
     assert learn_drawn(draw_disc, nano).fine is None
-    for config in (MemoryConfig(thin_parts=False), MemoryConfig(pixel_head=False)):
+    for config in (Memory(thin_parts=False), Memory(pixel_head=False)):
         assert learn_drawn(draw_spokes, nano, config).fine is None
 
 

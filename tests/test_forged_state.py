@@ -64,12 +64,12 @@ TENSORS = {
 }
 
 
-@pytest.fixture(scope="module", params=["memory", "box"])
+@pytest.fixture(scope="module", params=["memory", "persam-f"])
 def broken_off(request, tmp_path_factory) -> tuple[Path, tuple[str, ...]]:
     """A folder with a run that broke off, and its command; a reference is still to come."""
     folder = tmp_path_factory.mktemp(request.param)
     make_clip(folder)
-    run = (*RUN, "--prior", request.param)
+    run = (*RUN, "--method", request.param)
     num_written = 0
 
     def until_full(path: Path, labels: np.ndarray) -> None:
@@ -169,7 +169,7 @@ def test_the_state_itself_goes_on(broken_off):
     state = (broken_off[0] / STATE).read_bytes()
     document, tensors = opened(state)
     assert tensors
-    assert document["progress"]["known"]
+    assert document["progress"]["state"]["references"]
     assert goes_on_legally(broken_off, sealed(document, tensors)) == ""
 
 

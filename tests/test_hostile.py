@@ -26,14 +26,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from interrupted_runs import stand_in
 from PIL import Image
-from vos.cli.options import Moment
 
 from vos.cli.davis import davis_command
 from vos.cli.images import images_command
+from vos.cli.moments import Moment
 from vos.cli.perseg import perseg_command
 from vos.cli.references import Coordinates, FrameMask
 from vos.cli.run import run_command
-from vos.config import FitConfig, RunConfig
+from vos.config import RunConfig
 from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError
 from vos.masks import DAVIS_PALETTE, mask_from_array, read_label_png, read_mask
 from vos.masks.image_files import MAX_PIXELS
@@ -399,7 +399,7 @@ def test_all_commands_that_read_pictures_obey_the_limit(
     monkeypatch.setattr("vos.sam.load.load_sam", stand_in)
     limits = {30 * 41: 0, 30 * 41 - 1: 1}
     for limit, number in limits.items():
-        options = ("--fit-steps", "2", "--overwrite", "--max-pixels", str(limit))
+        options = ("--overwrite", "--max-pixels", str(limit))
         with caplog.at_level(logging.WARNING, "vos"):
             done = CliRunner().invoke(command, [*arguments, *options])
         said = f"{done.exception}{caplog.text}"
@@ -412,7 +412,7 @@ def test_the_frames_of_a_set_obey_the_limit(tmp_path, monkeypatch):
     (sequence,) = find_davis_sequences(tmp_path)
     monkeypatch.setattr("vos.sets.davis.read_mask", lambda path, max_pixels: read_mask(path))
     outputs = Outputs(folder=tmp_path / "out", name="one")
-    config = RunConfig(fit=FitConfig(num_steps=2))
+    config = RunConfig()
     with pytest.raises(SourceError, match=f"00.jpg.*{TOO_LARGE}"):
         next(segment_sequence(sequence, outputs, stand_in(), config, max_pixels=30 * 41 - 1))
 

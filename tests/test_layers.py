@@ -24,7 +24,7 @@ LAYERS = (
     {"config"},
     {"records"},
     {"files"},
-    {"errors"},
+    {"errors", "moments"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 

@@ -31,8 +31,7 @@ def test_nano_separates_an_object_from_its_ground(nano):
     reference[60:130, 100:190] = 1
     moved = np.roll(rgb, (10, 30), axis=(0, 1))
     frames = vos.frames_from_arrays([rgb, moved])
-    config = vos.RunConfig(fit=vos.FitConfig(num_steps=100))
-    *_, (_, masks) = vos.segment_video(frames, reference, nano, config)
+    *_, (_, masks) = vos.segment_video(frames, reference, nano)
     truth = np.roll(reference, (10, 30), axis=(0, 1)) > 0
     found = masks.labels == 1
     assert (truth & found).sum() / (truth | found).sum() > 0.9
@@ -80,7 +79,6 @@ def test_large_shapes_run_real_frames(name, shared):
     paths = sorted((root / "JPEGImages/480p/dog").glob("*.jpg"))[:3]
     with vos.open_source(paths[0].parent, end=3) as frames:
         reference = vos.read_mask(root / "Annotations/480p/dog/00000.png")
-        config = vos.RunConfig(fit=vos.FitConfig(num_steps=2))
-        results = list(vos.segment_video(frames, reference, sam, config))
+        results = list(vos.segment_video(frames, reference, sam))
     assert [frame.name for frame, _ in results] == [path.stem for path in paths]
     assert all(masks.labels.shape == reference.shape for _, masks in results)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vos
-from vos.config import MemoryConfig
+from vos.config import Memory as MemoryConfig
 from vos.errors import InputError
 from vos.records import Frame
 from vos.synthetic import ClipConfig, make_clip
@@ -173,18 +173,13 @@ def test_a_look_knows_where_its_cells_are():
         {"min_window_share": 2},
         {"lose_likeness": -1},
         {"return_likeness": 1.5},
-        {"max_looks": 0},
+        {"max_windows": 0},
         {"num_recent": -1},
     ],
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
         MemoryConfig(**wrong)
-
-
-def test_the_method_without_a_fit_has_no_memory():
-    with pytest.raises(InputError, match="take the prior box or none"):
-        vos.RunConfig(method="persam", prior="memory")
 
 
 def follow_clip(settings, config=None):
@@ -254,7 +249,7 @@ def test_an_object_that_is_gone_is_lost_and_found_again():
 def test_one_pixel_in_the_corner_of_a_thin_frame_is_no_error(frame_hw, place, context):
     rgb, mask = np.full((*frame_hw, 3), 90, np.uint8), np.zeros(frame_hw, np.uint8)
     rgb[place], mask[place] = (230, 60, 40), 1
-    config = vos.RunConfig(memory=MemoryConfig(context=context))
+    config = vos.RunConfig(method=MemoryConfig(context=context))
     frames = vos.frames_from_arrays([rgb] * 3)
     sam = vos.SamModel(ColourSam())
     results = list(vos.segment_video(frames, mask, sam, config))
@@ -288,7 +283,7 @@ def test_windows_of_many_objects_are_shared_at_once():
 def test_results_do_not_depend_on_reading_ahead():
     settings = SMALL | {"num_objects": 2, "num_frames": 4}
     _, here = follow_clip(settings, vos.RunConfig(num_read_ahead=0))
-    _, ahead = follow_clip(settings, vos.RunConfig(num_read_ahead=8, batch_size=4))
+    _, ahead = follow_clip(settings, vos.RunConfig(num_read_ahead=8))
     for one, other in zip(here, ahead, strict=True):
         assert np.array_equal(one.labels, other.labels)
         assert np.array_equal(one.scores, other.scores)

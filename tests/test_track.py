@@ -11,10 +11,11 @@ import vos
 from vos.config import AbsenceConfig
 from vos.errors import InputError, MaskError
 from vos.masks import mask_box_xyxy
-from vos.records import Frame, FrameMasks, Targets
+from vos.masks.boxes import box_centres_xy, grow_box_xyxy, tight_boxes_xyxy
+from vos.records import Frame
 from vos.sam.geometry import Letterbox
 from vos.track.hints import Hint, reference_from_hints
-from vos.track.published.encode import encode
+from vos.track.masks import correct, measure, merge, nothing_found
 from vos.track.published.locate import (
     find_peaks,
     frame_similarities,
@@ -22,9 +23,9 @@ from vos.track.published.locate import (
     similarity_maps,
     target_embeddings,
 )
-from vos.track.published.prior import box_centres, box_prior, fresh_priors, grow_boxes, no_prior
-from vos.track.published.refine import tight_boxes
-from vos.track.published.segment import accept, merge
+from vos.track.published.prior import hand_on
+from vos.track.published.segment import accept
+from vos.track.published.targets import Targets
 
 SIDES = st.integers(1, 40)
 
@@ -32,9 +33,10 @@ SIDES = st.integers(1, 40)
 @given(st.integers(0, 2**32 - 1), SIDES, SIDES, st.floats(0, 0.2))
 def test_tight_boxes_agree_with_the_plain_one(seed, height, width, share):
     masks = np.random.default_rng(seed).random((3, height, width)) < share
-    for box, mask in zip(tight_boxes(masks), masks, strict=True):
-        expected = mask_box_xyxy(mask)
-        assert box.tolist() == ([0, 0, -1, -1] if expected is None else expected.tolist())
+    for box, mask in zip(tight_boxes_xyxy(masks), masks, strict=True):
+        rows, columns = mask.nonzero()
+        expected = [columns.min(), rows.min(), columns.max(), rows.max()] if len(rows) else None
+        assert box.tolist() == (expected or [0, 0, -1, -1])
 
 
 @pytest.mark.parametrize("frame_hw", [(480, 854), (100, 30), (1, 64), (64, 64), (33, 3)])
@@ -61,10 +63,11 @@ def test_grown_boxes_hold_the_box_and_stay_in_the_frame(frame_hw, margin_px, dat
     height, width = frame_hw
     x0, x1 = sorted(data.draw(st.tuples(*[st.integers(0, width - 1)] * 2)))
     y0, y1 = sorted(data.draw(st.tuples(*[st.integers(0, height - 1)] * 2)))
-    ((gx0, gy0, gx1, gy1),) = grow_boxes(np.array([[x0, y0, x1, y1]]), margin_px, frame_hw)
+    box_xyxy = np.array([[x0, y0, x1, y1]])
+    ((gx0, gy0, gx1, gy1),) = grow_box_xyxy(box_xyxy, margin_px, frame_hw, beyond_px=1)
     assert (gx0, gy0) == (max(0, x0 - margin_px), max(0, y0 - margin_px))
     assert (gx1, gy1) == (min(width, x1 + margin_px), min(height, y1 + margin_px))
-    ((cx, cy),) = box_centres(np.array([[gx0, gy0, gx1, gy1]]))
+    ((cx, cy),) = box_centres_xy(np.array([[gx0, gy0, gx1, gy1]]))
     assert gx0 <= cx <= gx1
     assert gy0 <= cy <= gy1
 
@@ -120,21 +123,28 @@ def test_a_return_needs_more_than_a_continuation(is_lost, similarity, predicted_
 
 
 def test_priors_hand_on_boxes_of_present_objects_only():
-    masks = FrameMasks(
-        labels=np.zeros((4, 4), np.uint8),
-        object_ids=(1, 2),
-        scores=np.zeros(2, np.float32),
-        present=np.array([True, False]),
-        boxes_xyxy=np.array([[0, 1, 2, 3], [0, 0, 0, 0]]),
-        areas_px=np.array([4, 0]),
-    )
-    boxed = box_prior(fresh_priors(2), masks)
-    assert boxed.has_box.tolist() == [True, False]
-    assert boxed.is_lost.tolist() == [False, True]
-    assert boxed.boxes_xyxy[0].tolist() == [0, 1, 2, 3]
-    free = no_prior(fresh_priors(2), masks)
-    assert free.has_box.tolist() == [False, False]
-    assert free.is_lost.tolist() == [False, True]
+    labels = np.zeros((4, 4), np.uint8)
+    labels[1:4, 0:3] = 1
+    masks = measure(labels, (1, 2), np.ones(2, np.float32))
+    with_box = hand_on(masks, "box")
+    assert with_box.has_box.tolist() == [True, False]
+    assert with_box.is_lost.tolist() == [False, True]
+    assert with_box.boxes_xyxy[0].tolist() == [0, 1, 2, 3]
+    without = hand_on(masks, "none")
+    assert without.has_box.tolist() == [False, False]
+    assert without.is_lost.tolist() == [False, True]
+
+
+def test_a_reference_replaces_its_objects_and_leaves_the_others():
+    """Object 1 moves, object 2 loses a pixel to it, object 3 stays absent."""
+    found = measure(np.array([[1, 1, 0, 2, 2]], np.uint8), (1, 2, 3), np.float32([0.5, 0.6, 0.7]))
+    masks = correct(found, np.array([[0, 1, 1, 1, 0]], np.uint8))
+    assert masks.labels.tolist() == [[0, 1, 1, 1, 2]]
+    np.testing.assert_allclose(masks.scores, [1, 0.6, 0], atol=1e-6)
+    assert masks.areas_px.tolist() == [3, 1, 0]
+    first = correct(nothing_found((1, 5), (1, 2, 3)), found.labels)
+    assert first.labels.tolist() == found.labels.tolist()
+    assert first.scores.tolist() == [1, 1, 0]
 
 
 def test_targets_check_their_object_axis():
@@ -150,13 +160,13 @@ def scene():
     rgb[20:60, 20:60] = PALETTE[1]
     rgb[40:90, 100:140] = PALETTE[2]
     sam = vos.SamModel(ColourSam())
-    return next(encode([Frame(0, 0.0, "00000", rgb)], sam, 1)), sam
+    return Frame(0, 0.0, "00000", rgb), sam
 
 
 def test_a_click_and_a_box_make_a_reference(scene):
-    encoded, sam = scene
+    frame, sam = scene
     hints = {3: Hint(points_xy=((40, 40),)), 7: Hint(box_xyxy=(98, 38, 142, 92))}
-    labels = reference_from_hints(encoded, hints, sam)
+    labels = reference_from_hints(frame, hints, sam)
     assert set(np.unique(labels)) == {0, 3, 7}
     assert np.abs(mask_box_xyxy(labels == 3) - [20, 20, 59, 59]).max() <= 3
     assert np.abs(mask_box_xyxy(labels == 7) - [100, 40, 139, 89]).max() <= 3
@@ -174,13 +184,13 @@ def test_a_click_and_a_box_make_a_reference(scene):
     ],
 )
 def test_hints_are_checked(scene, hints, message):
-    encoded, sam = scene
+    frame, sam = scene
     with pytest.raises(InputError, match=message):
-        reference_from_hints(encoded, hints, sam)
+        reference_from_hints(frame, hints, sam)
 
 
 def test_two_hints_at_one_object(scene):
-    encoded, sam = scene
+    frame, sam = scene
     same = {1: Hint(points_xy=((40, 40),)), 2: Hint(points_xy=((41, 41),))}
     with pytest.raises(MaskError, match=r"no object at the hints of id \[2\]"):
-        reference_from_hints(encoded, same, sam)
+        reference_from_hints(frame, same, sam)

@@ -136,7 +136,7 @@ def test_objects_of_one_colour_cross_and_keep_their_ids(other):
 def test_without_contests_crossing_twins_lose_more_of_themselves():
     clip = crossing(RED)[:12]
     with_contests = track(clip)
-    without = track(clip, vos.RunConfig(memory=vos.MemoryConfig(contests=False)))
+    without = track(clip, vos.RunConfig(method=vos.Memory(contests=False)))
     for one, other in zip(with_contests[:7], without[:7], strict=True):
         assert (one.labels == other.labels).all()
     for object_id in (1, 2):

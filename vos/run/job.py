@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vos.config import METHODS, RunConfig
+from vos.config import METHODS, STRICT, RunConfig
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.run.references import Reference, check_frames_differ
 from vos.source import Selection
 
 T = TypeVar("T")
-
-_STRICT = {"extra": "forbid", "strict": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,7 @@ class ModelChoice:
         skip_padding: Whether the image encoder leaves out most of the padding.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     name: str = "nano"
     checkpoint: Path | None = None
@@ -57,7 +56,7 @@ class JobOutputs:
         reference_path: A PNG for the mask of the first frame, as it is used; or None.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     folder: Path = Path("results")
     name: str | None = None
@@ -78,7 +77,7 @@ class Job:
         config: The method and its settings.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     source: str
     references: tuple[Reference, ...]
@@ -122,7 +121,7 @@ class Job:
                 field that is wrong.
         """
         try:
-            document = json.loads(text)
+            document = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise InputError(f"this is no job: it is no JSON: {error}") from error
         if not isinstance(document, dict):
@@ -141,6 +140,10 @@ class Job:
             )
         settings = _validate(METHODS[name], method, "config.method.")
         return replace(job, config=replace(job.config, method=settings))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _each_moment(document: dict[str, Any], change: Callable[[Any], Any]) -> None:
@@ -180,6 +183,7 @@ def _validate(kind: type[T], document: Any, prefix: str) -> T:
     return value
 
 
+@cache
 def _adapter(kind: type) -> Any:
     # pydantic takes half a second to import, which most runs have no use for.
     from pydantic import TypeAdapter

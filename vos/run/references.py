@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vos.config import STRICT
 from vos.errors import InputError, MaskError
 from vos.masks import match_frame, read_mask
 from vos.records import Frame, Labels
@@ -30,7 +31,7 @@ class Reference:
         join_objects: Whether all objects of the mask count as one, as in DAVIS 2016.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar = STRICT
 
     frame: int | float | None = None
     mask: Path | None = None

@@ -26,7 +26,7 @@ from vos.sam.model import SamModel
 from vos.segment.forward import Step
 from vos.sink.passing import Pair
 from vos.sink.pieces import FRAMES_PER_PIECE, PIECES
-from vos.track.published.encode import default_batch_size
+from vos.track.batches import default_batch_size
 
 
 def write_and_save(

@@ -78,11 +78,9 @@ class Look:
 
 
 def look(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) -> list[Look]:
-    """Encode windows of a frame, on a GPU as many at once as fit into its memory."""
+    """Encode windows of a frame."""
     crops = [np.ascontiguousarray(frame.rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in windows_xyxy]
-    # The activations of one window just fit into a CPU's cache.
-    at_once = 1 if sam.device.type == "cpu" else len(crops)
-    encoded = encode_in_batches(crops, sam, at_once)
+    encoded = encode_in_batches(crops, sam)
     looks = []
     for window_xyxy, crop, features in zip(windows_xyxy, crops, encoded, strict=True):
         letterbox = sam.letterbox((crop.shape[0], crop.shape[1]))

@@ -1,4 +1,4 @@
-"""Find objects in a picture of its own: no frame before it, and perhaps several of one kind."""
+"""Find objects in single pictures: no frame before them, and perhaps several of one kind."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ def target_embeddings(features: torch.Tensor, cells: NDArray[np.bool_]) -> torch
         (K, C) of unit length: half the mean plus half the maximum over the object's cells.
     """
     rows = []
-    for own_cells in cells:
-        own = features[:, torch.from_numpy(own_cells).to(features.device)]
-        rows.append(own.mean(dim=1) / 2 + own.amax(dim=1) / 2)
+    for is_object in cells:
+        inside = features[:, torch.from_numpy(is_object).to(features.device)]
+        rows.append(inside.mean(dim=1) / 2 + inside.amax(dim=1) / 2)
     return F.normalize(torch.stack(rows), dim=1)
 
 
@@ -56,8 +56,8 @@ def mean_embeddings(features: torch.Tensor, cells: NDArray[np.bool_]) -> torch.T
     Returns:
         (K, C), not normalised.
     """
-    own_cells = torch.from_numpy(cells).to(features.device)
-    return torch.stack([features[:, own].mean(dim=1) for own in own_cells])
+    on_device = torch.from_numpy(cells).to(features.device)
+    return torch.stack([features[:, is_object].mean(dim=1) for is_object in on_device])
 
 
 def similarity_maps(embeddings: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
