@@ -13,6 +13,7 @@ import vos
 PACKAGE = Path(vos.__file__).parent
 # The house from the top down. A part may import from lower rows only, never from its own.
 LAYERS = (
+    {"__main__"},
     {"cli"},
     {"score"},
     {"sets"},

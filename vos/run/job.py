@@ -7,7 +7,7 @@ results go. :func:`vos.run.run_job.run_job` does it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -184,7 +184,7 @@ def _validate(kind: type[T], document: Any, prefix: str) -> T:
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Hashable) -> Any:
     # pydantic takes half a second to import, which most runs have no use for.
     from pydantic import TypeAdapter
 
