@@ -16,8 +16,7 @@ def models_command() -> None:
         if spec.url is None:
             size, state = "none", "embedded"
         else:
-            size = "unknown" if spec.num_bytes is None else f"{spec.num_bytes / 1e6:.0f} MB"
-            state = "cached" if cached_file(spec) else "not cached"
+            size, state = spec.size_text, "cached" if cached_file(spec) else "not cached"
         rows.append((spec.name, size, spec.licence, state, spec.description))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
