@@ -197,7 +197,7 @@ def test_resume_does_not_take_over_foreign_files(place, capsys):
         (["--fit-steps", 5], "settings.fit.num_steps was 4 and is 5"),
         (["--prior", "none"], "settings.prior was 'memory' and is 'none'"),
         (["--end", 14], "selection.end was None and is 14"),
-        (["--skip-padding", "decoder"], "skip_padding was 'none' and is 'decoder'"),
+        (["--skip-padding"], "skip_padding was False and is True"),
         (["--alpha", 0.25], "overlay_alpha was 0.5 and is 0.25"),
         (["--no-overlay"], "overlay_alpha was 0.5 and is None"),
         (["--ref", "10:later.png"], "references.later_masks_sha256.10 was None"),

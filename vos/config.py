@@ -18,12 +18,6 @@ Method = Literal["persam_f", "persam"]
 
 METHODS: Final[tuple[str, ...]] = get_args(Method)
 
-SkipPadding = Literal["none", "decoder", "all"]
-"""What of a model leaves out most of the padding: nothing, the mask decoder, or the image encoder
-as well."""
-
-SKIP_PADDING: Final[tuple[str, ...]] = get_args(SkipPadding)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:

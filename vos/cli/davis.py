@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.options import inference_options, max_pixels_option, print_progress, run_config
-from vos.config import Method, PriorPolicy, SkipPadding
+from vos.config import Method, PriorPolicy
 from vos.errors import ScoreError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -47,7 +47,7 @@ def davis_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: SkipPadding,
+    skip_padding: bool,
     compiled: bool,
     batch_size: int | None,
     method: Method,

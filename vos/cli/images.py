@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method, RunConfig, SkipPadding
+from vos.config import Method, RunConfig
 from vos.errors import SourceError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -118,7 +118,7 @@ def images_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: SkipPadding,
+    skip_padding: bool,
     compiled: bool,
     batch_size: int | None,
     method: Method,

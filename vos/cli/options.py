@@ -15,7 +15,6 @@ import click
 from vos.config import (
     METHODS,
     PRIOR_POLICIES,
-    SKIP_PADDING,
     AbsenceConfig,
     FitConfig,
     Method,
@@ -57,12 +56,10 @@ _MODEL_OPTIONS = (
     ),
     click.option(
         "--skip-padding",
-        default="none",
-        show_default=True,
-        type=click.Choice(SKIP_PADDING),
-        help="Where to leave out most of the padding that makes a frame square. decoder: up to a "
-        "third faster with many objects, and masks hardly change; all: in the image encoder "
-        "too, and masks change a little. The prior memory looks at squares and gains nothing.",
+        is_flag=True,
+        help="Leave out of the image encoder most of the padding that makes a frame square: a "
+        "third faster with large models, and masks change a little. The prior memory looks at "
+        "squares and gains nothing.",
     ),
     click.option(
         "--compile",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vos.cli.options import image_config, image_options, max_pixels_option, print_progress
-from vos.config import Method, SkipPadding
+from vos.config import Method
 from vos.errors import SourceError, VosError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -51,7 +51,7 @@ def perseg_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: SkipPadding,
+    skip_padding: bool,
     compiled: bool,
     batch_size: int | None,
     method: Method,

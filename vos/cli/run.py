@@ -27,7 +27,7 @@ from vos.cli.references import (
     later_reference,
     segment_hints,
 )
-from vos.config import Method, PriorPolicy, SkipPadding
+from vos.config import Method, PriorPolicy
 from vos.errors import InputError
 from vos.sam.fast.allocator import keep_freed_memory
 
@@ -145,7 +145,7 @@ def run_command(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    skip_padding: SkipPadding,
+    skip_padding: bool,
     compiled: bool,
     batch_size: int | None,
     method: Method,

@@ -18,9 +18,9 @@ from vos.sam.geometry import Letterbox, low_res_to_frame, masks_to_cells
 from vos.sam.model import POSITIVE, Decoded, Prompts, SamModel
 from vos.track.published.locate import (
     Peaks,
-    find_peaks,
     frame_similarities,
     mean_embeddings,
+    peaks_of,
     target_embeddings,
 )
 from vos.track.published.persam import find_guided
@@ -88,10 +88,7 @@ def personalize(
     num_objects = len(object_ids)
     views = [_view(one, labels, object_ids, sam) for one, labels in references]
     embeddings, prompt_embeddings = _average_embeddings(views, num_objects, sam, config)
-    all_peaks = [
-        find_peaks(embeddings[view.device_rows], view.encoded.features, view.letterbox)
-        for view in views
-    ]
+    all_peaks = [peaks_of(_similarities(view, embeddings)) for view in views]
     scale_weights = torch.full((num_objects, 3), 1 / 3, device=sam.device)
     if prompt_embeddings is None:
         all_ious = _fit_and_refine(scale_weights, views, all_peaks, sam, config)

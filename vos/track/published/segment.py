@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,12 +12,10 @@ from vos.records import Encoded, FrameMasks, Labels, Priors, Targets
 from vos.sam.geometry import Letterbox
 from vos.sam.model import POSITIVE, Prompts, SamModel
 from vos.track.masks import Claim, settle
-from vos.track.published.locate import find_peaks, frame_similarities, peaks_of
+from vos.track.published.locate import frame_similarities, peaks_of
 from vos.track.published.persam import find_guided
 from vos.track.published.prior import box_centres, grow_boxes
 from vos.track.published.refine import Candidates, refine
-
-_NUM_CALLS: Final = 3
 
 
 @torch.inference_mode()
@@ -39,12 +35,8 @@ def segment_frame(
         The frame's label map, and each object's score (see :func:`scores`) and presence.
     """
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    maps = None
-    if targets.prompt_embeddings is None:
-        peaks = find_peaks(targets.embeddings, encoded.features, letterbox)
-    else:
-        maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
-        peaks = peaks_of(maps)
+    maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
+    peaks = peaks_of(maps)
     groups = []
     for has_box in (True, False):
         rows = np.flatnonzero(targets.is_known & (priors.has_box == has_box))
@@ -70,7 +62,7 @@ def find(
     encoded: Encoded,
     targets: Targets,
     rows: NDArray[np.int64],
-    maps: torch.Tensor | None,
+    maps: torch.Tensor,
     points_xy: NDArray[np.int64],
     boxes_xyxy: NDArray[np.int64] | None,
     sam: SamModel,
@@ -81,7 +73,7 @@ def find(
         encoded: The frame and its features.
         targets: All K objects.
         rows: (R,) which of them.
-        maps: (K, H, W) similarity at frame size, which PerSAM is guided by; None for PerSAM-F.
+        maps: (K, H, W) similarity at frame size, which PerSAM is guided by.
         points_xy: (R, P, 2) positive points, frame pixels.
         boxes_xyxy: (R, 4) box prompts, or None.
         sam: The model.
@@ -91,19 +83,16 @@ def find(
     """
     own = torch.from_numpy(rows).to(sam.device)
     if targets.prompt_embeddings is not None:
-        if maps is None:
-            raise RuntimeError("PerSAM is guided by similarity maps, and got none")
         embeddings = targets.prompt_embeddings[own]
         return find_guided(encoded, maps[own], embeddings, points_xy, boxes_xyxy, sam)
     labels = np.full(points_xy.shape[:2], POSITIVE)
     letterbox = sam.letterbox(encoded.frame.frame_hw)
     weights = targets.scale_weights[own]
     prompts = Prompts(points_xy, labels, boxes_xyxy)
-    shared = sam.share(encoded.features, letterbox, _NUM_CALLS * len(rows))
-    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights, shared=shared)
+    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights)
     predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
     low_res = decoded.low_res_logits[:, 0]
-    return refine(encoded, points_xy, low_res, predicted_ious, sam, shared=shared)
+    return refine(encoded, points_xy, low_res, predicted_ious, sam)
 
 
 def accept(
