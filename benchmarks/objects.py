@@ -2,7 +2,6 @@
 
     python benchmarks/objects.py                              # the published method, ten objects
     python benchmarks/objects.py --method memory --objects 3
-    python benchmarks/objects.py --skip-padding decoder
 
 Synthetic clips of 854 x 480 px, of one object and of more, are segmented beside one another, a
 frame of each in turn, so that a machine that others slow down does so to both. From pictures in
@@ -26,7 +25,6 @@ from methods import chosen, method_option
 from rows import append_row, environment, peak_mib
 
 import vos
-from vos.config import SKIP_PADDING, SkipPadding
 from vos.sam.model import SamModel
 from vos.synthetic import ClipConfig, make_clip
 
@@ -71,7 +69,7 @@ class Clip:
 @click.option("--model", default="nano")
 @click.option("--objects", "num_objects", default=10)
 @method_option
-@click.option("--skip-padding", default="none", type=click.Choice(SKIP_PADDING))
+@click.option("--skip-padding", is_flag=True)
 @click.option("--threads", default=os.cpu_count())
 @click.option("--pairs", "num_pairs", default=32, help="Frames of each clip that are timed.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The CSV.")
@@ -79,7 +77,7 @@ def main(
     model: str,
     num_objects: int,
     method: str | None,
-    skip_padding: SkipPadding,
+    skip_padding: bool,
     threads: int,
     num_pairs: int,
     results: Path,

@@ -33,9 +33,8 @@ RESULTS = Path(__file__).with_suffix(".csv")
 OPTIONS: dict[str, dict[str, str | bool]] = {
     "exact": {"dtype": "float32"},
     "bfloat16": {"dtype": "bfloat16"},
-    "skip_padding=decoder": {"dtype": "float32", "skip_padding": "decoder"},
-    "skip_padding=all": {"dtype": "float32", "skip_padding": "all"},
-    "bfloat16+skip_padding=all": {"dtype": "bfloat16", "skip_padding": "all"},
+    "skip_padding": {"dtype": "float32", "skip_padding": True},
+    "bfloat16+skip_padding": {"dtype": "bfloat16", "skip_padding": True},
     "compiled": {"dtype": "float32", "compiled": True},
     "bfloat16+compiled": {"dtype": "bfloat16", "compiled": True},
 }

@@ -51,12 +51,12 @@ from plain import PlainObject, PlainSam, run_plainly
 from rows import Row, append_row, environment, markdown, peak_mib, put_table
 
 import vos
-from vos.config import SkipPadding
 from vos.masks import object_ids, write_label_png
 from vos.run.outputs import Outputs, write_results
 from vos.sam.geometry import low_res_to_frame, resize_for_model
 from vos.sam.model import Decoded, SamModel
 from vos.sam.networks.architectures import build_module
+from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.weights.checkpoints import load_weights
 from vos.sam.weights.download import cached_file
 from vos.sam.weights.registry import find_model
@@ -65,7 +65,7 @@ from vos.synthetic import ClipConfig, make_clip
 from vos.track.masks import measure as measure_labels
 from vos.track.masks import merge
 from vos.track.published.encode import Encoded
-from vos.track.published.locate import find_peaks
+from vos.track.published.locate import frame_similarities, peaks_of
 from vos.track.published.personalize import personalize
 from vos.track.published.scale_fit import fit_scale_weights
 from vos.track.published.targets import Targets
@@ -115,8 +115,7 @@ class Recording(SamModel):
         return super().encode(pictures)
 
     def decode(self, *args: Any, **kwargs: Any) -> Decoded:
-        # What is shared is large: whether it was is enough to make it again.
-        self.asked.append((args, {**kwargs, "shared": kwargs.get("shared") is not None}))
+        self.asked.append((args, kwargs))
         return super().decode(*args, **kwargs)
 
 
@@ -126,7 +125,7 @@ class Recording(SamModel):
 @method_option
 @click.option("--device", default="cpu")
 @click.option("--dtype", default="float32")
-@click.option("--skip-padding", default="none", help="As load_sam's.")
+@click.option("--skip-padding", is_flag=True, help="As load_sam's.")
 @click.option("--threads", default=os.cpu_count())
 @click.option("--clock", "clock_name", default="wall", type=click.Choice(list(CLOCKS)))
 @click.option("--frames", "num_frames", default=5, help="Frames of a round after the reference.")
@@ -142,7 +141,7 @@ def main(
     method: str | None,
     device: str,
     dtype: str,
-    skip_padding: SkipPadding,
+    skip_padding: bool,
     threads: int,
     clock_name: str,
     num_frames: int,
@@ -165,7 +164,7 @@ def main(
             settings += ["--clock", clock_name]
             settings += ["--frames", str(num_frames), "--rounds", str(num_rounds)]
             settings += ["--method", method] if method else []
-            settings += ["--skip-padding", skip_padding]
+            settings += ["--skip-padding"] if skip_padding else []
             settings += ["--davis", str(davis)] if davis and number == 1 else []
             subprocess.run([sys.executable, __file__, *own, *settings], check=True)
         return
@@ -183,7 +182,7 @@ def main(
         "device": str(sam.device),
         "model": models[0],
         "weights": weights,
-        "dtype": dtype if skip_padding == "none" else f"{dtype}, skip_padding={skip_padding}",
+        "dtype": f"{dtype}, skip_padding" if skip_padding else dtype,
         "settings": settings,
         "objects": numbers[0],
         **measure(sam, config, numbers[0], num_frames, num_rounds),
@@ -196,7 +195,7 @@ def main(
     append_row(results, row)
 
 
-def build(model: str, device: str, dtype: str, skip_padding: SkipPadding) -> tuple[Recording, str]:
+def build(model: str, device: str, dtype: str, skip_padding: bool) -> tuple[Recording, str]:
     """The model and where its weights are from."""
     if cached_file(find_model(model)) is not None:
         loaded = vos.load_sam(model, device=device, dtype=dtype)
@@ -217,6 +216,7 @@ def build(model: str, device: str, dtype: str, skip_padding: SkipPadding) -> tup
         for n in range(module.mask_decoder.num_mask_tokens):
             state[f"mask_decoder.output_hypernetworks_mlps.{n}.layers.2.bias"] += 3
         load_weights(module, state, origin="random")
+        fuse_batch_norms(module)
     sam = Recording(module, device, dtype, skip_padding=skip_padding, name=model)
     sam.clear()
     return sam, weights
@@ -349,7 +349,7 @@ def serve_plain(
     global clock
     clock = given_clock
     torch.set_num_threads(threads)
-    plain = PlainSam(build(model, "cpu", "float32", skip_padding="none")[0]._sam)
+    plain = PlainSam(build(model, "cpu", "float32", skip_padding=False)[0]._sam)
     with contextlib.suppress(EOFError):
         while True:
             requests.recv()
@@ -378,7 +378,7 @@ def time_stages(
     letterbox = sam.letterbox(FRAME_HW)
     features = sam.encode([frame.rgb])[0]
     resized = resize_for_model(frame.rgb, letterbox)
-    decoded = SamModel.decode(sam, *asked[-1][0], **{**asked[-1][1], "shared": None})
+    decoded = SamModel.decode(sam, *asked[-1][0], **asked[-1][1])
     low_res = decoded.low_res_logits[:, 0]
     logits = low_res_to_frame(low_res, letterbox)
     is_there = np.ones(len(logits), dtype=np.bool_)
@@ -386,19 +386,15 @@ def time_stages(
     labels = merge(logits, is_there, ids)
     masks = measure_labels(labels, ids, np.ones(len(ids), dtype=np.float32))
     pictures = iter(source)
-    num_shown, num_rows = 6, len(ids)
+    num_shown = 6
     shown = [(vos.records.Frame(n, n / 24, f"{n:05d}", frame.rgb), masks) for n in range(num_shown)]
 
     def decode_all() -> None:
-        shared = None
         for args, kwargs in asked:
-            if kwargs["shared"] and shared is None:
-                features, _, letterbox = args
-                shared = SamModel.share(sam, features, letterbox, len(asked) * num_rows)
-            SamModel.decode(sam, *args, **{**kwargs, "shared": shared})
+            SamModel.decode(sam, *args, **kwargs)
 
     def locate() -> None:
-        find_peaks(targets.embeddings, features, letterbox)
+        peaks_of(frame_similarities(targets.embeddings, features, letterbox))
 
     def enlarge() -> None:
         for _ in range(3):

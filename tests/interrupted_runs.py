@@ -18,7 +18,6 @@ from colour_sam import PALETTE, ColourSam
 
 import vos
 from vos.cli import run_main
-from vos.config import SkipPadding
 from vos.masks import write_label_png
 from vos.run import saving
 from vos.sam import load
@@ -52,9 +51,7 @@ def make_clip(folder: Path, num_frames: int = NUM_FRAMES) -> None:
     write_label_png(folder / "later.png", draw(2, num_frames)[1])
 
 
-def stand_in(
-    *args: object, compiled: bool = False, skip_padding: SkipPadding = "none"
-) -> vos.SamModel:
+def stand_in(*args: object, compiled: bool = False, skip_padding: bool = False) -> vos.SamModel:
     assert not compiled
     return vos.SamModel(
         ColourSam(), skip_padding=skip_padding, name="colour", weights_sha256="0" * 64

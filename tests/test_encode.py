@@ -1,4 +1,4 @@
-"""Frames to features: batches that do not fit, padding that is left out, a compiled encoder."""
+"""Frames to features: batches that do not fit, and a compiled encoder."""
 
 import logging
 
@@ -11,7 +11,6 @@ import vos
 from vos.errors import DeviceError
 from vos.records import Frame
 from vos.sam.model import SamModel
-from vos.sam.networks.nano import build_nano
 from vos.track.published.encode import encode
 
 
@@ -94,39 +93,6 @@ def test_other_errors_are_not_taken_for_full_memory(caplog):
     with pytest.raises(RuntimeError, match="a kernel failed"):
         list(encode(frames(4), Broken(ColourSam()), 4))
     assert not caplog.records
-
-
-@pytest.mark.parametrize("hw", [(48, 90), (90, 48), (64, 64), (20, 200)])
-def test_left_out_padding_looks_like_padding(hw):
-    """The stand-in's cells know nothing of each other, so that nothing may change."""
-    picture = np.random.default_rng(0).integers(0, 256, (*hw, 3), dtype=np.uint8)
-    skipping = SamModel(ColourSam(), skip_padding="all")
-    seen = []
-    skipping._sam.image_encoder.register_forward_pre_hook(
-        lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))
-    )
-    for _ in range(2):
-        assert torch.equal(skipping.encode([picture]), SamModel(ColourSam()).encode([picture]))
-    is_smaller = [height * width < 256 * 256 for height, width in seen]
-    assert is_smaller == ([False] * 2 if hw == (64, 64) else [True, False, True])
-
-
-def test_pictures_of_several_shapes_share_a_batch_without_padding():
-    rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (*hw, 3), dtype=np.uint8) for hw in ((48, 90), (30, 90))]
-    skipping = SamModel(ColourSam(), skip_padding="all")
-    assert torch.equal(skipping.encode(pictures), SamModel(ColourSam()).encode(pictures))
-
-
-def test_left_out_padding_hardly_changes_nano():
-    torch.manual_seed(0)
-    module = build_nano()
-    picture = np.random.default_rng(0).integers(0, 256, (72, 128, 3), dtype=np.uint8)
-    exact = SamModel(module).encode([picture])
-    near = SamModel(module, skip_padding="all").encode([picture])
-    assert not torch.equal(near, exact)
-    inside = torch.cosine_similarity(near, exact, dim=1)[:, :36]
-    assert inside.min() > 0.95
 
 
 def test_a_compiled_encoder_gives_the_same(monkeypatch):

@@ -67,18 +67,17 @@ def norm_statistics(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("name", ["mobile_sam", "vit_b"])
-def test_large_shapes_run_real_frames(name, shared):
+def test_a_large_model_runs_real_frames(shared):
     """Random weights find nothing sensible; the shapes must run all the same."""
     torch.manual_seed(0)
-    module = build_module(name)
+    module = build_module("mobile_sam")
     weights = {key: torch.randn(t.shape) * 0.02 for key, t in module.state_dict().items()}
     load_weights(module, {**weights, **norm_statistics(module)}, origin="random weights")
     sam = vos.SamModel(module)
     root = shared / "davis"
-    paths = sorted((root / "JPEGImages/480p/dog").glob("*.jpg"))[:3]
-    with vos.open_source(paths[0].parent, end=3) as frames:
+    with vos.open_source(root / "JPEGImages/480p/dog", end=2) as frames:
         reference = vos.read_mask(root / "Annotations/480p/dog/00000.png")
-        results = list(vos.segment_video(frames, reference, sam))
-    assert [frame.name for frame, _ in results] == [path.stem for path in paths]
+        config = vos.RunConfig(method=vos.PersamF(fit=vos.FitConfig(num_steps=2)))
+        results = list(vos.segment_video(frames, reference, sam, config))
+    assert [frame.name for frame, _ in results] == ["00000", "00001"]
     assert all(masks.labels.shape == reference.shape for _, masks in results)

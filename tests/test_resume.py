@@ -198,7 +198,7 @@ def test_resume_does_not_take_over_foreign_files(place, capsys):
     [
         (["--method", "persam-f"], "settings.method.name was 'memory' and is 'persam-f'"),
         (["--end", 14], "selection.end was None and is 14"),
-        (["--skip-padding", "decoder"], "skip_padding was 'none' and is 'decoder'"),
+        (["--skip-padding"], "skip_padding was False and is True"),
         (["--alpha", 0.25], "overlay_alpha was 0.5 and is 0.25"),
         (["--no-overlay"], "overlay_alpha was 0.5 and is None"),
         (["--ref", "10:later.png"], "references.later_masks_sha256.10 was None"),

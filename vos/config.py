@@ -13,12 +13,6 @@ as published."""
 
 PRIORS: Final[tuple[str, ...]] = get_args(Prior)
 
-SkipPadding = Literal["none", "decoder", "all"]
-"""What of a model leaves out most of the padding: nothing, the mask decoder, or the image encoder
-as well."""
-
-SKIP_PADDING: Final[tuple[str, ...]] = get_args(SkipPadding)
-
 STRICT: Final = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 """How pydantic reads these settings from JSON, for a job."""
 

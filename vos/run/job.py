@@ -7,19 +7,17 @@ results go. :func:`vos.run.run_job.run_job` does it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from vos.config import METHODS, STRICT, RunConfig
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.run.references import Reference, check_frames_differ
 from vos.source import Selection
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,21 +168,20 @@ def _read_moment(value: Any) -> Any:
     return moment
 
 
-def _validate(kind: type[T], document: Any, prefix: str) -> T:
+def _validate(kind: Any, document: Any, prefix: str) -> Any:
     from pydantic import ValidationError
 
     try:
-        value: T = _adapter(kind).validate_json(json.dumps(document))
+        return _adapter(kind).validate_json(json.dumps(document))
     except ValidationError as error:
         faults = (
             f"{prefix}{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise InputError(f"this is no job: {'; '.join(faults)}") from error
-    return value
 
 
 @cache
-def _adapter(kind: Hashable) -> Any:
+def _adapter(kind: Any) -> Any:
     # pydantic takes half a second to import, which most runs have no use for.
     from pydantic import TypeAdapter
 

@@ -208,7 +208,7 @@ def load_model(choice: ModelChoice) -> SamModel:
         choice.device,
         choice.dtype,
         compiled=choice.compiled,
-        skip_padding="all" if choice.skip_padding else "none",
+        skip_padding=choice.skip_padding,
     )
 
 

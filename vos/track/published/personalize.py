@@ -19,9 +19,9 @@ from vos.sam.model import POSITIVE, Decoded, Prompts, SamModel
 from vos.track.published.encode import Encoded
 from vos.track.published.locate import (
     Peaks,
-    find_peaks,
     frame_similarities,
     mean_embeddings,
+    peaks_of,
     target_embeddings,
 )
 from vos.track.published.persam import find_guided
@@ -76,10 +76,7 @@ def personalize(
     if isinstance(config, PersamF):
         # A single one has unit length already and stays as it is, to the last bit.
         embeddings = torch.where(counts > 1, embeddings, means)
-    all_peaks = [
-        find_peaks(embeddings[view.device_rows], view.encoded.features, view.letterbox)
-        for view in views
-    ]
+    all_peaks = [peaks_of(_similarities(view, embeddings)) for view in views]
     scale_weights = torch.full((num_objects, 3), 1 / 3, device=sam.device)
     if isinstance(config, PersamF):
         all_ious = _fit_and_refine(scale_weights, views, all_peaks, sam, config)
