@@ -498,9 +498,9 @@ def test_a_far_start_gives_the_same_frames(long_clip, monkeypatch, start):
     decoded_from = []
     timed = video.timed
 
-    def spy(opened, decoded, point):
+    def spy(opened, decoded, point, shown):
         decoded_from.append(point.first_index if point else 0)
-        return timed(opened, decoded, point)
+        return timed(opened, decoded, point, shown)
 
     monkeypatch.setattr(video, "timed", spy)
     with open_source(path, start=start) as source:

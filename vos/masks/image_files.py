@@ -92,19 +92,12 @@ def open_image(
     Raises:
         OSError: and the others of :data:`BROKEN_IMAGE`, ValueError for an image that is too large.
     """
-    # Image.open has one limit for the whole process, and above half of it a warning.
-    Image.init()
     with _ClippedFile(path) as file:
-        head = file.read(_HEAD_BYTES)
-        for name in formats:
-            factory, accepts = Image.OPEN[name]
-            # A string says why the format cannot be read here.
-            is_accepted = accepts is None or accepts(head)
-            if isinstance(is_accepted, str) or not is_accepted:
-                continue
+        for name in _accepted(file, formats):
             file.seek(0)
             try:
-                image = factory(file, os.fspath(path))
+                # Image.open has one limit for the whole process, and above half of it a warning.
+                image = Image.OPEN[name][0](file, os.fspath(path))
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue
             fault = size_fault(*image.size, max_pixels)
@@ -113,3 +106,26 @@ def open_image(
             yield image
             return
     raise OSError(f"it is none of {', '.join(formats)}, or broken")
+
+
+def is_image(path: str | os.PathLike[str], formats: Sequence[str]) -> bool:
+    """Tell whether a file begins like an image.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with _ClippedFile(path) as file:
+        return any(_accepted(file, formats))
+
+
+def _accepted(file: io.BufferedReader, formats: Sequence[str]) -> Iterator[str]:
+    """Give the formats whose beginning a file has."""
+    Image.init()
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    for name in filter(Image.OPEN.get, formats):  # older versions know fewer
+        accepts = Image.OPEN[name][1]
+        # A string says why the format cannot be read here.
+        is_accepted = accepts is None or accepts(head)
+        if is_accepted and not isinstance(is_accepted, str):
+            yield name

@@ -13,7 +13,7 @@ import av
 from av.video.frame import VideoFrame
 
 from vos.errors import SourceError
-from vos.source.container import OpenVideo
+from vos.source.container import OpenVideo, is_dropped
 from vos.source.selection import Selection
 
 # One packet of these is one shown frame; elsewhere packets may hold hidden frames or none.
@@ -101,6 +101,8 @@ def _in_order_of_presentation(video: OpenVideo) -> Iterator[tuple[int, bool] | N
     waiting: list[tuple[int, bool]] = []
     last_pts = None
     for packet in video.container.demux(video.stream):
+        if is_dropped(packet):
+            continue
         is_end = packet.size == 0
         if not is_end:
             if packet.pts is None or packet.is_corrupt or packet.is_discard:

@@ -159,7 +159,12 @@ def deliver(
         DamagedSourceError: a frame has another size than the first.
     """
     with closing(_wanted(pictures, selection, source)) as frames:
-        yield from of_one_size(frames, lambda fault: DamagedSourceError(f"{source}: {fault}"))
+        yield from of_one_size(
+            frames,
+            lambda fault, frame: DamagedSourceError(
+                f"{source}: {fault}", frame_index=frame.index, pts_seconds=frame.pts_seconds
+            ),
+        )
 
 
 def _wanted(
@@ -177,6 +182,11 @@ def _wanted(
         if (picture.index - first_index) % selection.every:
             continue
         name = picture.name or f"{picture.index:05d}"
-        yield Frame(picture.index, picture.pts_seconds, name, picture.load())
+        try:
+            rgb = picture.load()
+        except DamagedSourceError as error:
+            error.frame_index, error.pts_seconds = picture.index, picture.pts_seconds
+            raise
+        yield Frame(picture.index, picture.pts_seconds, name, rgb)
     if first_index is None:
         raise SourceError(f"{source} holds no frame {selection.in_words()}; {seen}")
