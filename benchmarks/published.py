@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vos.config import RunConfig
 from vos.masks import match_frame, read_mask
 from vos.records import Encoded, Frame, FrameMasks, Labels
-from vos.run.outputs import Outputs, describe_run, write_results
+from vos.run.outputs import Outputs, describe_run
+from vos.run.results import write_results
 from vos.sam.geometry import Letterbox
 from vos.sam.model import SamModel
 from vos.segment.read_ahead import read_ahead

@@ -19,7 +19,19 @@ class SourceError(VosError, OSError):
 
 
 class DamagedSourceError(SourceError):
-    """A source broke off after some good frames; those were delivered before this was raised."""
+    """A source broke off after some good frames; those were delivered before this was raised.
+
+    Attributes:
+        index: ``Frame.index`` of the first frame that could not be read, where it is known.
+        pts_seconds: Its presentation time, where it is known.
+    """
+
+    def __init__(
+        self, message: str, *, index: int | None = None, pts_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.index = index
+        self.pts_seconds = pts_seconds
 
 
 class MaskError(VosError, ValueError):

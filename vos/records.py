@@ -86,12 +86,14 @@ class SourceInfo:
         frame_rate_hz: Average frame rate of what is delivered, or None where it is unknown.
         num_frames: Expected number of delivered frames, or None where it is unknown; a hint for
             progress bars, never relied upon.
+        pixel_aspect: Width of a pixel as it is shown, over its height; None where it is unknown.
     """
 
     name: str
     frame_hw: tuple[int, int]
     frame_rate_hz: Fraction | None = None
     num_frames: int | None = None
+    pixel_aspect: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,8 @@ def images_command(
     boxes, settings).
     """
     from vos.sam.load import load_sam
-    from vos.sets.pictures import ImageOutputs, find_pictures, read_references, segment_pictures
+    from vos.sets.image_outputs import ImageOutputs
+    from vos.sets.pictures import find_pictures, read_references, segment_pictures
 
     config = replace(
         image_config(method, fit_steps, batch_size, maybe_absent=maybe_absent),
@@ -147,7 +149,7 @@ def images_command(
         overwrite=overwrite,
     )
     reference_files = [(ref_image, ref_mask), *more_references]
-    outputs.check_free(pictures.files, reference_files)
+    outputs.check_free(pictures.files, chain.from_iterable(reference_files))
     references = read_references(reference_files, resize=resize_mask, max_pixels=max_pixels)
     keep_freed_memory()
     sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)

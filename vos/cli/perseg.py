@@ -66,8 +66,9 @@ def perseg_command(
     """
     from vos.sam.load import load_sam
     from vos.score import evaluate_images
+    from vos.sets.image_outputs import ImageOutputs
     from vos.sets.perseg import find_perseg_classes
-    from vos.sets.pictures import ImageOutputs, Pictures, read_references, segment_pictures
+    from vos.sets.pictures import Pictures, read_references, segment_pictures
 
     config = image_config(method, fit_steps, batch_size)
     found = find_perseg_classes(root, reference_name=reference_name, classes=classes)
@@ -78,7 +79,8 @@ def perseg_command(
         for each in found
     }
     for each in found:
-        outputs[each.name].check_free(each.pictures)
+        picture, mask = each.reference
+        outputs[each.name].check_free(each.pictures, [picture, mask.parent])
     keep_freed_memory()
     sam = load_sam(model, checkpoint, device, dtype, compiled=compiled, skip_padding=skip_padding)
     failures: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -175,6 +176,7 @@ def run_command(
         raise click.UsageError("give at most one --ref for each frame")
     from vos.masks import match_frame, read_mask, write_label_png
     from vos.run.outputs import Outputs, describe_run
+    from vos.run.replacing import check_inputs_kept
     from vos.run.resume import (
         Selected,
         describe_source,
@@ -186,7 +188,15 @@ def run_command(
     from vos.run.saving import write_and_save
     from vos.sam.load import load_sam
     from vos.segment.forward import segment_steps
+    from vos.sink.tallies import ObjectTallies, report_objects
+    from vos.source.sound import sound_of
 
+    started = time.monotonic()
+    inputs: list[str | Path] = [
+        video,
+        *([ref_mask] if ref_mask else []),
+        *(mask for _, mask in later_refs),
+    ]
     config = run_config(method, prior, fit_steps, published, batch_size)
     reference = None if ref_mask is None else read_mask(ref_mask, max_pixels=max_pixels)
     selected = Selected(video, start, end, every, decoder, max_pixels)
@@ -200,6 +210,10 @@ def run_command(
             overlay_alpha=None if no_overlay else alpha,
             overwrite=overwrite,
         )
+        outputs.check_inputs_kept(inputs)
+        if save_ref is not None:
+            check_inputs_kept(inputs, [save_ref])
+        outputs.check_frame_size(source.info.frame_hw)
         described = describe_source(video)
         if resume and described is None:
             raise InputError(f"{video} can be read only once, so its run cannot be resumed")
@@ -220,6 +234,7 @@ def run_command(
             "selection": {"start": start, "end": end, "every": every, "decoder": decoder},
             "references": describe_references(reference, ref_boxes, ref_points, later),
             "overlay_alpha": outputs.overlay_alpha,
+            "min_score": outputs.min_score,
             "source_file": described,
         }
         if resume and is_finished(outputs, header):
@@ -242,6 +257,7 @@ def run_command(
             if save_ref is not None:
                 write_label_png(save_ref, reference)
             begin = reference
+        tallies = ObjectTallies(outputs.min_score)
         steps = segment_steps(frames, begin, sam, config, later_references=later)
         if saved is not None:
             steps = going_on(steps, outputs)
@@ -255,6 +271,11 @@ def run_command(
             every_seconds=None if described is None else save_every,
             saved=saved,
             frames=frames,
+            sound=None if no_overlay else sound_of(video, max_pixels=max_pixels),
+            tallies=tallies,
+            started=started,
         )
         num_before = 0 if saved is None else saved.num_frames
         pull(results, outputs, info.num_frames, num_before, quiet=quiet)
+    for line in report_objects(tallies.rows()):
+        click.echo(line)

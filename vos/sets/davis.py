@@ -15,7 +15,8 @@ from vos.config import RunConfig
 from vos.errors import OutputError, ScoreError
 from vos.masks import match_frame, read_mask
 from vos.masks.image_files import MAX_PIXELS
-from vos.run.outputs import Outputs, describe_run, write_results
+from vos.run.outputs import Outputs, describe_run
+from vos.run.results import write_results
 from vos.sam.model import SamModel
 from vos.segment.forward import segment_video
 from vos.sets.layout import find_annotations, mask_files
