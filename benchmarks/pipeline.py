@@ -52,7 +52,8 @@ from rows import Row, append_row, environment, markdown, peak_mib, put_table
 
 import vos
 from vos.masks import object_ids, write_label_png
-from vos.run.outputs import Outputs, write_results
+from vos.run.outputs import Outputs
+from vos.run.results import write_results
 from vos.sam.geometry import low_res_to_frame, resize_for_model
 from vos.sam.model import Decoded, SamModel
 from vos.sam.networks.architectures import build_module
@@ -61,6 +62,7 @@ from vos.sam.weights.checkpoints import load_weights
 from vos.sam.weights.download import cached_file
 from vos.sam.weights.registry import find_model
 from vos.sink import write_overlay
+from vos.sink.overlay import OverlayStyle
 from vos.synthetic import ClipConfig, make_clip
 from vos.track.masks import measure as measure_labels
 from vos.track.masks import merge
@@ -401,8 +403,9 @@ def time_stages(
             low_res_to_frame(low_res, letterbox)
 
     def overlay() -> None:
+        info = vos.records.SourceInfo("stage", frame.frame_hw)
         path, pieces = folder / "stage.mp4", folder / "pieces"
-        for _ in write_overlay(shown, path, pieces=pieces, frame_rate_hz=None):
+        for _ in write_overlay(shown, path, pieces=pieces, info=info, style=OverlayStyle()):
             pass
 
     calls: dict[str, Callable[[], object]] = {

@@ -17,7 +17,8 @@ from vos.config import PersamF, RunConfig
 from vos.masks import match_frame, object_ids, read_mask
 from vos.masks.boxes import box_centres_xy, grow_box_xyxy
 from vos.records import Frame, FrameMasks, Labels
-from vos.run.outputs import Outputs, describe_run, write_results
+from vos.run.outputs import Outputs, describe_run
+from vos.run.results import write_results
 from vos.sam.geometry import Letterbox
 from vos.sam.model import SamModel
 from vos.segment.read_ahead import read_ahead

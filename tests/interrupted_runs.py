@@ -5,6 +5,7 @@ The processes are forked from one that has imported everything, so that each cos
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from fractions import Fraction
@@ -76,9 +77,13 @@ def shell(*args: object) -> int:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, hidden ones too."""
+    """All files below a folder, hidden ones too; of summaries all but the time the run took."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    return {str(path.relative_to(folder)): without_time(path) for path in files}
+
+
+def without_time(path: Path) -> bytes:
+    return re.sub(rb'"elapsed_seconds": [\d.]+', b"", path.read_bytes())
 
 
 def _process(

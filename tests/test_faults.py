@@ -26,7 +26,8 @@ from vos.errors import DamagedSourceError, DeviceError, SourceError
 from vos.masks import read_label_png, write_label_png
 from vos.records import SourceInfo
 from vos.run import saving
-from vos.run.outputs import Outputs, write_results
+from vos.run.outputs import Outputs
+from vos.run.results import write_results
 from vos.sink.pieces import PiecedVideo
 from vos.source import waiting
 

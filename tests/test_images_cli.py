@@ -142,10 +142,10 @@ def test_a_broken_picture_does_not_stop_the_others(pictures, tmp_path, capsys):
         (["ref.jpg", "mask.png", "photos", "--model", "vit_hh"], "did you mean vit_h"),
         (["ref.jpg", "mask.png", "photos", "--checkpoint", "text.txt"], "text.txt"),
         (["ref.jpg", "mask.png", "photos", "--out", "text.txt"], "is a file"),
-        (["ref.jpg", "mask.png", "mask.png", "--out", "."], "would replace what it is made from"),
+        (["ref.jpg", "mask.png", "mask.png", "--out", "."], "mask.png is read by this run"),
         (
             ["ref.jpg", "mask.png", "mask.jpg", "--out", ".", "--overwrite"],
-            "mask.png would replace what it is made from",
+            "mask.png is read by this run",
         ),
         (["ref.jpg", "mask.png", "broken.jpg"], "1 of 1 pictures cannot be read: broken.jpg"),
     ],

@@ -54,12 +54,14 @@ class Saved:
         num_frames: Frames done.
         mark: Where to open the source.
         progress: What the next frame needs.
+        elapsed_seconds: How long the run has taken so far.
     """
 
     header: str
     num_frames: int
     mark: Mark
     progress: Progress
+    elapsed_seconds: float
 
 
 def load_saved(outputs: Outputs, header: dict[str, object], device: torch.device) -> Saved | None:
