@@ -129,6 +129,14 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Opacity of the overlay's colours.",
 )
+@click.option(
+    "--min-score",
+    cls=OutputOption,
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
+)
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
 @method_options
 @model_options
@@ -156,6 +164,7 @@ def run_command(ctx: click.Context) -> None:
 
     from vos.run.job import Job, JobOutputs
     from vos.run.run_job import run_job
+    from vos.sink.tallies import report_objects
     from vos.source import Selection
 
     job = Job(
@@ -172,6 +181,7 @@ def run_command(ctx: click.Context) -> None:
             folder=options["out"],
             name=options["name"],
             overlay_alpha=None if options["no_overlay"] else options["alpha"],
+            min_score=options["min_score"],
             reference_path=options["save_ref"],
         ),
         model=model_choice(ctx),
@@ -191,5 +201,7 @@ def run_command(ctx: click.Context) -> None:
         click.echo(f"finished before: {written}")
         return
     click.echo(f"{speed(result.num_done, result.num_before, result.seconds)}: {written}")
+    for line in report_objects(result.tallies):
+        click.echo(line)
     if not result.is_complete:
         raise click.Abort(result.what_is_left)

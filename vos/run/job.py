@@ -17,6 +17,7 @@ from vos.config import METHODS, STRICT, RunConfig
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.run.references import Reference, check_frames_differ
+from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.source import Selection
 
 
@@ -51,6 +52,8 @@ class JobOutputs:
         folder: Folder of the results.
         name: Name of the results; the source's if None.
         overlay_alpha: Opacity of the overlay's colours in [0, 1]; None writes no overlay.
+        min_score: Below this score a mask is doubtful: its contour is dashed in the overlay, and
+            the summary counts it.
         reference_path: A PNG for the mask of the first frame, as it is used; or None.
     """
 
@@ -59,6 +62,7 @@ class JobOutputs:
     folder: Path = Path("results")
     name: str | None = None
     overlay_alpha: float | None = 0.5
+    min_score: float = DEFAULT_MIN_SCORE
     reference_path: Path | None = None
 
 

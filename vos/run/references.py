@@ -12,7 +12,7 @@ import numpy as np
 
 from vos.config import STRICT
 from vos.errors import InputError, MaskError
-from vos.masks import match_frame, read_mask
+from vos.masks import PaintedMask, match_frame, read_painted_mask
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
 from vos.track.hints import Hint, reference_from_hints
@@ -49,16 +49,18 @@ class Reference:
             got = "neither" if self.mask is None else "both"
             raise InputError(f"a reference is a mask, or else boxes and clicks; got {got}")
 
-    def read_mask(self, *, max_pixels: int) -> Labels | None:
-        """Read the mask, not yet matched to its frame; None for hints.
+    def read_mask(self, *, max_pixels: int) -> PaintedMask | None:
+        """Read the mask, not yet matched to its frame, and its colours; None for hints.
 
         Raises:
             MaskError: as :func:`vos.read_mask`.
         """
         if self.mask is None:
             return None
-        labels = read_mask(self.mask, max_pixels=max_pixels)
-        return (labels > 0).astype(np.uint8) if self.join_objects else labels
+        painted = read_painted_mask(self.mask, max_pixels=max_pixels)
+        if self.join_objects:
+            return PaintedMask((painted.labels > 0).astype(np.uint8), {})
+        return painted
 
     def fit(self, labels: Labels, frame_hw: tuple[int, int]) -> Labels:
         """Bring the mask to its frame's size.
@@ -71,15 +73,15 @@ class Reference:
         except MaskError as error:
             raise MaskError(f"mask {self.mask}: {error}") from error
 
-    def describe(self, labels: Labels | None) -> dict[str, object]:
+    def describe(self, painted: PaintedMask | None) -> dict[str, object]:
         """Say what tells it from other references, for the summary of a run.
 
         Args:
-            labels: The mask that was read, or None for hints.
+            painted: The mask that was read, or None for hints.
         """
         return {
             "frame": self.frame,
-            "mask_sha256": None if labels is None else _hash(labels),
+            "mask_sha256": None if painted is None else _hash(painted.labels),
             "hints": {
                 str(object_id): {"points_xy": hint.points_xy, "box_xyxy": hint.box_xyxy}
                 for object_id, hint in sorted(self.hints.items())

@@ -95,7 +95,9 @@ def write_overlay(
         InputError: a setting is illegal, or the frames differ in size.
         OutputError: the disk or the encoder refuses, or pieces of the earlier run are gone.
     """
-    encoding = Encoding(crf=_CRF, frame_rate_hz=info.frame_rate_hz, pixel_aspect=info.pixel_aspect)
+    encoding = Encoding(
+        crf=_CRF, frame_rate_hz=info.frame_rate_hz, pixel_aspect=info.sample_aspect_ratio
+    )
     with (
         closing_upstream(pairs) as upstream,
         PiecedVideo(path, pieces, encoding, sound=sound, num_kept=num_kept) as video,

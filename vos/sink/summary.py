@@ -105,7 +105,11 @@ def write_summary(
                 yield frame, masks
         except DamagedSourceError as error:
             damaged.append(
-                {"index": error.index, "pts_seconds": error.pts_seconds, "message": str(error)}
+                {
+                    "index": error.frame_index,
+                    "pts_seconds": error.pts_seconds,
+                    "message": str(error),
+                }
             )
             raise
         finally:

@@ -13,8 +13,8 @@ import av
 from av.audio.stream import AudioStream
 
 from vos.masks.image_files import MAX_PIXELS
-from vos.source.container import OpenVideo, is_camera, open_video_container
-from vos.source.open import is_images
+from vos.source.address import is_camera
+from vos.source.container import OpenVideo, open_video_container
 from vos.source.video import good_frames
 
 _log = logging.getLogger("vos")
@@ -36,7 +36,7 @@ def sound_of(
         :func:`open_sound` of the source; None where it has no sound or can be read only once. Of
         the latter the log says so.
     """
-    if is_images(address) or is_camera(address):
+    if os.path.isdir(address) or is_camera(address):
         return None
     if not os.path.isfile(address):
         _log.warning("the overlay is silent: %s can be read only once", address)
