@@ -18,21 +18,23 @@ from vos.track.memory.correspond import Correspondence, correspond, remember
 from vos.track.memory.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
 from vos.track.memory.fine import refine
 from vos.track.memory.look import Look, Window, look, share_windows, side_px, window_around
-from vos.track.memory.motion import box_of, expected_box, when_contested, when_lost, when_seen
-from vos.track.memory.parts import large_parts, unlikely_parts
-from vos.track.memory.tracks import (
+from vos.track.memory.motion import (
     GROWTH_WHEN_LOST,
-    Track,
-    expected_window,
-    shares,
-    window_shares,
+    VELOCITY_ERROR,
+    box_of,
+    expected_box,
+    log_density,
+    when_contested,
+    when_lost,
+    when_seen,
 )
+from vos.track.memory.parts import large_parts, unlikely_parts
+from vos.track.memory.tracks import Track, expected_window, shares, window_shares
 from vos.track.memory.trust import Evidence, expected_iou, gather, likeness_of
 from vos.track.published.segment import frame_masks
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
-_REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be,
-_REACH_VELOCITY: Final = 0.5  # and of its velocity, for that may be wrong by its own size
+_REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
 _UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
@@ -91,7 +93,7 @@ def follow(
         if finding.evidence.likeness >= needed:
             scores[row] = expected_iou(finding.evidence)
     claims = [
-        Claim(object_id, findings[row].look.slices, findings[row].logits)
+        _claim(object_id, known[row], findings[row], config)
         for row, object_id in enumerate(tracks.object_ids)
         if scores[row] > 0
     ]
@@ -113,6 +115,13 @@ def follow(
         for row, track in enumerate(tracks.tracks)
     ]
     return masks, Tracks(tracks.object_ids, tuple(after))
+
+
+def _claim(object_id: int, track: Track, finding: _Finding, config: MemoryConfig) -> Claim:
+    """Let an object bid for its pixels by what it looks like, and by where it should be."""
+    slices, logits = finding.look.slices, finding.logits
+    prior = log_density(track.motion, slices, logits.device) if config.contests else None
+    return Claim(object_id, slices, logits, prior)
 
 
 def _find_all(
@@ -221,7 +230,7 @@ def _correspond(seen: Look, track: Track) -> Correspondence:
     if not motion.num_frames_lost:
         expected_xyxy = torch.from_numpy(expected_box(motion)).to(seen.places_xy)
         reach_px = _REACH_SHARE * motion.size_px + 2 * seen.cell_px
-        reach_px += _REACH_VELOCITY * float(np.abs(motion.velocity_xy).max())
+        reach_px += VELOCITY_ERROR * float(np.abs(motion.velocity_xy).max())
         is_right_below = seen.places_xy >= expected_xyxy[:2] - reach_px
         is_left_above = seen.places_xy <= expected_xyxy[2:] + reach_px
         is_near = (is_right_below & is_left_above).all(dim=1)

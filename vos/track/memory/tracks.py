@@ -23,10 +23,6 @@ from vos.track.memory.look import Look, Window, look, window_around
 from vos.track.memory.motion import Motion, box_of, expected_box, start
 from vos.track.memory.parts import is_one_piece
 
-GROWTH_WHEN_LOST: Final = 1.3
-"""Of the window that a lost object is looked for through, per frame."""
-
-_MAX_GROWTHS: Final = 64  # so often at most: any window is larger than any frame by then
 _WHOLLY_INSIDE: Final = 0.99
 _SECOND_LOOK: Final = 0.06  # of the window's side
 
@@ -141,11 +137,10 @@ def expected_window(track: Track, frame_hw: tuple[int, int], config: MemoryConfi
     """Give the window to look for an object through: larger, the longer it has been lost."""
     if config.context is None:
         return (0, 0, frame_hw[1], frame_hw[0])
-    num_growths = min(track.motion.num_frames_lost, _MAX_GROWTHS)
     return window_around(
         expected_box(track.motion),
         frame_hw,
-        config.context * GROWTH_WHEN_LOST**num_growths,
+        config.context * track.motion.growth,
         config.min_window_share,
     )
 
