@@ -86,7 +86,7 @@ GROUPS: dict[str, tuple[Variant, ...]] = {
         memory("num_recent=0", "the reference alone remembered", MemoryConfig(num_recent=0)),
         memory("num_recent=1", "and the last frame", MemoryConfig(num_recent=1)),
         memory("num_recent=6", "and the last six", MemoryConfig(num_recent=6)),
-        memory("max_looks=1", "one window for all objects", MemoryConfig(max_looks=1)),
+        memory("max_crops=1", "one window for all objects", MemoryConfig(max_crops=1)),
     ),
 }
 VARIANTS = {each.name: each for each in (PUBLISHED, *(v for g in GROUPS.values() for v in g))}

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vos.track.masks import Claim, is_contested, settle
-from vos.track.memory.look import window_around
+from vos.track.memory.crops import window_around
 from vos.track.memory.motion import (
     Motion,
     expected_box,
     log_density,
-    start,
+    motion_at_rest,
     when_contested,
     when_lost,
     when_seen,
@@ -38,7 +38,7 @@ def moving(**changes):
 def test_motion_starts_at_the_mask_and_at_rest():
     mask = np.zeros((40, 60), dtype=bool)
     mask[5:15, 20:50] = True
-    motion = start(mask)
+    motion = motion_at_rest(mask)
     assert motion.box_xyxy.tolist() == [20, 5, 49, 14]
     assert motion.velocity_xy.tolist() == [0, 0]
     assert (motion.area_px, motion.size_px) == (300, 30)

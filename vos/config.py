@@ -97,7 +97,7 @@ class MemoryConfig:
         context: Side of the window that is looked at, over the longer side of the object's box;
             None always looks at the whole frame.
         min_window_share: Least side of the window, over the frame's longer side.
-        max_looks: Windows per frame; more objects share them. Bounds the time per frame.
+        max_crops: Windows per frame; more objects share them. Bounds the time per frame.
         num_recent: Frames remembered beside the references.
         pixel_head: Whether a pixel classifier fitted to the reference makes the final mask; else
             it is SAM's own of highest predicted IoU.
@@ -114,7 +114,7 @@ class MemoryConfig:
 
     context: float | None = 1.8
     min_window_share: float = 0.15
-    max_looks: int = 3
+    max_crops: int = 3
     num_recent: int = 3
     pixel_head: bool = True
     colours: bool = True
@@ -136,8 +136,8 @@ class MemoryConfig:
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise InputError(f"{name} must be within [0, 1], got {share}")
-        if self.max_looks < 1:
-            raise InputError(f"max_looks must be 1 or more, got {self.max_looks}")
+        if self.max_crops < 1:
+            raise InputError(f"max_crops must be 1 or more, got {self.max_crops}")
         if self.num_recent < 0:
             raise InputError(f"num_recent must be 0 or more, got {self.num_recent}")
 

@@ -29,7 +29,7 @@ _MAX_FRAMES_CONTESTED: Final = 12  # longer than that no object is trusted to ke
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """One object's place, speed and size.
+    """One object's position, velocity and size.
 
     Attributes:
         box_xyxy: (4,) float64 frame pixels, where it was last seen, or should be while another
@@ -70,7 +70,7 @@ class Motion:
         return not self.num_frames_lost and self.num_frames_contested < _MAX_FRAMES_CONTESTED
 
 
-def start(mask: NDArray[np.bool_]) -> Motion:
+def motion_at_rest(mask: NDArray[np.bool_]) -> Motion:
     """Begin with an (H, W) mask that is not empty."""
     return Motion(box_of(mask), np.zeros(2), float(mask.sum()))
 
@@ -125,9 +125,9 @@ def when_seen(
 
 
 def expected_box(motion: Motion) -> NDArray[np.float64]:
-    """Give the (4,) box of all places it may have: where it was, and where its velocity leads.
+    """Give the (4,) box of all positions it may have: where it was, and where its velocity leads.
 
-    Both, for a thing that was thrown may turn back, and one that was held may be let go.
+    Both, for a thing that was thrown may turn back, and one at rest may be thrown.
     """
     if motion.num_frames_lost:
         return motion.box_xyxy
@@ -142,7 +142,7 @@ def log_density(
 ) -> torch.Tensor:
     """Say how likely each pixel is the object's in the next frame, by its motion alone.
 
-    It is the density of a normal distribution about the place that the velocity leads to. An
+    It is the density of a normal distribution about the position that the velocity leads to. An
     ellipse that fills the box has a quarter of its sides as deviations, which is half of what it
     reaches; so has the error of the velocity.
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vos.track.memory.evidence import inmost_xy
+from vos.track.memory.prompts import inmost_xy
 from vos.track.published.refine import tight_boxes
 
 SIDES = st.integers(1, 40)
