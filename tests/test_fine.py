@@ -9,8 +9,8 @@ import vos
 from vos.config import Memory
 from vos.run.state import decode_state, encode_state
 from vos.score.measures import score_labels
-from vos.track.memory.fine import Fine, fit_fine, is_thin, refine
-from vos.track.memory.look import look
+from vos.track.memory.crops import encode_crops
+from vos.track.memory.fine import FineHead, apply_fine_head, fit_fine_head, is_thin
 from vos.track.memory.tracks import Track, learn
 
 HEIGHT, WIDTH = 480, 640
@@ -69,10 +69,10 @@ def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
 
 
 def test_an_object_that_decoder_pixels_hold_is_left_alone(nano):
-    assert learn_drawn(draw_spokes, nano).fine is not None
-    assert learn_drawn(draw_disc, nano).fine is None
+    assert learn_drawn(draw_spokes, nano).fine_head is not None
+    assert learn_drawn(draw_disc, nano).fine_head is None
     for config in (Memory(thin_parts=False), Memory(pixel_head=False)):
-        assert learn_drawn(draw_spokes, nano, config).fine is None
+        assert learn_drawn(draw_spokes, nano, config).fine_head is None
 
 
 @pytest.mark.parametrize(("width_px", "thin"), [(2, True), (24, False)])
@@ -81,16 +81,16 @@ def test_thin_is_what_a_decoder_pixel_cannot_hold(nano, width_px, thin):
     mask = np.zeros((480, 640), dtype=bool)
     mask[30:450, 300 : 300 + width_px] = True
     (frame,) = vos.frames_from_arrays([rgb])
-    (seen,) = look(frame, [(0, 0, 640, 480)], nano)
-    assert is_thin(seen, mask) is thin
+    (crop,) = encode_crops(frame, [(0, 0, 640, 480)], nano)
+    assert is_thin(crop, mask) is thin
 
 
 def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_saved(nano):
-    first, second = (learn_drawn(draw_spokes, nano).fine for _ in range(2))
+    first, second = (learn_drawn(draw_spokes, nano).fine_head for _ in range(2))
     assert first is not None
     assert second is not None
     assert encode_state(first) == encode_state(second)
-    again = decode_state(Fine, encode_state(first), torch.device("cpu"))
+    again = decode_state(FineHead, encode_state(first), torch.device("cpu"))
     maps = torch.rand(len(first.direct), 50)
     torch.testing.assert_close(again.correction(maps), first.correction(maps), rtol=0, atol=0)
 
@@ -98,11 +98,13 @@ def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_sa
 def test_decided_logits_are_left_as_they_are(nano):
     track = learn_drawn(draw_spokes, nano)
     (frame,) = vos.frames_from_arrays([draw_spokes(1)[0]])
-    (seen,) = look(frame, [(0, 0, WIDTH, HEIGHT)], nano)
+    (crop,) = encode_crops(frame, [(0, 0, WIDTH, HEIGHT)], nano)
     logits = torch.full((HEIGHT, WIDTH), -9.0)
-    assert track.fine is not None
-    torch.testing.assert_close(refine(track.fine, seen, logits, track.colours), logits)
-    assert fit_fine([(seen, draw_spokes(1)[1] == 1, logits)], track.colours) is None
+    assert track.fine_head is not None
+    torch.testing.assert_close(
+        apply_fine_head(track.fine_head, crop, logits, track.colours), logits
+    )
+    assert fit_fine_head([(crop, draw_spokes(1)[1] == 1, logits)], track.colours) is None
 
 
 def test_a_window_larger_than_the_limit_is_corrected_at_the_limit_and_keeps_its_size(nano):
@@ -111,12 +113,12 @@ def test_a_window_larger_than_the_limit_is_corrected_at_the_limit_and_keeps_its_
     )
     rgb, mask = rgb.astype(np.uint8), mask.astype(np.uint8)
     (frame,) = vos.frames_from_arrays([rgb])
-    (seen,) = look(frame, [(0, 0, rgb.shape[1], rgb.shape[0])], nano)
+    (crop,) = encode_crops(frame, [(0, 0, rgb.shape[1], rgb.shape[0])], nano)
     logits = torch.from_numpy(np.where(mask == 1, 0.5, -0.5).astype(np.float32))
-    fine = fit_fine([(seen, mask == 1, logits)], None)
-    assert fine is not None
-    refined = refine(fine, seen, logits, None)
-    assert refined.shape == logits.shape
+    head = fit_fine_head([(crop, mask == 1, logits)], None)
+    assert head is not None
+    corrected = apply_fine_head(head, crop, logits, None)
+    assert corrected.shape == logits.shape
     wanted = torch.from_numpy(mask == 1)
-    found = refined > 0
+    found = corrected > 0
     assert (wanted & found).sum() / (wanted | found).sum() > 0.9

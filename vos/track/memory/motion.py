@@ -6,10 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vos.masks.boxes import tight_boxes_xyxy
 
+VELOCITY_ERROR: Final = 0.5
+"""Of its velocity: how far an object may be from where that leads."""
+
+GROWTH_WHEN_LOST: Final = 1.3
+"""Of the surroundings that a lost object may be in, per frame."""
+
+_MAX_GROWTHS: Final = 64  # so often at most: they are larger than any frame by then
+_MIN_REACH_PX: Final = 2.0  # even what is one pixel large and at rest is not found to the pixel
 _VELOCITY_MEMORY: Final = 0.5
 _AREA_RATE: Final = 0.3  # of the way to the area just seen, per frame,
 _MAX_AREA_CHANGE: Final = 0.08  # but no more than this share, as of what comes closer;
@@ -20,7 +29,7 @@ _MAX_FRAMES_CONTESTED: Final = 12  # longer than that no object is trusted to ke
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """One object's place, speed and size.
+    """One object's position, velocity and size.
 
     Attributes:
         box_xyxy: (4,) float64 frame pixels, where it was last seen, or should be while another
@@ -51,12 +60,17 @@ class Motion:
         return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max()) + 1
 
     @property
+    def growth(self) -> float:
+        """How much larger than while it was followed the surroundings are that it may be in."""
+        return float(GROWTH_WHEN_LOST ** min(self.num_frames_lost, _MAX_GROWTHS))
+
+    @property
     def can_move_on(self) -> bool:
         """Whether its velocity still says where it should be while it cannot be told apart."""
         return not self.num_frames_lost and self.num_frames_contested < _MAX_FRAMES_CONTESTED
 
 
-def start(mask: NDArray[np.bool_]) -> Motion:
+def motion_at_rest(mask: NDArray[np.bool_]) -> Motion:
     """Begin with an (H, W) mask that is not empty."""
     return Motion(box_of(mask), np.zeros(2), float(mask.sum()))
 
@@ -111,9 +125,9 @@ def when_seen(
 
 
 def expected_box(motion: Motion) -> NDArray[np.float64]:
-    """Give the (4,) box of all places it may have: where it was, and where its velocity leads.
+    """Give the (4,) box of all positions it may have: where it was, and where its velocity leads.
 
-    Both, for a thing that was thrown may turn back, and one that was held may be let go.
+    Both, for a thing that was thrown may turn back, and one at rest may be thrown.
     """
     if motion.num_frames_lost:
         return motion.box_xyxy
@@ -121,6 +135,38 @@ def expected_box(motion: Motion) -> NDArray[np.float64]:
     low_xy = np.minimum(motion.box_xyxy, moved_xyxy)[:2]
     high_xy = np.maximum(motion.box_xyxy, moved_xyxy)[2:]
     return np.concatenate([low_xy, high_xy])
+
+
+def log_density(
+    motion: Motion, slices: tuple[slice, slice], device: torch.device | str
+) -> torch.Tensor:
+    """Say how likely each pixel is the object's in the next frame, by its motion alone.
+
+    It is the density of a normal distribution about the position that the velocity leads to. An
+    ellipse that fills the box has a quarter of its sides as deviations, which is half of what it
+    reaches; so has the error of the velocity.
+
+    Args:
+        motion: As the last frame left it.
+        slices: Rows and columns of the frame.
+        device: Where the result goes.
+
+    Returns:
+        (h, w) float32, the logarithm of the density, up to a constant that is the same for all
+        objects.
+    """
+    velocity_xy = np.zeros(2) if motion.num_frames_lost else motion.velocity_xy
+    centre_xy = motion.centre_xy + velocity_xy
+    sides_px = motion.box_xyxy[2:] - motion.box_xyxy[:2] + 1
+    reaches_px = np.sqrt(
+        (sides_px / 2) ** 2 + (VELOCITY_ERROR * velocity_xy) ** 2 + _MIN_REACH_PX**2
+    )
+    deviations_px = motion.growth * reaches_px / 2
+    x, y = (
+        -(((np.arange(span.start, span.stop) - centre) / deviation) ** 2) / 2 - np.log(deviation)
+        for span, centre, deviation in zip(reversed(slices), centre_xy, deviations_px, strict=True)
+    )
+    return torch.from_numpy((y[:, None] + x).astype(np.float32)).to(device)
 
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vos.masks.boxes import tight_boxes_xyxy
-from vos.track.memory.evidence import inmost_xy
+from vos.track.memory.prompts import inmost_xy
 
 SIDES = st.integers(1, 40)
 
