@@ -43,7 +43,7 @@ class _LateGroup(click.Group):
 
 
 @click.group(cls=_LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vos-persam", prog_name="vos")
+@click.version_option(package_name="vos-persam")
 def _group() -> None:
     """Video object segmentation from one mask."""
 

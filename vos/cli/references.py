@@ -69,7 +69,8 @@ def references_of(ctx: click.Context) -> tuple[Reference, ...]:
     """
     from vos.run.references import Reference
 
-    mask, resize = ctx.params["ref_mask"], ctx.params["resize_mask"]
+    given, resize = ctx.params["ref_mask"], ctx.params["resize_mask"]
+    mask = None if given is None else Path(given)
     hints = _hints(ctx.params["ref_boxes"], ctx.params["ref_points"])
     if mask is None and not hints:
         raise click.UsageError(

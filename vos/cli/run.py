@@ -14,12 +14,13 @@ from vos.cli.moments import Moment
 from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
 from vos.cli.references import Coordinates, FrameMask, references_of
+from vos.cli.stdin import StandardInput
 
 _FILE = click.Path(path_type=Path)
 
 
 @click.command("run", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("video", metavar="VIDEO")
+@click.argument("video", type=StandardInput())
 @click.option(
     "--start",
     cls=InputOption,
@@ -48,7 +49,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--ref-mask",
     cls=ObjectsOption,
-    type=_FILE,
+    type=StandardInput(),
     metavar="FILE",
     help="Mask of the first frame used: ids, black and white, or a colour per object.",
 )
@@ -140,6 +141,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
 @method_options
 @model_options
+@click.version_option(package_name="vos-persam")
 def run_command(ctx: click.Context) -> None:
     """Segment the objects of one mask in every frame of VIDEO.
 
@@ -148,7 +150,8 @@ def run_command(ctx: click.Context) -> None:
       vos-run video.mp4 --ref-point 410,220 --out results
       vos-run frames/ --ref-mask first.png --ref 120:fixed.png --model vit_h
 
-    VIDEO is a file, a folder of images, or the URL of a stream. The mask belongs to the first
+    VIDEO is a file, a folder of images, the URL of a stream, or - for the standard input, which may
+    instead be the mask. The mask belongs to the first
     frame used. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
     FOLDER/<name>.mp4 (overlay) and FOLDER/<name>.json (scores, boxes, settings).
 

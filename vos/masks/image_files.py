@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ BROKEN_IMAGE: Final = (
 """What Pillow and numpy raise on files that are no image, broken, or too large to decode."""
 
 _HEAD_BYTES: Final = 16
+_MAX_PIPE_BYTES: Final = 1 << 28
 _MILLION: Final = 10**6
 
 
@@ -66,8 +68,16 @@ class _ClippedFile(io.BufferedReader):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(io.FileIO(path))
-        self._num_bytes = os.fstat(self.fileno()).st_size
+        file = io.FileIO(path)
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            super().__init__(file)
+            self._num_bytes = status.st_size
+            return
+        with file:  # a pipe; Pillow moves about in a file
+            content = file.read(_MAX_PIPE_BYTES)
+        super().__init__(io.BytesIO(content))
+        self._num_bytes = len(content)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:

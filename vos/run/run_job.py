@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from vos.errors import DamagedSourceError, InputError, VosError
+from vos.errors import DamagedSourceError, InputError, OutputError, SourceError, VosError
 from vos.masks import PaintedMask, write_label_png
 from vos.records import Frame, FrameMasks, Labels
 from vos.run.job import Job, ModelChoice
@@ -255,12 +255,17 @@ class _Shown:
 
 
 def _check_inputs_kept(job: Job, outputs: Outputs) -> None:
-    """Refuse results in the place of what the job reads."""
+    """Refuse results in the place of what the job reads, and a reference in that of any file."""
     masks = (each.mask for each in job.references if each.mask is not None)
     inputs: list[str | Path] = [job.source, *masks]
     outputs.check_inputs_kept(inputs)
     if job.outputs.reference_path is not None:
         check_inputs_kept(inputs, [job.outputs.reference_path])
+        if job.outputs.reference_path.exists() and not outputs.overwrite:
+            raise OutputError(
+                f"{job.outputs.reference_path} is there already; choose another file for the "
+                "reference, or pass --overwrite to replace it"
+            )
 
 
 def _sound(job: Job) -> Sound | None:
@@ -281,8 +286,14 @@ def _find(job: Job, reference: Reference, painted: PaintedMask | None, first: Fr
         frame = first
     elif can_read_again(job.source):
         alone = replace(job.selection, start=moment, end=None, every=1)
-        with open_selection(job.source, alone) as source:
-            frame = next(source)
+        try:
+            with open_selection(job.source, alone) as source:
+                frame = next(source)
+        except SourceError as error:
+            when = f"frame {moment}" if isinstance(moment, int) else f"the time {moment} s"
+            raise InputError(
+                f"there is a reference of {when}, but no such frame: {error}"
+            ) from error
     elif painted is None or isinstance(moment, float):
         raise InputError(
             f"{job.source} can be read only once, so a later reference must be a mask of a frame "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -15,9 +14,7 @@ from vos.sam.networks.architectures import build_module
 from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.weights.checkpoints import load_weights, read_state_dict
 from vos.sam.weights.download import fetch, sha256_of
-from vos.sam.weights.registry import MODELS, find_model
-
-_logger = logging.getLogger("vos")
+from vos.sam.weights.registry import find_model
 
 
 def load_sam(
@@ -56,13 +53,6 @@ def load_sam(
     module = build_module(spec.name)
     load_weights(module, read_state_dict(path), origin=str(path))
     fuse_batch_norms(module)
-    if spec.name == "nano":
-        _logger.info(
-            "nano is the small embedded model; --model mobile_sam (%s) or vit_h (%s) gives "
-            "better masks",
-            MODELS["mobile_sam"].size_text,
-            MODELS["vit_h"].size_text,
-        )
     if dtype == "auto":
         has_bfloat16 = resolved.type == "cuda" and torch.cuda.is_bf16_supported()
         dtype = "bfloat16" if has_bfloat16 else "float32"
