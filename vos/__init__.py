@@ -7,9 +7,11 @@ The data flow, one package per stage::
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
 
-``pipeline`` wires them, for videos and for sets of images; ``cli`` is the command line. Each
-stage is a plain function or generator over the frozen records of ``records``. Names below load
-what they need on first use, so that importing vos costs nothing.
+``sam`` is the model behind two calls, pictures to features and prompts to masks, which ``track``
+makes. ``segment`` wires source and track, ``run`` what a user wants and the files on disk, ``sets``
+whole data sets; ``cli`` is the command line. Each stage is a plain function or generator over the
+frozen records of ``records``. Names below load what they need on first use, so that importing vos
+costs nothing.
 """
 
 from __future__ import annotations
