@@ -136,7 +136,9 @@ def open_video_container(address: str, max_pixels: int = MAX_PIXELS) -> Iterator
                 f"cannot open {address}: it is not a video, or its beginning or index is missing"
             )
             raise SourceError(f"{message} ({reason(error)})") from error
-        except (av.FFmpegError, OSError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # PyAV's are of many kinds
             raise SourceError(f"cannot open {address}: {reason(error)}") from error
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
