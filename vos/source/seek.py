@@ -136,7 +136,7 @@ def frames_from(
 
     Returns:
         The frames from the first wanted one on; None where not every frame between the keyframe
-        and it was met in its place.
+        and it was met in its turn.
     """
     for lead_seconds in _LEADS_SECONDS:
         lead = round(lead_seconds / (video.stream.time_base or 1))

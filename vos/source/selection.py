@@ -102,7 +102,7 @@ class Selection:
         return (rate_hz / self.every).limit_denominator(_MAX_DENOMINATOR) or None
 
     def count(self, num_frames: int | None, frame_rate_hz: Fraction | None) -> int | None:
-        """Estimate how many frames are wanted; None where it cannot be told.
+        """Estimate how many frames are wanted; None where it is unknown.
 
         Args:
             num_frames: Frames of the source.
