@@ -155,7 +155,7 @@ def labels_from_palette(indices: NDArray[np.int64], palette: NDArray[np.int64]) 
     (black,) = np.nonzero(palette.max(axis=1) == 0)
     if 0 not in black and np.isin(used, black).any():
         return None
-    values = Values.of(palette[indices])
+    values = Values.of(palette.astype(np.uint8)[indices])
     if not values.is_label_map(is_lossy=False) or values.are_edges.any():
         return None
     colours = {index: _rgb(palette[index]) for index in used.tolist() if np.ptp(palette[index])}
