@@ -1,7 +1,7 @@
 """Where frames come from: videos, streams, cameras, folders of images, animations, arrays.
 
-In: a path or URL and a :class:`Selection`. Out: a :class:`Source`, which yields ``Frame`` records in
-order of presentation as they are asked for, (H, W, 3) uint8 RGB as players show them, all of one
+In: a path or URL and a :class:`Selection`. Out: a :class:`Source`, which yields ``Frame`` records
+in order of presentation as they are asked for, (H, W, 3) uint8 RGB as players show them, all of one
 size. Each has its index in the source, counted over all frames, skipped ones too, and its time in
 seconds, counted from the source's first frame. ``Source.info`` says what is known beforehand.
 

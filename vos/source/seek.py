@@ -86,8 +86,8 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
                 if keyframe is None or keyframe[1] == 0:
                     return None
                 return SeekPoint(*keyframe, pts, index, origin_pts)
-    except (av.FFmpegError, OSError):
-        return None  # decoding will meet the damage and say where it is
+    except Exception:
+        return None  # of any kind: decoding will meet the damage and say where it is
     if index < 0:
         return None
     raise SourceError(
