@@ -181,7 +181,7 @@ def write_images(folder: Path, names: list[str], **options) -> Path:
 
 
 def test_images_come_in_natural_order(tmp_path):
-    names = ["f1.png", "f2.png", "F3.bmp", "f10.webp", "f011.png", "f12.jpeg", "g1.jpg"]
+    names = ["f1.png", "f2.PNG", "F3.bmp", "f10.webp", "f011.png", "f12.jpeg", "g1.JPG"]
     folder = write_images(tmp_path / "clip", names)
     (folder / "notes.txt").write_text("no image")
     (folder / "._f1.png").write_bytes(b"what macOS leaves on foreign disks")

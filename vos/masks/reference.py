@@ -100,7 +100,7 @@ def read_painted_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIX
     path = Path(path)
     colours: Mapping[int, Rgb] = {}
     try:
-        if path.suffix.lower() == ".npy":
+        if _is_array_file(path):
             _check_array_file(path, max_pixels)
             labels = mask_from_array(np.load(path, mmap_mode="r", allow_pickle=False))
         else:
@@ -203,6 +203,11 @@ def object_ids(labels: Labels) -> tuple[int, ...]:
     if not ids:
         raise MaskError("the mask holds no object")
     return ids
+
+
+def _is_array_file(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
 
 
 def _check_array_file(path: Path, max_pixels: int) -> None:
