@@ -275,9 +275,9 @@ def test_a_decoder_error_in_the_middle(place, capsys):
 def test_a_decoder_error_that_passes(place, whole, capsys):
     """As on a network drive that was away for a moment."""
     with pytest.MonkeyPatch.context() as patch:
-        from vos.source import video
+        from vos.source.shown import Shown
 
-        fail_from(patch, video, "_to_rgb", 9, DamagedSourceError("Input/output error"))
+        fail_from(patch, Shown, "to_rgb", 9, DamagedSourceError("Input/output error"))
         assert shell(*RUN) == 1
     assert "Input/output error" in only_error(capsys)
     assert goes_on(place, whole)
@@ -320,7 +320,7 @@ def keeps_what_came_before_the_stall(place: Path, capsys, address: str) -> None:
     code = shell(address, *OPTIONS, "--name", "live")
     line = only_error(capsys)
     assert code == 1
-    assert re.search(r"breaks off after \d+ frames: no data came for \S+ s;", line)
+    assert re.search(r"breaks off after \d+ frames, at \S+ s: no data came for \S+ s;", line)
     assert "good frames are in out/live" in line
     names = [path.name for path in (place / "out" / "live").iterdir()]
     assert 1 < len(names) < NUM_FRAMES

@@ -542,6 +542,15 @@ def test_arrays_that_are_no_mask(tmp_path, array):
         mask_from_array(array)
 
 
+def test_what_a_mask_is_its_content_tells(tmp_path):
+    labels = discs()
+    np.save(tmp_path / "m.npy", labels)
+    (tmp_path / "m.npy").rename(tmp_path / "array.png")
+    saved(tmp_path, labels, "picture.npy", format="PNG")
+    for name in ("array.png", "picture.npy"):
+        assert (read_mask(tmp_path / name) == labels).all()
+
+
 def test_broken_npy(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "whole.npy", discs())

@@ -13,7 +13,7 @@ from typing import Final
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vos.errors import InputError
+from vos.errors import InputError, VosError
 
 MAX_PIXELS: Final = 1 << 27
 """Pixels of one frame or mask that are legal if nothing else is said: 16K, but not much more."""
@@ -101,21 +101,27 @@ def open_image(
 
     Raises:
         OSError: and the others of :data:`BROKEN_IMAGE`, ValueError for an image that is too large.
+            What else comes up while the image is open becomes an OSError.
     """
-    with _ClippedFile(path) as file:
-        for name in _accepted(file, formats):
-            file.seek(0)
-            try:
-                # Image.open has one limit for the whole process, and above half of it a warning.
-                image = Image.OPEN[name][0](file, os.fspath(path))
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
-            fault = size_fault(*image.size, max_pixels)
-            if fault is not None:
-                raise ValueError(fault)
-            yield image
-            return
-    raise OSError(f"it is none of {', '.join(formats)}, or broken")
+    try:
+        with _ClippedFile(path) as file:
+            for name in _accepted(file, formats):
+                file.seek(0)
+                try:
+                    # Image.open has one limit for the whole process, and above half of it warns.
+                    image = Image.OPEN[name][0](file, os.fspath(path))
+                except (SyntaxError, IndexError, TypeError, struct.error):
+                    continue
+                fault = size_fault(*image.size, max_pixels)
+                if fault is not None:
+                    raise ValueError(fault)
+                yield image
+                return
+        raise OSError(f"it is none of {', '.join(formats)}, or broken")
+    except (*BROKEN_IMAGE, VosError, MemoryError):
+        raise
+    except Exception as error:  # plug-ins raise what they come across
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def is_image(path: str | os.PathLike[str], formats: Sequence[str]) -> bool:

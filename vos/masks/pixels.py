@@ -155,7 +155,7 @@ def labels_from_palette(indices: NDArray[np.int64], palette: NDArray[np.int64]) 
     (black,) = np.nonzero(palette.max(axis=1) == 0)
     if 0 not in black and np.isin(used, black).any():
         return None
-    values = Values.of(palette[indices])
+    values = Values.of(palette.astype(np.uint8)[indices])
     if not values.is_label_map(is_lossy=False) or values.are_edges.any():
         return None
     colours = {index: _rgb(palette[index]) for index in used.tolist() if np.ptp(palette[index])}
@@ -199,7 +199,7 @@ def _labels_from_areas(values: Values) -> Labels:
 def _painted(colours: NDArray[np.int64], index: NDArray[np.int64], *, tolerance: int) -> Painted:
     """Number (N, 3) colours, of which every pixel has one."""
     ids = _ids_of_colours(colours, tolerance=tolerance)
-    colour_of = {int(own): _rgb(rgb) for own, rgb in zip(ids, colours, strict=True)}
+    colour_of = {int(object_id): _rgb(rgb) for object_id, rgb in zip(ids, colours, strict=True)}
     if _VOID in colour_of and ids.max(initial=0, where=ids < _VOID) == 0:
         colour_of[1] = colour_of[_VOID]
     return labels_from_ids(ids[index]), colour_of

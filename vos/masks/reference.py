@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Final
 
 import numpy as np
@@ -17,7 +16,6 @@ from PIL import Image, ImageOps
 
 from vos.errors import MaskError
 from vos.masks.image_files import (
-    BROKEN_IMAGE,
     MAX_PIXELS,
     check_max_pixels,
     open_image,
@@ -102,7 +100,7 @@ def read_painted_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIX
     path = Path(path)
     colours: Mapping[int, Rgb] = {}
     try:
-        if path.suffix.lower() == ".npy":
+        if _is_array_file(path):
             _check_array_file(path, max_pixels)
             labels = mask_from_array(np.load(path, mmap_mode="r", allow_pickle=False))
         else:
@@ -112,7 +110,9 @@ def read_painted_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIX
         raise MaskError(f"there is no mask {path}") from error
     except MaskError as error:
         raise MaskError(f"mask {path}: {error}") from error
-    except (*BROKEN_IMAGE, TokenError) as error:  # numpy parses the header of .npy as Python
+    except MemoryError:
+        raise
+    except Exception as error:  # of many kinds: numpy parses the header of .npy as Python
         raise MaskError(f"cannot read the mask {path}: {error}") from error
     _warn_of_sizes(labels, path)
     ids = object_ids(labels)
@@ -203,6 +203,11 @@ def object_ids(labels: Labels) -> tuple[int, ...]:
     if not ids:
         raise MaskError("the mask holds no object")
     return ids
+
+
+def _is_array_file(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
 
 
 def _check_array_file(path: Path, max_pixels: int) -> None:

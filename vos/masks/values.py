@@ -54,8 +54,16 @@ class Values:
         codes = pixels[..., 0].astype(np.int64)
         for channel in range(1, pixels.shape[2]):
             codes = codes << 16 | pixels[..., channel]
-        values, index, counts_px = np.unique(codes, return_inverse=True, return_counts=True)
-        index = index.reshape(codes.shape)  # numpy 1 gives it flat
+        if 0 <= codes.min() <= codes.max() <= 0xFFFF:  # sorting takes several times as long
+            counts_px = np.bincount(codes.ravel())
+            values = np.flatnonzero(counts_px)
+            counts_px = counts_px[values]
+            numbers = np.zeros(values[-1] + 1, dtype=np.int64)
+            numbers[values] = np.arange(len(values))
+            index = numbers[codes]
+        else:
+            values, index, counts_px = np.unique(codes, return_inverse=True, return_counts=True)
+            index = index.reshape(codes.shape)  # numpy 1 gives it flat
         shifts = 16 * np.arange(pixels.shape[2])[::-1]
         same_x = codes[:, 1:] == codes[:, :-1]
         same_y = codes[1:] == codes[:-1]

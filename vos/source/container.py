@@ -136,7 +136,9 @@ def open_video_container(address: str, max_pixels: int = MAX_PIXELS) -> Iterator
                 f"cannot open {address}: it is not a video, or its beginning or index is missing"
             )
             raise SourceError(f"{message} ({reason(error)})") from error
-        except (av.FFmpegError, OSError) as error:
+        except Exception as error:  # PyAV's are of many kinds
+            if is_memory_full(error):
+                raise
             raise SourceError(f"cannot open {address}: {reason(error)}") from error
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
@@ -173,6 +175,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, av.ExitError):  # nothing but its timeout makes FFmpeg exit
         return waiting.no_data()
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def is_memory_full(error: Exception) -> bool:
+    """Tell Python's lack of memory from FFmpeg's, which is mostly a number that a file claims."""
+    return isinstance(error, MemoryError) and not isinstance(error, av.FFmpegError)
 
 
 def _decoder_limit(max_pixels: int) -> dict[str, str]:

@@ -32,7 +32,7 @@ class Cropping:
 
 
 def cropping_of(stream: VideoStream) -> Cropping:
-    """Read how a container crops a stream; not at all where that cannot be told.
+    """Read how a container crops a stream; not at all where that is unknown.
 
     FFmpeg reads it from Matroska and MP4, but PyAV does not show it. FFmpeg also writes it: into
     the header of a Matroska file for the same stream.
@@ -70,9 +70,9 @@ def declared_num_bytes(path: str) -> int | None:
     with Path(path).open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith(b"FLV"):
-        place = head.find(_FLV_SIZE)
-        number = head[place + len(_FLV_SIZE) :][:8]
-        if place < 0 or len(number) < 8:
+        start = head.find(_FLV_SIZE)
+        number = head[start + len(_FLV_SIZE) :][:8]
+        if start < 0 or len(number) < 8:
             return None
         (size,) = struct.unpack(">d", number)
         return int(size) if 0 < size < 1 << 63 else None

@@ -86,8 +86,8 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
                 if keyframe is None or keyframe[1] == 0:
                     return None
                 return SeekPoint(*keyframe, pts, index, origin_pts)
-    except (av.FFmpegError, OSError):
-        return None  # decoding will meet the damage and say where it is
+    except Exception:
+        return None  # of any kind: decoding will meet the damage and say where it is
     if index < 0:
         return None
     raise SourceError(
@@ -136,7 +136,7 @@ def frames_from(
 
     Returns:
         The frames from the first wanted one on; None where not every frame between the keyframe
-        and it was met in its place.
+        and it was met in its turn.
     """
     for lead_seconds in _LEADS_SECONDS:
         lead = round(lead_seconds / (video.stream.time_base or 1))

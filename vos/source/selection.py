@@ -102,7 +102,7 @@ class Selection:
         return (rate_hz / self.every).limit_denominator(_MAX_DENOMINATOR) or None
 
     def count(self, num_frames: int | None, frame_rate_hz: Fraction | None) -> int | None:
-        """Estimate how many frames are wanted; None where it cannot be told.
+        """Estimate how many frames are wanted; None where it is unknown.
 
         Args:
             num_frames: Frames of the source.
@@ -185,8 +185,11 @@ def _wanted(
         try:
             rgb = picture.load()
         except DamagedSourceError as error:
-            error.frame_index, error.pts_seconds = picture.index, picture.pts_seconds
-            raise
+            raise DamagedSourceError(
+                f"{error} (frame {picture.index} at {picture.pts_seconds:.3f} s)",
+                frame_index=picture.index,
+                pts_seconds=picture.pts_seconds,
+            ) from error
         yield Frame(picture.index, picture.pts_seconds, name, rgb)
     if first_index is None:
         raise SourceError(f"{source} holds no frame {selection.in_words()}; {seen}")

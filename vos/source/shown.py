@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
 from vos.masks.image_files import size_fault
-from vos.source.container import OpenVideo, reason
+from vos.source.container import OpenVideo, is_memory_full, reason
 from vos.source.headers import Cropping, cropping_of
 
 _log = logging.getLogger("vos")
@@ -98,9 +98,9 @@ class Shown:
                 rgb = _to_sdr(signal, self.transfer, _white_level(frame.format.name))
             else:
                 rgb = cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
-        except MemoryError:
-            raise
         except Exception as error:  # PyAV's are of many kinds
+            if is_memory_full(error):
+                raise
             fault = f"cannot convert {frame.format.name} to RGB: {reason(error)}"
             raise SourceError(fault) from error
         crop, (height, width) = self.cropping, rgb.shape[:2]

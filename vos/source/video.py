@@ -20,7 +20,13 @@ from av.video.stream import VideoStream
 
 from vos.errors import DamagedSourceError, SourceError
 from vos.source.address import is_url
-from vos.source.container import OpenVideo, is_dropped, open_video_container, reason
+from vos.source.container import (
+    OpenVideo,
+    is_dropped,
+    is_memory_full,
+    open_video_container,
+    reason,
+)
 from vos.source.seek import SeekPoint, find_seek_point, frames_from, is_worth_seeking
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.shown import Shown, shown_aspect
@@ -138,9 +144,9 @@ def good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
             num_good += 1
             last_pts = frame.pts
             yield frame
-    except MemoryError:
-        raise
     except Exception as error:  # PyAV's are of many kinds
+        if is_memory_full(error):
+            raise
         damage = reason(error)
     if damage is not None:
         for frame in _still_in_decoder(video, last_pts):
