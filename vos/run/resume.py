@@ -25,24 +25,24 @@ class Mark:
     """The frame at which the source is opened again, the first of the overlay's open piece.
 
     Attributes:
-        place: Its number among the delivered frames.
+        number: Its number among the delivered frames.
         index: ``Frame.index``.
         pts_seconds: ``Frame.pts_seconds``.
         name: ``Frame.name``.
         rgb_sha256: Hash of its pixels.
     """
 
-    place: int
+    number: int
     index: int
     pts_seconds: float
     name: str
     rgb_sha256: str
 
     @classmethod
-    def of(cls, place: int, frame: Frame) -> Mark:
+    def of(cls, number: int, frame: Frame) -> Mark:
         """Mark a frame."""
         rgb_sha256 = hashlib.sha256(frame.rgb.tobytes()).hexdigest()
-        return cls(place, frame.index, frame.pts_seconds, frame.name, rgb_sha256)
+        return cls(number, frame.index, frame.pts_seconds, frame.name, rgb_sha256)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +129,8 @@ def _check_sound(saved: Saved) -> None:
         InputError: there are some.
     """
     mark, progress = saved.mark, saved.progress
-    if not 0 <= mark.place < saved.num_frames:
-        raise InputError(f"frame {mark.place} is not one of the {saved.num_frames} done")
+    if not 0 <= mark.number < saved.num_frames:
+        raise InputError(f"frame {mark.number} is not one of the {saved.num_frames} done")
     if not 0 <= mark.index <= progress.frame_index:
         raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
     ids = progress.state.object_ids
@@ -176,8 +176,8 @@ def open_again(
                 first_index = mark.index if is_direct else None
                 opened = open_selection(path, selection, first_index=first_index)
                 frames = stack.enter_context(opened)
-                first = next(islice(frames, 0 if is_direct else mark.place, None), None)
-                if first is not None and Mark.of(mark.place, first) == mark:
+                first = next(islice(frames, 0 if is_direct else mark.number, None), None)
+                if first is not None and Mark.of(mark.number, first) == mark:
                     break
             stack.pop_all().close()
         else:

@@ -92,8 +92,8 @@ def write_and_save(
     if saved is not None:
         kept = Kept(
             num_frames=saved.num_frames,
-            num_in_pieces=saved.mark.place,
-            again=_exactly(frames, saved.num_frames - saved.mark.place),
+            num_in_pieces=saved.mark.number,
+            again=_exactly(frames, saved.num_frames - saved.mark.number),
             elapsed_seconds=saved.elapsed_seconds,
         )
     began = started - kept.elapsed_seconds
