@@ -21,6 +21,7 @@ from vos.run.outputs import Outputs
 from vos.run.results import write_results
 from vos.sink import draw_overlay, write_label_pngs, write_overlay, write_summary, write_video
 from vos.sink.overlay import OverlayStyle
+from vos.sink.pieces import PiecedVideo
 from vos.sink.video import Encoding, Piece
 from vos.source import open_source
 
@@ -386,10 +387,17 @@ def test_a_gap_that_no_mp4_can_hold_is_shortened_with_a_notice(tmp_path, caplog)
     assert "gap of more than 2147483 s shorter" in caplog.text
 
 
+def write_encoded(path: Path, **settings) -> None:
+    pieces = path.parent / UNFINISHED / "pieces"
+    with PiecedVideo(path, pieces, Encoding(crf=20, **settings)) as video:
+        for frame, _ in make_pairs(2):
+            video.add(frame.rgb, frame.pts_seconds)
+
+
 @pytest.mark.parametrize("aspect", [None, Fraction(1), Fraction(64, 45), Fraction(1, 2)])
 @pytest.mark.parametrize("name", ["o.mp4", "o.mkv"])
 def test_pixels_keep_their_aspect(tmp_path, name, aspect):
-    list(overlay(make_pairs(2), tmp_path / name, pixel_aspect=aspect))
+    write_encoded(tmp_path / name, pixel_aspect=aspect)
     with av.open(str(tmp_path / name)) as container:
         got = container.streams.video[0].codec_context.sample_aspect_ratio
     assert (got or 1) == (aspect or 1)
@@ -397,7 +405,7 @@ def test_pixels_keep_their_aspect(tmp_path, name, aspect):
 
 @pytest.mark.parametrize("aspect", [Fraction(2**31 - 1), Fraction(1, 2**31 - 1)])
 def test_an_aspect_beyond_belief_does_no_harm(tmp_path, aspect):
-    list(overlay(make_pairs(2), tmp_path / "o.mp4", pixel_aspect=aspect))
+    write_encoded(tmp_path / "o.mp4", pixel_aspect=aspect)
     assert len(decode(tmp_path / "o.mp4")[0]) == 2
 
 
@@ -516,7 +524,7 @@ def test_summary_of_a_result_says_where_all_of_it_is(tmp_path):
 def test_summary_says_where_the_source_broke_off(tmp_path):
     def pairs() -> Iterator:
         yield from make_pairs(2)
-        raise DamagedSourceError("a picture is damaged", index=2, pts_seconds=0.08)
+        raise DamagedSourceError("a picture is damaged", frame_index=2, pts_seconds=0.08)
 
     with pytest.raises(DamagedSourceError):
         list(summary(pairs(), tmp_path / "s.json", {}))

@@ -149,6 +149,13 @@ def test_a_source_without_sound_has_a_silent_overlay(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_a_picture_has_no_sound(tmp_path, caplog):
+    (tmp_path / "picture.x").write_bytes(b"of a format that FFmpeg does not know")
+    with sound_of(str(tmp_path / "picture.x"))(0, 1) as opened:
+        assert opened is None
+    assert not caplog.records
+
+
 def test_what_is_read_only_once_has_a_silent_overlay_and_a_notice(tmp_path, caplog):
     assert sound_of(str(tmp_path)) is None
     assert not caplog.records

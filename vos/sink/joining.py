@@ -18,13 +18,13 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.filter import Graph
 
-from vos.errors import InputError, OutputError, SourceError
+from vos.errors import InputError, OutputError
 from vos.files import make_folder, whole_file
 from vos.sink.video import BIT_EXACT, TIME_BASE, Encoding, packets_of, url_of
 
 Sound = Callable[[float, float], AbstractContextManager[tuple[AudioStream, Iterator[Any]] | None]]
 """Opens the sound between two times of ``Frame.pts_seconds``: its stream and its packets, whose
-times count from the first of the two; None if there is none. May raise SourceError."""
+times count from the first of the two; None if there is none."""
 
 _FORMATS: Final = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 # The index first, so that the video can be played while it is being loaded.
@@ -99,7 +99,7 @@ def join_pieces(
         try:
             _join(path, pieces, timeline, encoding, sound, way)
             break
-        except (OutputError, SourceError) as error:
+        except OutputError as error:
             if way is None:
                 raise
             fault = error
