@@ -83,7 +83,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def without_time(path: Path) -> bytes:
-    return re.sub(rb'"elapsed_seconds": [\d.]+', b"", path.read_bytes())
+    return re.sub(rb'"elapsed_seconds": [\d.]+', b'"elapsed_seconds": 0', path.read_bytes())
 
 
 def _process(

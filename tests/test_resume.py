@@ -24,6 +24,7 @@ from interrupted_runs import (
     shell,
 )
 from PIL import Image
+from sound_clips import heard, write_sound_clip
 
 import vos
 from vos.config import FitConfig, Memory, PersamF
@@ -171,6 +172,56 @@ def test_without_resume_earlier_results_are_refused(broken_off, capsys):
     assert shell(*RUN, "--overwrite", "--end", 2) == 1  # the later reference lies beyond
     assert shell("clip.mp4", *OPTIONS, "--overwrite", "--end", 2) == 0
     assert len(contents(broken_off / "out")) == 4
+
+
+def test_overwriting_a_killed_run_leaves_foreign_files(broken_off, uninterrupted):
+    mine = broken_off / "out" / "clip" / "mine.png"
+    mine.write_bytes(b"mine")
+    assert shell(*RUN, "--overwrite") == 0
+    assert contents(broken_off / "out") == {**uninterrupted[0], "clip/mine.png": b"mine"}
+
+
+def test_going_on_leaves_foreign_files(broken_off, uninterrupted, capsys):
+    """Also one that takes the name of a label map to come."""
+    last = broken_off / "out" / "clip" / f"{NUM_FRAMES - 1:05d}.png"
+    for path in (last, last.with_name("mine.png")):
+        path.write_bytes(b"mine")
+    assert shell(*RUN, "--resume") == 1
+    assert f"{last.name} is there, and no summary says that vos wrote it" in only_error(capsys)
+    assert last.read_bytes() == b"mine"
+    last.unlink()
+    assert shell(*RUN, "--resume") == 0
+    assert contents(broken_off / "out") == {**uninterrupted[0], "clip/mine.png": b"mine"}
+
+
+def test_the_time_that_a_run_took_is_that_of_all_its_parts(broken_off):
+    saved = saved_in(broken_off / "out")
+    assert saved.elapsed_seconds > 0
+    longer = replace(saved, elapsed_seconds=5000.0)
+    (broken_off / "out" / ".clip.unfinished" / "state").write_bytes(encode_state(longer))
+    assert shell(*RUN, "--resume") == 0
+    summary = json.loads((broken_off / "out" / "clip.json").read_text())
+    assert 5000 < summary["elapsed_seconds"] < 5600
+
+
+def test_tallies_and_report_are_of_the_whole_run(broken_off, uninterrupted, capsys):
+    want = json.loads(uninterrupted[0]["clip.json"])["tallies"]
+    assert shell(*RUN, "--resume") == 0
+    assert json.loads((broken_off / "out" / "clip.json").read_text())["tallies"] == want
+    assert want[1]["first_index"] == 9
+    assert f"object 1: in {NUM_FRAMES} of {NUM_FRAMES} frames" in capsys.readouterr().out
+
+
+def test_sound_is_the_same_after_going_on(place):
+    write_sound_clip(place / "sound.mp4")
+    hints = ("sound.mp4", "--ref-box", "3,4,12,13", "--fit-steps", 4, "--save-every", 0)
+    code, num_events = run_process(place, *hints, "--out", "whole", "--start", 2)
+    assert code == 0, (place / "stderr").read_text()
+    hints = (*hints, "--start", 2)
+    assert run_process(place, *hints, "--out", "out", kill_at=num_events * 2 // 3)[0] == -9
+    assert run_process(place, *hints, "--out", "out", "--resume")[0] == 0
+    assert contents(place / "out") == contents(place / "whole")
+    assert heard(place / "out" / "sound.mp4")[1] == pytest.approx(0.8, abs=0.05)
 
 
 def test_resume_of_a_finished_run_says_so(place, uninterrupted, capsys):

@@ -142,7 +142,7 @@ def saved() -> bytes:
     assert [len(progress.state.references) for progress in progresses] == [1, 0, 0]
     for progress in progresses:
         assert_equal(decode_state(Progress, encode_state(progress), CPU), progress)
-    return encode_state(Saved("{}", 1, Mark(0, 0, 0.0, "00000", "x"), progresses[0]))
+    return encode_state(Saved("{}", 1, Mark(0, 0, 0.0, "00000", "x"), progresses[0], 0.0))
 
 
 @settings(max_examples=150)

@@ -62,8 +62,8 @@ def synth_command(
         folder=folder,
         summary=folder / f"{name}.synth.json",
         journal=folder / f".{name}.synth.files",
-        own_files=(video, folder / f"{name}.synth.json"),
-        own_folders=(masks_folder,),
+        result_files=(video, folder / f"{name}.synth.json"),
+        result_folders=(masks_folder,),
     )
     if not overwrite and (video.exists() or masks_folder.exists()):
         raise OutputError(f"{video} or {masks_folder} is there already; pass --overwrite")

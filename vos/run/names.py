@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from pathvalidate import ValidationError, validate_filename
+from pathvalidate import ErrorReason, ValidationError, validate_filename
 
 # Systems allow 255; files in the making have a longer name than the finished ones.
 _MAX_BYTES: Final = 200
@@ -39,5 +39,7 @@ def name_fault(name: str, *, on_windows: bool = os.name == "nt") -> str | None:
                 additional_reserved_names=_FURTHER_DEVICES if on_windows else (),
             )
     except ValidationError as error:
-        return error.description or error.reason.description
+        if error.reason is ErrorReason.INVALID_LENGTH:
+            return f"it is longer than {_MAX_BYTES} bytes"
+        return error.reason.description
     return None

@@ -133,8 +133,8 @@ class Outputs:
             folder=self.folder,
             summary=self.summary_path,
             journal=self.journal_path,
-            own_files=(self.summary_path, self.overlay_path),
-            own_folders=(self.masks_folder,),
+            result_files=(self.summary_path, self.overlay_path),
+            result_folders=(self.masks_folder,),
         )
 
     def check_inputs_kept(self, inputs: Iterable[str | os.PathLike[str]]) -> None:

@@ -73,16 +73,16 @@ class Ledger:
         folder: What the paths in both are relative to.
         summary: The summary of a finished run.
         journal: The list of files that a run makes as it goes on.
-        own_files: Files that may be results.
-        own_folders: Folders whose files may be results. What a summary says of other files is
+        result_files: Files that may be results.
+        result_folders: Folders whose files may be results. What a summary says of other files is
             passed over: it may be forged.
     """
 
     folder: Path
     summary: Path
     journal: Path
-    own_files: tuple[Path, ...]
-    own_folders: tuple[Path, ...]
+    result_files: tuple[Path, ...]
+    result_folders: tuple[Path, ...]
 
     def files(self) -> Iterator[Path]:
         """Read which files earlier runs say they wrote.
@@ -92,7 +92,7 @@ class Ledger:
         """
         for text in chain(_lines(self.journal), listed_files(self.summary)):
             path = self.folder / text
-            if path in self.own_files or path.parent in self.own_folders:
+            if path in self.result_files or path.parent in self.result_folders:
                 yield path
 
     def check_free(self, paths: Iterable[Path]) -> None:
@@ -148,7 +148,7 @@ class Ledger:
             for line in file:
                 with suppress(ValueError, RecursionError):  # the last one may be cut short
                     path = self.folder / str(json.loads(line))
-                    if path.parent in self.own_folders:
+                    if path.parent in self.result_folders:
                         path.unlink(missing_ok=True)
             file.truncate(length)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from vos.errors import OutputError, VosError
 from vos.files import refusals
@@ -41,12 +41,17 @@ class Kept:
     elapsed_seconds: float = 0.0
 
 
+_NOTHING_KEPT: Final = Kept()
+
+
 def write_results(
     pairs: Iterable[Pair],
     outputs: Outputs,
     info: SourceInfo,
     header: Mapping[str, object],
     *,
+    kept: Kept = _NOTHING_KEPT,
+    at_end: Callable[[bool], None] | None = None,
     sound: Sound | None = None,
     tallies: ObjectTallies | None = None,
     started: float | None = None,
@@ -54,14 +59,17 @@ def write_results(
     """Write everything that was asked for while the frames pass by.
 
     Nothing is touched before the first frame is there, so that a bad reference or model leaves no
-    trace. The state of the run is not saved: if it breaks off, what is done is complete, and
-    cannot be gone on with.
+    trace. What is on the disk after each frame is enough for another run to go on from there.
 
     Args:
         pairs: Frames and their masks.
         outputs: Where the files go.
-        info: What is known of the source; the overlay takes its frame rate and pixel aspect.
+        info: What is known of the source.
         header: What the summary says of the run.
+        kept: What there is of an earlier run.
+        at_end: Called when nothing more is written, while no other run may write there: with
+            True if the last frame is done, with False if the run breaks off. What is in
+            ``outputs.unfinished_folder`` is its to keep or to remove; without it, it is removed.
         sound: Opens the source's sound for the overlay, see :func:`vos.source.sound.sound_of`.
         tallies: Counts what became of each object, for :func:`vos.sink.tallies.report_objects`.
         started: When the run began, by :func:`time.monotonic`; now if None.
@@ -71,53 +79,7 @@ def write_results(
 
     Raises:
         OutputError: results are in the way, another run is writing there, the frames are too large
-            for an overlay, or the disk refuses.
-    """
-    return write_resumably(
-        pairs,
-        outputs,
-        info,
-        header,
-        kept=Kept(),
-        at_end=lambda _: outputs.remove_unfinished(),
-        sound=sound,
-        tallies=tallies,
-        started=started,
-    )
-
-
-def write_resumably(
-    pairs: Iterable[Pair],
-    outputs: Outputs,
-    info: SourceInfo,
-    header: Mapping[str, object],
-    *,
-    kept: Kept,
-    at_end: Callable[[bool], None],
-    sound: Sound | None = None,
-    tallies: ObjectTallies | None = None,
-    started: float | None = None,
-) -> Generator[Pair, None, None]:
-    """Write results as :func:`write_results`, so that another run can go on with them.
-
-    Args:
-        pairs: Frames and their masks.
-        outputs: Where the files go.
-        info: As in :func:`write_results`.
-        header: As in :func:`write_results`.
-        kept: What there is of an earlier run.
-        at_end: Called when nothing more is written, while no other run may write there: with
-            True if the last frame is done, with False if the run breaks off. What is in
-            ``outputs.unfinished_folder`` is its to keep or to remove.
-        sound: As in :func:`write_results`.
-        tallies: As in :func:`write_results`.
-        started: As in :func:`write_results`.
-
-    Yields:
-        The same pairs.
-
-    Raises:
-        OutputError: as :func:`write_results`, or what is to be kept is gone.
+            for an overlay, the disk refuses, or what is to be kept is gone.
     """
     started = time.monotonic() if started is None else started
     tallies = tallies or ObjectTallies(outputs.min_score)
@@ -164,6 +126,7 @@ def write_resumably(
                     num_kept=kept.num_in_pieces,
                     again=again,
                 )
+            is_done = False
             try:
                 yield from write_summary(
                     pairs,
@@ -175,11 +138,13 @@ def write_resumably(
                     tallies=tallies,
                     elapsed_seconds=elapsed_seconds,
                 )
-            except BaseException:
-                with suppress(VosError):
-                    at_end(False)
-                raise
-            at_end(True)
+                is_done = True
+            finally:
+                with nullcontext() if is_done else suppress(VosError):
+                    if at_end is None:
+                        outputs.remove_unfinished()
+                    else:
+                        at_end(is_done)
 
 
 def _described(outputs: Outputs, info: SourceInfo) -> dict[str, object]:

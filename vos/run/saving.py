@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from vos.errors import SourceError
 from vos.files import refusals, sync_files, sync_folders, whole_file
 from vos.records import Frame, SourceInfo
 from vos.run.outputs import Outputs
-from vos.run.results import Kept, write_results, write_resumably
+from vos.run.results import Kept, write_results
 from vos.run.resume import Mark, Saved
 from vos.run.state import decode_state, encode_state
 from vos.sam.model import SamModel
@@ -74,16 +75,11 @@ def write_and_save(
         OutputError: the disk refuses; what was saved last stays.
     """
     started = time.monotonic() if started is None else started
+    writing = partial(
+        write_results, outputs=outputs, info=info, header=header, sound=sound, tallies=tallies
+    )
     if every_seconds is None:
-        yield from write_results(
-            _pairs_of(steps),
-            outputs,
-            info,
-            header,
-            sound=sound,
-            tallies=tallies,
-            started=started,
-        )
+        yield from writing(_pairs_of(steps), started=started)
         return
     # The last bits of features may depend on the size of their batch, so batches begin where they
     # would have begun without a break.
@@ -99,17 +95,7 @@ def write_and_save(
     began = started - kept.elapsed_seconds
     saver = _Saver(outputs, json.dumps(header), saved, batch_size, began)
     next_save = 0.0
-    results = write_resumably(
-        saver.watch(steps),
-        outputs,
-        info,
-        header,
-        kept=kept,
-        at_end=saver.at_end,
-        sound=sound,
-        tallies=tallies,
-        started=started,
-    )
+    results = writing(saver.watch(steps), kept=kept, at_end=saver.at_end, started=started)
     with closing(results):
         try:
             for pair in results:

@@ -91,8 +91,8 @@ class ImageOutputs:
             folder=self.folder,
             summary=self.summary_path,
             journal=self.journal_path,
-            own_files=(self.summary_path,),
-            own_folders=(self.folder, self.overlays_folder, *training),
+            result_files=(self.summary_path,),
+            result_folders=(self.folder, self.overlays_folder, *training),
         )
 
     def label_path(self, name: str) -> Path:

@@ -18,20 +18,21 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.filter import Graph
 
-from vos.errors import InputError, OutputError, SourceError
+from vos.errors import InputError, OutputError
 from vos.files import make_folder, whole_file
 from vos.sink.video import BIT_EXACT, TIME_BASE, Encoding, packets_of, url_of
 
 Sound = Callable[[float, float], AbstractContextManager[tuple[AudioStream, Iterator[Any]] | None]]
 """Opens the sound between two times of ``Frame.pts_seconds``: its stream and its packets, whose
-times count from the first of the two; None if there is none. May raise SourceError."""
+times count from the first of the two; None if there is none."""
 
 _FORMATS: Final = {".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 # The index first, so that the video can be played while it is being loaded.
 _INDEX_FIRST: Final = {"movflags": "+faststart"}
 _TICKS_PER_SECOND: Final = int(1 / TIME_BASE)
-# MP4 has 31 bits for the time from one frame to the next: six hours in ticks of TIME_BASE.
-_MAX_GAP: Final = (1 << 31) - 1
+# MP4 has 31 bits for the time from one frame to the next, six hours in ticks of TIME_BASE; FFmpeg
+# does not use the largest number.
+_MAX_GAP: Final = (1 << 31) - 2
 _COARSER_RATES_HZ: Final = (_TICKS_PER_SECOND, 45_000, 30_000, 15_000, 9_000, 3_000, 1_000)
 # What players know in MP4; FFmpeg would put more there.
 _COPIED_CODECS: Final = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
@@ -98,7 +99,7 @@ def join_pieces(
         try:
             _join(path, pieces, timeline, encoding, sound, way)
             break
-        except (OutputError, SourceError) as error:
+        except OutputError as error:
             if way is None:
                 raise
             fault = error
@@ -146,13 +147,14 @@ def _video_track(
 ) -> Iterator[Any]:
     """Move the pieces' packets to the start, and to times that the container can hold."""
     rate_hz = timeline.rate_hz
+    time_base = Fraction(1, rate_hz)
     duration = max(1, round(encoding.period * rate_hz * TIME_BASE))
     stream = last = None
     cut = 0
     for packet in chain.from_iterable(map(packets_of, pieces)):
         if stream is None:
             stream = container.add_stream_from_template(packet.stream)
-            stream.time_base = Fraction(1, rate_hz)
+            stream.time_base = time_base
         pts = round((packet.pts - (timeline.first or 0)) * rate_hz * TIME_BASE) - cut
         if last is not None and pts - last > _MAX_GAP:
             cut += pts - last - _MAX_GAP
@@ -160,7 +162,7 @@ def _video_track(
             _log.warning("the overlay shows a gap of more than %d s shorter", _MAX_GAP // rate_hz)
         last = pts if last is None else max(pts, last + 1)
         packet.stream = stream
-        packet.time_base = stream.time_base
+        packet.time_base = time_base  # the container may have set the stream's own by now
         packet.pts = packet.dts = last
         packet.duration = duration
         yield packet

@@ -22,7 +22,7 @@ _BOX_CONVENTION: Final = (
     "x0, y0, x1, y1 in pixels of the frame, from 0 at the left and top; x1 and y1 are the last "
     "column and row inside the box (inclusive)"
 )
-_OWN_KEYS: Final = (
+_SUMMARY_KEYS: Final = (
     *("box_convention", "objects", "frames", "num_frames", "tallies", "damaged"),
     "elapsed_seconds",
 )
@@ -73,7 +73,7 @@ def write_summary(
         InputError: the header holds what JSON cannot, or keys of the document itself.
         OutputError: the disk refuses, or ``unfinished`` does not hold the frames to be kept.
     """
-    taken = [key for key in _OWN_KEYS if key in header]
+    taken = [key for key in _SUMMARY_KEYS if key in header]
     if taken:
         raise InputError(f"a summary's header cannot hold {', '.join(taken)}")
     try:

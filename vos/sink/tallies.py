@@ -12,7 +12,7 @@ DEFAULT_MIN_SCORE: Final = 0.5
 MAX_RANGES: Final = 1000
 """Most ranges of frames that are kept for an object; what follows is counted only."""
 
-_MAX_RANGES_TOLD: Final = 8
+_MAX_RANGES_IN_WORDS: Final = 8
 
 
 class ObjectTallies:
@@ -85,7 +85,7 @@ def report_objects(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         if num_before and row["num_present"]:
             parts.append(f"first in frame {row['first_index']}")
         parts += [
-            f"{what} {_told(row[what], row[f'num_{what}'])}"
+            f"{what} {_in_words(row[what], row[f'num_{what}'])}"
             for what in ("lost", "doubtful")
             if row[what]
         ]
@@ -93,8 +93,8 @@ def report_objects(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _told(ranges: Sequence[Sequence[int]], num_frames: int) -> str:
-    first = [f"{a}-{b}" if a < b else f"{a}" for a, b in ranges[:_MAX_RANGES_TOLD]]
+def _in_words(ranges: Sequence[Sequence[int]], num_frames: int) -> str:
+    first = [f"{a}-{b}" if a < b else f"{a}" for a, b in ranges[:_MAX_RANGES_IN_WORDS]]
     more = f" and more, {num_frames} frames in all" if len(ranges) > len(first) else ""
     return ", ".join(first) + more
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import av
 from av.audio.stream import AudioStream
 
+from vos.errors import SourceError
 from vos.masks.image_files import MAX_PIXELS
 from vos.source.address import is_camera
 from vos.source.container import OpenVideo, open_video_container
@@ -60,11 +61,13 @@ def open_sound(
         The stream and those of its packets that overlap the part, in order and with the one
         before, which decoders need. Their times count from the start of the part. None where there
         is no sound. What is damaged is left out.
-
-    Raises:
-        SourceError: the video cannot be opened.
     """
-    with open_video_container(address, max_pixels) as video:
+    with ExitStack() as stack:
+        try:
+            video = stack.enter_context(open_video_container(address, max_pixels))
+        except SourceError:  # a picture that another library reads
+            yield None
+            return
         if video.container.streams.best("audio") is None:
             yield None
             return
@@ -74,11 +77,8 @@ def open_sound(
     with open_video_container(address, max_pixels) as video:
         stream = video.container.streams.best("audio")
         if isinstance(stream, AudioStream) and stream.codec_context is not None:
-            start_seconds, end_seconds = (
-                origin_seconds + start_seconds,
-                origin_seconds + end_seconds,
-            )
-            yield stream, _packets(video, stream, start_seconds, end_seconds)
+            begin, end = origin_seconds + start_seconds, origin_seconds + end_seconds
+            yield stream, _packets(video, stream, begin, end)
         else:
             yield None
 
