@@ -13,7 +13,7 @@ from vos.track.memory.crops import window_around
 from vos.track.memory.motion import (
     Motion,
     expected_box,
-    log_density,
+    log_occupancy,
     motion_at_rest,
     when_contested,
     when_lost,
@@ -32,7 +32,8 @@ def box(x0, y0, x1, y1):
 
 
 def moving(**changes):
-    return replace(Motion(box(10, 10, 29, 29), np.array([4.0, -2.0]), AREA_PX), **changes)
+    motion = Motion(box(10, 10, 29, 29), np.array([4.0, -2.0]), AREA_PX, has_velocity=True)
+    return replace(motion, **changes)
 
 
 def test_motion_starts_at_the_mask_and_at_rest():
@@ -106,8 +107,13 @@ def test_a_contested_object_keeps_its_way_but_not_for_ever():
     assert seen.can_move_on
 
 
-def test_a_lost_object_does_not_move_on():
-    assert not moving(num_frames_lost=1).can_move_on
+def test_an_object_moves_on_only_once_its_velocity_is_known():
+    here = box(10, 10, 29, 29)
+    motion = when_lost(moving())
+    assert not motion.can_move_on
+    for contested, expected in ((False, False), (True, False), (False, True), (True, True)):
+        motion = when_seen(motion, here, AREA_PX, is_contested=contested, is_clear=True)
+        assert motion.can_move_on is expected
 
 
 @given(SPEEDS, SPEEDS, st.integers(1, 300), st.integers(1, 300), st.floats(1, 4))
@@ -120,24 +126,28 @@ def test_an_object_that_moved_out_of_the_frame_still_has_a_window(right, down, h
     assert 0 <= y0 < y1 <= height
 
 
-@given(SPEEDS, SPEEDS, st.integers(0, 5), st.integers(1, 40), st.integers(1, 40))
-def test_where_an_object_should_be_is_a_density(right, down, num_lost, width, height):
+@given(SPEEDS, SPEEDS, st.integers(0, 2), st.integers(1, 40), st.integers(1, 40))
+def test_an_object_is_expected_to_cover_as_much_wherever_it_goes(
+    right, down, num_lost, width, height
+):
     motion = moving(
         box_xyxy=box(300, 200, 299 + width, 199 + height),
         velocity_xy=np.array([right, down]) / 20,
         num_frames_lost=num_lost,
     )
-    density = log_density(motion, (slice(0, 400), slice(0, 600)), "cpu").exp() / (2 * np.pi)
-    assert density.sum() == pytest.approx(1, abs=0.05)
-    row, column = divmod(int(density.argmax()), 600)
+    logs = log_occupancy(motion, (slice(0, 400), slice(0, 600)), "cpu")
+    assert logs.max() <= 0
+    covered_px = np.pi / 2 * np.hypot(width / 2, 2) * np.hypot(height / 2, 2)
+    assert 0.8 < logs.exp().sum() / covered_px < 1.02  # a little of it is outside of the frame
+    row, column = divmod(int(logs.argmax()), 600)
     at_xy = motion.centre_xy + (0 if num_lost else motion.velocity_xy)
     assert np.abs(np.array([column, row]) - at_xy).max() <= 0.51
 
 
-def test_the_longer_an_object_is_lost_the_less_its_place_says():
+def test_the_longer_an_object_is_lost_the_less_is_known_of_its_position():
     window = slice(0, 60), slice(0, 60)
     seen, lost, long_lost = (
-        log_density(moving(num_frames_lost=n, velocity_xy=np.zeros(2)), window, "cpu")
+        log_occupancy(moving(num_frames_lost=n, velocity_xy=np.zeros(2)), window, "cpu")
         for n in (0, 2, 6)
     )
     at_centre = np.s_[20, 20]
@@ -153,7 +163,7 @@ def test_two_that_pass_are_told_apart_by_where_they_are_going():
     all_of_both = torch.full((40, 100), -5.0)
     all_of_both[10:30, 25:65] = 5.0
     claims = [
-        Claim(number, window, all_of_both, log_density(motion, window, "cpu"))
+        Claim(number, window, all_of_both, log_occupancy(motion, window, "cpu"))
         for number, motion in enumerate((there, back), start=1)
     ]
     settled = settle(claims, (40, 100), "cpu")

@@ -29,7 +29,6 @@ from tracking_scenes import (
 
 pytestmark = pytest.mark.portable
 GOOD_IOU = 0.8
-OVERLAP_IOU = 0.5  # of like objects while they overlap; the parts of each are nearly all its own
 NUM_NOISE_SEEDS = int(os.environ.get("VOS_NUM_NOISE_SEEDS", "1"))
 MAX_FRAMES_TO_RETURN = 5
 
@@ -136,9 +135,12 @@ LIKE_OTHERS = pytest.mark.parametrize("other", [RED, RED_RECTANGLE], ids=["twins
 
 
 def check_crossed(clip, results):
+    """Each mask is rather its own object's than the other's in every frame, and good at the end."""
     for object_id in (1, 2):
         ious = ious_of(clip, results, object_id)
-        assert ious.min() > OVERLAP_IOU, f"object {object_id}: {ious.round(2)}"
+        exchanged = [(frame, (3 - labels) * (labels > 0)) for frame, labels in clip]
+        margins = ious - ious_of(exchanged, results, object_id)
+        assert margins.min() > 0.1, f"object {object_id}: {margins.round(2)}"
         assert ious[-3:].min() > GOOD_IOU, f"object {object_id}: {ious.round(2)}"
     check_no_strangers(clip[-3:], results[-3:])
 
@@ -154,7 +156,7 @@ def test_objects_of_one_colour_cross_and_keep_their_ids(other):
 def test_who_is_who_after_a_crossing_is_not_a_matter_of_last_bits(other, seed):
     rng = np.random.default_rng(seed)
     clip = []
-    for frame, labels in crossing(other)[:14]:
+    for frame, labels in crossing(other)[2:14]:
         noise = rng.integers(-1, 2, frame.rgb.shape)
         rgb = (frame.rgb + noise).clip(0, 255).astype(np.uint8)
         clip.append((replace(frame, rgb=rgb), labels))

@@ -22,7 +22,7 @@ from vos.track.memory.motion import (
     VELOCITY_ERROR,
     box_of,
     expected_box,
-    log_density,
+    log_occupancy,
     when_contested,
     when_lost,
     when_seen,
@@ -125,7 +125,7 @@ def follow(
 def _claim(object_id: int, track: Track, candidate: _Candidate, config: Memory) -> Claim:
     """Let an object bid for its pixels by its appearance, and by where it should be."""
     slices, logits = candidate.crop.slices, candidate.logits
-    prior = log_density(track.motion, slices, logits.device) if config.contests else None
+    prior = log_occupancy(track.motion, slices, logits.device) if config.contests else None
     return Claim(object_id, slices, logits, prior)
 
 

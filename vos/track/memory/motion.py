@@ -40,6 +40,8 @@ class Motion:
         num_frames_lost: Frames since it was last seen, 0 while it is followed.
         num_frames_contested: Frames for which it has moved on by its velocity alone, because
             another object wanted its pixels.
+        has_velocity: Whether its velocity is known: it was followed through a frame in which it was
+            not contested, since it was first seen or found again.
     """
 
     box_xyxy: NDArray[np.float64]
@@ -47,6 +49,7 @@ class Motion:
     area_px: float
     num_frames_lost: int = 0
     num_frames_contested: int = 0
+    has_velocity: bool = False
 
     @property
     def centre_xy(self) -> NDArray[np.float64]:
@@ -67,7 +70,7 @@ class Motion:
     @property
     def can_move_on(self) -> bool:
         """Whether its velocity still says where it should be while it cannot be told apart."""
-        return not self.num_frames_lost and self.num_frames_contested < _MAX_FRAMES_CONTESTED
+        return self.has_velocity and self.num_frames_contested < _MAX_FRAMES_CONTESTED
 
 
 def motion_at_rest(mask: NDArray[np.bool_]) -> Motion:
@@ -77,7 +80,12 @@ def motion_at_rest(mask: NDArray[np.bool_]) -> Motion:
 
 def when_lost(motion: Motion) -> Motion:
     """The object was not seen in this frame."""
-    return replace(motion, num_frames_lost=motion.num_frames_lost + 1, num_frames_contested=0)
+    return replace(
+        motion,
+        num_frames_lost=motion.num_frames_lost + 1,
+        num_frames_contested=0,
+        has_velocity=False,
+    )
 
 
 def when_contested(motion: Motion) -> Motion:
@@ -121,6 +129,7 @@ def when_seen(
         velocity_xy=velocity_xy,
         area_px=motion.area_px * float(np.exp(change)),
         num_frames_contested=motion.num_frames_contested if is_contested else 0,
+        has_velocity=motion.has_velocity or not (is_contested or motion.num_frames_lost),
     )
 
 
@@ -137,14 +146,15 @@ def expected_box(motion: Motion) -> NDArray[np.float64]:
     return np.concatenate([low_xy, high_xy])
 
 
-def log_density(
+def log_occupancy(
     motion: Motion, slices: tuple[slice, slice], device: torch.device | str
 ) -> torch.Tensor:
-    """Say how likely each pixel is the object's in the next frame, by its motion alone.
+    """Say how likely the object covers each pixel of the next frame, by its motion alone.
 
-    It is the density of a normal distribution about the position that the velocity leads to. An
+    The likelihood is a Cauchy distribution about the position that the velocity leads to: as narrow
+    as a normal one near by, and not as sure farther away, for the motion itself may be wrong. An
     ellipse that fills the box has a quarter of its sides as deviations, which is half of what it
-    reaches; so has the error of the velocity.
+    reaches; so has the error of the velocity. What that error spreads it also thins out.
 
     Args:
         motion: As the last frame left it.
@@ -152,21 +162,19 @@ def log_density(
         device: Where the result goes.
 
     Returns:
-        (h, w) float32, the logarithm of the density, up to a constant that is the same for all
-        objects.
+        (h, w) float32 logarithms, at most 0.
     """
     velocity_xy = np.zeros(2) if motion.num_frames_lost else motion.velocity_xy
     centre_xy = motion.centre_xy + velocity_xy
     sides_px = motion.box_xyxy[2:] - motion.box_xyxy[:2] + 1
-    reaches_px = np.sqrt(
-        (sides_px / 2) ** 2 + (VELOCITY_ERROR * velocity_xy) ** 2 + _MIN_REACH_PX**2
-    )
-    deviations_px = motion.growth * reaches_px / 2
+    extents_px = np.hypot(sides_px / 2, _MIN_REACH_PX)
+    reaches_px = motion.growth * np.hypot(extents_px, VELOCITY_ERROR * velocity_xy)
     x, y = (
-        -(((np.arange(span.start, span.stop) - centre) / deviation) ** 2) / 2 - np.log(deviation)
-        for span, centre, deviation in zip(reversed(slices), centre_xy, deviations_px, strict=True)
+        ((np.arange(span.start, span.stop) - centre) / (reach / 2)) ** 2
+        for span, centre, reach in zip(reversed(slices), centre_xy, reaches_px, strict=True)
     )
-    return torch.from_numpy((y[:, None] + x).astype(np.float32)).to(device)
+    logs = -1.5 * np.log1p(y[:, None] + x) - np.log(reaches_px / extents_px).sum()
+    return torch.from_numpy(logs.astype(np.float32)).to(device)
 
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
