@@ -22,7 +22,7 @@ LAYERS = (
     {"source", "sam", "sink", "synthetic"},
     {"masks"},
     {"config"},
-    {"records"},
+    {"records", "hint"},
     {"errors"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

@@ -100,24 +100,25 @@ def segment_hints(
     sam: SamModel,
 ) -> tuple[Frame, Labels]:
     """Take the first frame and segment what the user pointed out in it."""
-    from vos.track.hints import Hint, reference_from_hints
-    from vos.track.published.encode import encode
+    from vos.hint import Box, Click, Hint
+    from vos.track.hints import reference_from_hints
 
-    boxes_by_id: dict[int, tuple[int, int, int, int]] = {}
+    boxes_by_id: dict[int, tuple[Box, ...]] = {}
     for object_id, box_xyxy in boxes:
-        boxes_by_id[object_id or len(boxes_by_id) + 1] = box_xyxy
-    points_by_id: dict[int, tuple[tuple[int, int], ...]] = {}
+        own = object_id or len(boxes_by_id) + 1
+        boxes_by_id[own] = (*boxes_by_id.get(own, ()), box_xyxy)
+    clicks_by_id: dict[int, tuple[Click, ...]] = {}
     for object_id, point_xy in points:
-        points_by_id[object_id or 1] = (*points_by_id.get(object_id or 1, ()), point_xy)
+        clicks_by_id[object_id or 1] = (*clicks_by_id.get(object_id or 1, ()), Click(*point_xy))
     hints = {
-        object_id: Hint(points_by_id.get(object_id, ()), boxes_by_id.get(object_id))
-        for object_id in boxes_by_id.keys() | points_by_id.keys()
+        object_id: Hint(clicks_by_id.get(object_id, ()), boxes_by_id.get(object_id, ()))
+        for object_id in boxes_by_id.keys() | clicks_by_id.keys()
     }
     first = next(frames, None)
     if first is None:
         raise SourceError("the source holds no frame")
-    (encoded,) = encode([first], sam, batch_size=1)
-    return first, reference_from_hints(encoded, hints, sam)
+    labels, _ = reference_from_hints(first, hints, sam)
+    return first, labels
 
 
 def describe_references(
