@@ -31,7 +31,7 @@ from vos.cli.davis import davis_command
 from vos.cli.images import images_command
 from vos.cli.moments import Moment
 from vos.cli.perseg import perseg_command
-from vos.cli.references import Coordinates, FrameMask
+from vos.cli.references import BoxHint, ClickHint, FrameMask
 from vos.cli.run import run_command
 from vos.config import RunConfig
 from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError
@@ -558,7 +558,7 @@ TEXTS = st.one_of(
 
 @given(TEXTS)
 def test_options_are_read_or_refused(text):
-    for kind in (Moment(), Coordinates("X,Y"), Coordinates("X0,Y0,X1,Y1"), FrameMask()):
+    for kind in (Moment(), ClickHint(), BoxHint(), FrameMask()):
         try:
             value = kind.convert(text, None, None)
         except click.BadParameter:

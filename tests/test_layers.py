@@ -22,6 +22,7 @@ LAYERS = (
     {"track"},
     {"source", "sink", "sam", "synthetic"},
     {"masks"},
+    {"hint"},
     {"config"},
     {"records"},
     {"files"},

@@ -82,7 +82,9 @@ def killed(clip, uninterrupted, tmp_path_factory) -> Path:
     assert run_process(folder, *RUN, kill_at=uninterrupted[1][0] * 3 // 4)[0] == -9
     assert 2 * FRAMES_PER_PIECE <= len(list((folder / "out" / "clip").glob("*.png"))) < NUM_FRAMES
     saved = saved_in(folder / "out")
-    assert FRAMES_PER_PIECE <= saved.mark.number < saved.num_frames, "nothing kept, or nothing drawn"
+    assert FRAMES_PER_PIECE <= saved.mark.number < saved.num_frames, (
+        "nothing kept, or nothing drawn"
+    )
     return folder
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vos.config import PersamF as PersamF
     from vos.config import RunConfig as RunConfig
     from vos.errors import VosError as VosError
+    from vos.hint import Click as Click
+    from vos.hint import Hint as Hint
     from vos.masks import read_mask as read_mask
     from vos.records import Frame as Frame
     from vos.records import FrameMasks as FrameMasks
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from vos.source import Selection as Selection
     from vos.source import frames_from_arrays as frames_from_arrays
     from vos.source import open_source as open_source
-    from vos.track.hints import Hint as Hint
 
 __version__ = "0.1.0"
 
@@ -55,7 +56,8 @@ _HOMES = {
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",
-    "Hint": "vos.track.hints",
+    "Click": "vos.hint",
+    "Hint": "vos.hint",
     "Job": "vos.run.job",
     "JobOutputs": "vos.run.job",
     "JobResult": "vos.run.run_job",

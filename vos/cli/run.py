@@ -13,7 +13,7 @@ from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.moments import Moment
 from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
-from vos.cli.references import Coordinates, FrameMask, references_of
+from vos.cli.references import BoxHint, ClickHint, FrameMask, references_of
 from vos.cli.stdin import StandardInput
 
 _FILE = click.Path(path_type=Path)
@@ -57,19 +57,19 @@ _FILE = click.Path(path_type=Path)
     "--ref-point",
     "ref_points",
     cls=ObjectsOption,
-    type=Coordinates("X,Y"),
+    type=ClickHint(),
     multiple=True,
-    help="Instead of a mask: a click on the object. Repeatable; all clicks are of "
-    "object 1 unless ID:X,Y names another.",
+    help="Instead of a mask: a click on the object, or as !X,Y a click beside it. Repeatable; all "
+    "clicks are of object 1 unless ID:X,Y names another.",
 )
 @click.option(
     "--ref-box",
     "ref_boxes",
     cls=ObjectsOption,
-    type=Coordinates("X0,Y0,X1,Y1"),
+    type=BoxHint(),
     multiple=True,
-    help="Instead of a mask: a box around an object. Repeatable, one object each; "
-    "ID:X0,Y0,X1,Y1 names the object.",
+    help="Instead of a mask: a box around an object. Repeatable, one object each unless "
+    "ID:X0,Y0,X1,Y1 names it.",
 )
 @click.option(
     "--ref",

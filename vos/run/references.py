@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from vos.config import STRICT
 from vos.errors import InputError, MaskError
+from vos.hint import Hint
 from vos.masks import PaintedMask, match_frame, read_painted_mask
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
-from vos.track.hints import Hint, reference_from_hints
+from vos.track.hints import reference_from_hints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +84,7 @@ class Reference:
             "frame": self.frame,
             "mask_sha256": None if painted is None else _hash(painted.labels),
             "hints": {
-                str(object_id): {"points_xy": hint.points_xy, "box_xyxy": hint.box_xyxy}
-                for object_id, hint in sorted(self.hints.items())
+                str(object_id): asdict(hint) for object_id, hint in sorted(self.hints.items())
             },
         }
 
@@ -96,7 +96,8 @@ def segment_hints(frame: Frame, reference: Reference, sam: SamModel) -> Labels:
         InputError: a hint lies outside of the frame, or an id is out of range.
         MaskError: the model finds nothing there.
     """
-    return reference_from_hints(frame, reference.hints, sam)
+    labels, _ = reference_from_hints(frame, reference.hints, sam)
+    return labels
 
 
 def check_frames_differ(references: Sequence[Reference]) -> None:
