@@ -163,7 +163,7 @@ def write_mistakes(folder: Path) -> None:
     photo = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     Image.fromarray(photo).save(folder / "photo.png")
     np.save(folder / "many.npy", np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH))
-    write_label_png(folder / "other_size.png", np.ones((50, 60), np.uint8))
+    write_label_png(folder / "other_size.png", np.eye(50, 60, dtype=np.uint8))
     (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:500])
     (folder / "text.pth").write_text("not weights")
     torch.save(torch.nn.Linear(1, 1), folder / "pickled.pth")

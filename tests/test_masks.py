@@ -367,6 +367,18 @@ def test_a_softened_mask_that_was_quantised_under_the_palette(
     assert "it looks like a softened mask that was quantised" in caplog.text
 
 
+@pytest.mark.parametrize("object_id", [0, 1, 5])
+def test_a_flat_mask_under_the_palette(tmp_path, caplog, object_id):
+    labels = np.full((50, 60), object_id, np.uint8)
+    path = saved(tmp_path, Image.open(io.BytesIO(encode_label_png(labels))))
+    if object_id == 0:
+        with pytest.raises(MaskError, match="no object"):
+            read_mask(path)
+    else:
+        assert (read_mask(path) == labels).all()
+        assert "softened" not in caplog.text
+
+
 def test_thin_objects_are_no_edges(tmp_path, caplog):
     labels = discs((60, 80), 2)
     labels[50, 4:70] = 3  # a line
@@ -415,7 +427,7 @@ def test_objects_keep_the_colours_of_their_mask(tmp_path):
     [
         ((slice(10, 12), slice(10, 12)), "object 1 has 4 pixels only"),
         ((slice(1, 60), slice(1, 79)), "object 1 fills 96 % of it; is it the background?"),
-        ((slice(0, 60), slice(0, 80)), "no pixel of it is background"),
+        ((slice(0, 60), slice(0, 80)), "no pixel is background"),
     ],
 )
 def test_objects_that_can_hardly_be_meant(tmp_path, caplog, box, message):

@@ -238,13 +238,13 @@ def _warn_of_sizes(labels: Labels, path: Path) -> None:
                 "mask %s: object %d has %d pixels only; it can hardly be found again",
                 *(path, object_id, counts_px[object_id]),
             )
-        elif counts_px[object_id] > _MOST_SHARE * labels.size:
+        elif _MOST_SHARE * labels.size < counts_px[object_id] < labels.size:
             _log.warning(
                 "mask %s: object %d fills %.0f %% of it; is it the background?",
                 *(path, object_id, 100 * counts_px[object_id] / labels.size),
             )
     if counts_px[0] == 0:
-        _log.warning("mask %s: no pixel of it is background (0, black or transparent)", path)
+        _log.warning("mask %s: no pixel is background (0, black or transparent)", path)
 
 
 def _labels_from_image(image: Image.Image) -> Painted:

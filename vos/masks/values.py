@@ -228,7 +228,7 @@ class Values:
         """Which share of all contacts between values the bands have."""
         contacts = self._contacts
         without = contacts[~self.are_bands][:, ~self.are_bands]
-        return float(1 - without.sum() / max(1, contacts.sum()))
+        return float((contacts.sum() - without.sum()) / max(1, contacts.sum()))
 
     @cached_property
     def _contacts(self) -> NDArray[np.int64]:
