@@ -60,6 +60,7 @@ def mean_scores(draw, sam, config: MemoryConfig) -> tuple[float, float]:
     return float(j), float(f)
 
 
+@pytest.mark.portable
 def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
     with_j, with_f = mean_scores(draw_spokes, nano, MemoryConfig())
     without_j, without_f = mean_scores(draw_spokes, nano, MemoryConfig(thin_parts=False))
