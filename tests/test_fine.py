@@ -60,6 +60,7 @@ def mean_scores(draw, sam, config: Memory) -> tuple[float, float]:
     return float(j), float(f)
 
 
+@pytest.mark.portable
 def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
     with_j, with_f = mean_scores(draw_spokes, nano, Memory())
     without_j, without_f = mean_scores(draw_spokes, nano, Memory(thin_parts=False))

@@ -204,6 +204,7 @@ def follow_clip(settings, config=None):
 SMALL = {"frame_hw": (240, 320), "num_frames": 24}
 
 
+@pytest.mark.portable
 def test_look_alikes_do_not_take_over():
     ious, _ = follow_clip(
         SMALL | {"num_frames": 16, "num_objects": 2, "num_distractors": 2, "seed": 3}
@@ -229,6 +230,7 @@ def test_memory_and_time_do_not_grow_with_length():
     assert max(sizes[config.num_recent :]) < 1.05 * sizes[config.num_recent]
 
 
+@pytest.mark.portable
 def test_an_object_that_is_gone_is_lost_and_found_again():
     """An empty scene in the middle: nothing is made up there, and the object comes back."""
     sam = vos.load_sam("nano", device="cpu", dtype="float32")

@@ -66,6 +66,7 @@ def test_masks_of_nothing_have_no_evidence():
     assert astuple(evidence) == (0, 0, 0, 0)
 
 
+@pytest.mark.portable
 def test_scores_are_near_the_ious_of_real_video(shared: Path):
     sam = vos.load_sam("nano", device="cpu", dtype="float32")
     ious, scores = [], []
