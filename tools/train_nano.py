@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 import torch
-from nano_training.pairs import read_pairs
-from nano_training.trainer import CHECKPOINT_NAME, Plan, State, save_weights, train
+from nano_training.pairs import hold_out, read_pairs
+from nano_training.trainer import CHECKPOINT_NAME, STAGES, Plan, State, save_weights, train
 from nano_training.views import Recipe
 
 from vos.errors import VosError
@@ -36,6 +36,21 @@ PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.s
     help="Folder of the run; resumed if it has begun.",
 )
 @click.option("--init", type=Path, default=PACKAGED_WEIGHTS, help="Weights to start from.")
+@click.option(
+    "--stage",
+    type=click.Choice(list(STAGES)),
+    default="all",
+    show_default=True,
+    help="What is trained: a new neck alone, or all but the trunk's first stages.",
+)
+@click.option(
+    "--hold-out",
+    "num_held_out",
+    type=click.IntRange(min=0),
+    default=6,
+    show_default=True,
+    help="Videos that are never drawn, by a hash of their names: checkpoints are chosen on them.",
+)
 @click.option("--minutes", type=click.FloatRange(min=0), default=60.0, show_default=True)
 @click.option("--steps", type=click.IntRange(min=0), help="Train so many steps, not --minutes.")
 @click.option("--save-every", type=float, default=8.0, show_default=True, help="Minutes.")
@@ -58,6 +73,8 @@ def main(
     data: tuple[Path, ...],
     out: Path,
     init: Path,
+    stage: str,
+    num_held_out: int,
     minutes: float,
     steps: int | None,
     save_every: float,
@@ -76,12 +93,12 @@ def main(
         raise click.BadParameter("must be multiples of 32", param_hint="--view-size")
     try:
         if pack is not None:
-            state = State.start(init, torch.device("cpu"))
+            state = State.start(init, torch.device("cpu"), STAGES[stage])
             state.load(out / CHECKPOINT_NAME)
             save_weights(pack, state.averaged_weights(), state.head, torch.float16)
             return
         recipe = Recipe(
-            pairs=read_pairs(data) if data else None,
+            pairs=hold_out(read_pairs(data), num_held_out)[0] if data else None,
             seed=seed,
             num_pairs=batch,
             view_sizes_px=view_sizes,
@@ -90,6 +107,7 @@ def main(
             out=out,
             init=init,
             device=device,
+            stage=STAGES[stage],
             num_steps=steps,
             minutes=minutes,
             save_every_minutes=save_every,

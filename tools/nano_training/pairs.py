@@ -6,6 +6,7 @@ memory and are decoded when drawn, so that a whole training set fits.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tarfile
 from collections import defaultdict
@@ -80,6 +81,31 @@ class PairSet:
         frames = self.videos[pair.group, match[1]]
         near = [other for other in frames if 0 < abs(other - index) <= max_distance]
         return [frames[other] for other in sorted(near, key=lambda other: abs(other - index))]
+
+
+def hold_out(pairs: PairSet, num_videos: int) -> tuple[PairSet, PairSet]:
+    """Split off the videos that a run never sees, so that its weights can be chosen on them.
+
+    They are those whose names have the smallest SHA-256. Of a part of the data the same videos are
+    held out as of all of it, as far as it has them, and others besides.
+
+    Args:
+        pairs: Everything.
+        num_videos: How many, of each group of videos.
+
+    Returns:
+        What is trained on, and the held-out frames.
+    """
+    held_out = set()
+    for group in VIDEO_GROUPS:
+        names = [name for own_group, name in pairs.videos if own_group == group]
+        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held_out |= {(group, name) for name in ranked[:num_videos]}
+    files = {id(f) for video in held_out for f in pairs.videos[video].values()}
+    return (
+        PairSet(tuple(pair for pair in pairs.pairs if id(pair) not in files)),
+        PairSet(tuple(pair for pair in pairs.pairs if id(pair) in files)),
+    )
 
 
 def read_pairs(sources: Iterable[Path]) -> PairSet:

@@ -36,19 +36,38 @@ MAX_GRADIENT_NORM = 1.0
 AVERAGE_DECAY = 0.996
 FINAL_RATE_SHARE = 0.02
 
-LEARNING_RATES = {
-    "image_encoder.neck": 4e-4,
-    "image_encoder.trunk": 1.5e-4,
-    "prompt_encoder": 1e-4,
-    "mask_decoder": 1.5e-4,
+@dataclass(frozen=True)
+class Stage:
+    """What is trained, and how fast.
+
+    Attributes:
+        learning_rates: Peak rate of each trained part, by the beginning of its names.
+        frozen: Beginnings of names that stay as they are, whatever ``learning_rates`` says.
+    """
+
+    learning_rates: dict[str, float]
+    frozen: tuple[str, ...] = ()
+
+
+STAGES = {
+    # A new neck between parts that others trained learns within minutes while they stay.
+    "neck": Stage({"image_encoder.neck": 1.5e-3}),
+    "all": Stage(
+        {
+            "image_encoder.neck": 5e-4,
+            "image_encoder.trunk": 1.5e-4,
+            "prompt_encoder": 1e-4,
+            "mask_decoder": 1.5e-4,
+        },
+        # The first stages see the largest maps, so they cost most, and change least.
+        (
+            "image_encoder.trunk.stem",
+            "image_encoder.trunk.stages.0.",
+            "image_encoder.trunk.stages.1.",
+            "image_encoder.trunk.stages.2.",
+        ),
+    ),
 }
-FROZEN = (
-    # The first stages see the largest maps, so they cost most, and change least.
-    "image_encoder.trunk.stem",
-    "image_encoder.trunk.stages.0.",
-    "image_encoder.trunk.stages.1.",
-    "image_encoder.trunk.stages.2.",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +78,7 @@ class Plan:
         out: Folder of checkpoint, log and weights.
         init: Weights to start from.
         device: Device to train on.
+        stage: What is trained.
         num_steps: Steps in all, or None to go by ``minutes``.
         minutes: Minutes in all, counted over resumed runs too.
         save_every_minutes: Minutes between checkpoints; each also leaves the averaged weights.
@@ -68,6 +88,7 @@ class Plan:
     out: Path
     init: Path
     device: torch.device
+    stage: Stage = STAGES["all"]
     num_steps: int | None = None
     minutes: float = 60.0
     save_every_minutes: float = 8.0
@@ -87,7 +108,7 @@ class State:
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, init: Path, device: torch.device) -> State:
+    def start(cls, init: Path, device: torch.device, stage: Stage = STAGES["all"]) -> State:
         """Begin from packed weights.
 
         Raises:
@@ -103,8 +124,9 @@ class State:
             float(metadata.get("similarity_scale", 10)), float(metadata.get("similarity_bias", 0.5))
         ).to(device)
         for name, parameter in sam.named_parameters():
-            parameter.requires_grad_(not name.startswith(FROZEN))
-        optimizer = AdamW(_parameter_groups(sam, head), weight_decay=WEIGHT_DECAY)
+            is_trained = name.startswith(tuple(stage.learning_rates))
+            parameter.requires_grad_(is_trained and not name.startswith(stage.frozen))
+        optimizer = AdamW(_parameter_groups(sam, head, stage), weight_decay=WEIGHT_DECAY)
         average = {name: value.detach().clone() for name, value in _trained(sam).items()}
         return cls(sam, head, average, optimizer)
 
@@ -141,7 +163,7 @@ def train(plan: Plan, recipe: Recipe) -> State:
     """Train until the plan's end, from ``plan.out``'s checkpoint where there is one."""
     plan.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    state = State.start(plan.init, plan.device)
+    state = State.start(plan.init, plan.device, plan.stage)
     checkpoint = plan.out / CHECKPOINT_NAME
     if checkpoint.exists():
         state.load(checkpoint)
@@ -227,11 +249,14 @@ def train_step(
     return {name: float(value.detach()) for name, value in losses.items()}
 
 
-def _parameter_groups(sam: nn.Module, head: SimilarityHead) -> list[dict[str, Any]]:
+def _parameter_groups(
+    sam: nn.Module, head: SimilarityHead, stage: Stage
+) -> list[dict[str, Any]]:
     groups: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in sam.named_parameters():
         if parameter.requires_grad:
-            rate = next(rate for part, rate in LEARNING_RATES.items() if name.startswith(part))
+            rates = stage.learning_rates.items()
+            rate = next(rate for part, rate in rates if name.startswith(part))
             groups[rate, parameter.ndim > 1].append(parameter)
     groups[1e-3, False] += head.parameters()
     return [
