@@ -17,7 +17,8 @@ sys.path.insert(0, str(TOOLS))
 
 import train_nano  # noqa: E402
 from nano_training import trainer, views  # noqa: E402
-from nano_training.objective import Prompts, decode, segmentation_loss, tight_boxes  # noqa: E402
+from nano_training.decoder import Prompts, decode
+from nano_training.objective import segmentation_loss, tight_boxes  # noqa: E402
 from nano_training.pairs import read_pairs  # noqa: E402
 from nano_training.shapes import draw_scene  # noqa: E402
 from nano_training.trainer import Plan, State, train, train_step  # noqa: E402
@@ -175,7 +176,9 @@ def test_a_batch_decodes_as_its_views_one_by_one():
     points = torch.rand(2, 2, 2, generator=generator) * 63
     boxes = torch.tensor([[3.0, 4, 40, 50], [10, 10, 60, 30]])
     masks = torch.randn(2, 32, 32, generator=generator)
-    logits, scores = decode(sam, features, Prompts(points, boxes), masks, 64)
+    sam.prompt_encoder.input_image_size, sam.prompt_encoder.image_embedding_size = (64, 64), (8, 8)
+    decoded = decode(sam, features, Prompts(points, boxes), masks, 64)
+    logits, scores = decoded.logits, decoded.scores
     for i in range(2):
         # SAM's own call, in float32 where training multiplies in bfloat16.
         encoder = sam.prompt_encoder

@@ -9,17 +9,13 @@ since the tracker picks by it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nano_training.decoder import MASK_STRIDE_PX, Prompts, decode, reduced_precision
 from nano_training.views import Batch
 from vos.sam.nano import STRIDE_PX
-
-MASK_STRIDE_PX = 2
-"""Model pixels per pixel of the decoder's masks."""
 
 BOX_SHARE = 0.85
 """Share of batches with a box; the others have a point alone."""
@@ -40,14 +36,6 @@ class SimilarityHead(nn.Module):
         return self.scale * (similarity - self.bias)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prompts:
-    """Prompts of B views with P points each, in model pixels; ``boxes_xyxy`` (B, 4) or None."""
-
-    points_xy: Tensor
-    boxes_xyxy: Tensor | None
-
-
 def compute_losses(
     sam: nn.Module, head: SimilarityHead, batch: Batch, generator: torch.Generator
 ) -> dict[str, Tensor]:
@@ -59,7 +47,7 @@ def compute_losses(
         batch: Views; partners share an object.
         generator: Source of the prompts' randomness, on the CPU.
     """
-    with _reduced_precision(batch.images.device):
+    with reduced_precision(batch.images.device):
         features = sam.image_encoder(batch.images)
     features = features.float()
     size_px = batch.images.shape[-1]
@@ -68,7 +56,8 @@ def compute_losses(
     prompts = _draw_prompts(similarity, occupied, batch, generator)
     truth = F.avg_pool2d(batch.masks[:, None].float(), MASK_STRIDE_PX)[:, 0] >= 0.5
 
-    logits, scores = decode(sam, features, prompts, None, size_px)
+    decoded = decode(sam, features, prompts, None, size_px)
+    logits, scores = decoded.logits, decoded.scores
     ious = _ious(logits > 0, truth[:, None])
     weights = _draw_scale_weights(len(truth), generator).to(logits.device)
     combined = (logits * weights[:, :, None, None]).sum(dim=1)
@@ -80,7 +69,8 @@ def compute_losses(
     if prompts.boxes_xyxy is not None:
         boxes = tight_boxes(combined.detach() > 0, prompts.boxes_xyxy)
         refined = Prompts(prompts.points_xy, boxes)
-    logits2, scores2 = decode(sam, features, refined, combined.detach(), size_px)
+    decoded = decode(sam, features, refined, combined.detach(), size_px)
+    logits2, scores2 = decoded.logits, decoded.scores
     ious2 = _ious(logits2 > 0, truth[:, None])
     parts["mask2"] = _mask_loss(logits2, truth)
     parts["iou2"] = F.mse_loss(scores2, ious2)
@@ -90,51 +80,6 @@ def compute_losses(
     parts["J2"] = ious2.gather(1, scores2.argmax(dim=1, keepdim=True)).mean()
     parts["hit"] = hit
     return parts
-
-
-def decode(
-    sam: nn.Module, features: Tensor, prompts: Prompts, mask_logits: Tensor | None, size_px: int
-) -> tuple[Tensor, Tensor]:
-    """Run the decoder on B views, one set of prompts each.
-
-    Args:
-        sam: The model.
-        features: (B, C, h, w).
-        prompts: One set for each view; all points are positive.
-        mask_logits: (B, 4h, 4w) or None.
-        size_px: Side of the views, model pixels.
-
-    Returns:
-        (B, 3, 4h, 4w) mask logits and (B, 3) predicted IoU.
-    """
-    encoder, grid_hw = sam.prompt_encoder, tuple(features.shape[-2:])
-    encoder.input_image_size, encoder.image_embedding_size = (size_px, size_px), grid_hw
-    labels = torch.ones(prompts.points_xy.shape[:2], device=features.device)
-    masks = None if mask_logits is None else mask_logits[:, None]
-    sparse, dense = encoder(
-        points=(prompts.points_xy, labels), boxes=prompts.boxes_xyxy, masks=masks
-    )
-    positions = encoder.get_dense_pe()
-    # SAM's decoder takes one image with many prompts. It begins by adding the dense prompts to
-    # the image's features, so many images pass through it as dense prompts of an empty one.
-    with _reduced_precision(features.device):
-        logits, scores = sam.mask_decoder(
-            image_embeddings=torch.zeros_like(features[:1], dtype=torch.bfloat16),
-            image_pe=positions.bfloat16(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=(features + dense).bfloat16(),
-            multimask_output=True,
-        )
-    return logits.float(), scores.float()
-
-
-def _reduced_precision(device: torch.device) -> torch.autocast:
-    """Convolve and multiply in bfloat16.
-
-    Only encoder and decoder run in it: its 8 bits would round the prompts' coordinates to a
-    pixel and more, and tie the largest similarities.
-    """
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def _similarities(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from nano_training.depthwise import ExactDepthwiseGradients
 from nano_training.objective import SimilarityHead, compute_losses
 from nano_training.plots import draw_log
 from nano_training.views import Batch, BatchStream, Recipe, use_one_thread
@@ -228,7 +229,8 @@ def train_step(
         batch.masks.to(device),
         batch.boxes_xyxy.to(device),
     )
-    losses = compute_losses(state.sam, state.head, batch, generator)
+    with ExactDepthwiseGradients():
+        losses = compute_losses(state.sam, state.head, batch, generator)
     state.optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
