@@ -17,7 +17,7 @@ sys.path.insert(0, str(TOOLS))
 
 import train_nano  # noqa: E402
 from nano_training import trainer, views  # noqa: E402
-from nano_training.decoder import Prompts, decode
+from nano_training.decoder import Prompts, decode  # noqa: E402
 from nano_training.objective import segmentation_loss, tight_boxes  # noqa: E402
 from nano_training.pairs import read_pairs  # noqa: E402
 from nano_training.shapes import draw_scene  # noqa: E402
@@ -206,7 +206,7 @@ def test_training_on_one_batch_lowers_its_loss():
     for _ in range(5):
         # The step number decides the prompts too, so it stays.
         state.step = trainer.WARM_UP_STEPS
-        totals.append(train_step(state, batch, 0.0, 0, CPU)["total"])
+        totals.append(train_step(state, batch, 0.0, CPU)["total"])
     assert totals[-1] < 0.75 * totals[0]
 
 

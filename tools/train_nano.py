@@ -65,9 +65,17 @@ PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.s
     help="Side of the views in pixels, a multiple of 32; of several, each batch takes one. "
     "--batch counts for the first.",
 )
+@click.option(
+    "--clips",
+    "clip_share",
+    type=click.FloatRange(0, 1),
+    default=0.7,
+    show_default=True,
+    help="Share of batches for the prior memory; the others are for the published loop.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("--workers", type=click.IntRange(0, 1), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--pack", type=Path, help="Only write OUT's averaged weights, as fp16, to this file.")
 def main(
     data: tuple[Path, ...],
@@ -80,6 +88,7 @@ def main(
     save_every: float,
     batch: int,
     view_sizes: tuple[int, ...],
+    clip_share: float,
     seed: int,
     threads: int,
     workers: int,
@@ -102,6 +111,7 @@ def main(
             seed=seed,
             num_pairs=batch,
             view_sizes_px=view_sizes,
+            clip_share=clip_share,
         )
         plan = Plan(
             out=out,

@@ -21,6 +21,18 @@ from numpy.typing import NDArray
 
 from vos.errors import InputError
 
+GROUP_SHARES = {
+    "duts": 0.34,
+    "coco": 0.22,
+    "davis16": 0.24,
+    "ccp": 0.05,
+    "bsds": 0.03,
+    "pets": 0.04,
+}
+"""How often a group is drawn; any other group counts as ``OTHER_SHARE``."""
+
+OTHER_SHARE = 0.1
+
 VIDEO_GROUPS = frozenset({"davis16"})
 """Groups whose names are ``<sequence>_<frame number>``."""
 
@@ -71,6 +83,24 @@ class PairSet:
             if pair.group in VIDEO_GROUPS and match:
                 sequences[pair.group, match[1]][int(match[2])] = pair
         return sequences
+
+    def draw(self, rng: np.random.Generator) -> Pair:
+        """Draw a pair: first its group, by ``GROUP_SHARES``."""
+        group = self.by_group[str(rng.choice(self._group_names, p=self._group_chances))]
+        return group[int(rng.integers(len(group)))]
+
+    @cached_property
+    def _group_names(self) -> list[str]:
+        return sorted(self.by_group)
+
+    @cached_property
+    def _group_chances(self) -> NDArray[np.float64]:
+        shares = np.array([GROUP_SHARES.get(name, OTHER_SHARE) for name in self._group_names])
+        return shares / shares.sum()
+
+    def number_of(self, pair: Pair) -> int:
+        """Give the number of a video's frame."""
+        return int(pair.name.rsplit("_", 1)[1])
 
     def frames_near(self, pair: Pair, max_distance: int) -> list[Pair]:
         """Give the other frames of the pair's video within a distance, the nearest first."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import os
+import signal
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from nano_training.clips import ClipBatch
 from nano_training.depthwise import ExactDepthwiseGradients
 from nano_training.objective import SimilarityHead, compute_losses
 from nano_training.plots import draw_log
+from nano_training.tracking_objective import compute_clip_losses
 from nano_training.views import Batch, BatchStream, Recipe, use_one_thread
 from vos.errors import CheckpointError
 from vos.sam.nano import build_nano
@@ -31,11 +35,16 @@ LOG = logging.getLogger("nano_training")
 CHECKPOINT_NAME = "last.pt"
 LOG_NAME = "log.csv"
 LOG_EVERY_STEPS = 25
+PREFETCHED = 4
+"""Batches that each loader process draws ahead."""
 WARM_UP_STEPS = 100
+COOL_DOWN_SHARE = 0.25
+"""Last part of a run, in which the rates fall; before it they stay, so that a run can go on."""
 WEIGHT_DECAY = 0.02
 MAX_GRADIENT_NORM = 1.0
 AVERAGE_DECAY = 0.996
 FINAL_RATE_SHARE = 0.02
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -55,10 +64,10 @@ STAGES = {
     "neck": Stage({"image_encoder.neck": 1.5e-3}),
     "all": Stage(
         {
-            "image_encoder.neck": 5e-4,
-            "image_encoder.trunk": 1.5e-4,
+            "image_encoder.neck": 6e-4,
+            "image_encoder.trunk": 2e-4,
             "prompt_encoder": 1e-4,
-            "mask_decoder": 1.5e-4,
+            "mask_decoder": 2e-4,
         },
         # The first stages see the largest maps, so they cost most, and change least.
         (
@@ -83,7 +92,7 @@ class Plan:
         num_steps: Steps in all, or None to go by ``minutes``.
         minutes: Minutes in all, counted over resumed runs too.
         save_every_minutes: Minutes between checkpoints; each also leaves the averaged weights.
-        num_workers: Loader processes, 0 or 1.
+        num_workers: Loader processes; the batches are the same for any number.
     """
 
     out: Path
@@ -127,7 +136,8 @@ class State:
         for name, parameter in sam.named_parameters():
             is_trained = name.startswith(tuple(stage.learning_rates))
             parameter.requires_grad_(is_trained and not name.startswith(stage.frozen))
-        optimizer = AdamW(_parameter_groups(sam, head, stage), weight_decay=WEIGHT_DECAY)
+        groups = _parameter_groups(sam, head, stage)
+        optimizer = AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
         average = {name: value.detach().clone() for name, value in _trained(sam).items()}
         return cls(sam, head, average, optimizer)
 
@@ -170,27 +180,46 @@ def train(plan: Plan, recipe: Recipe) -> State:
         state.load(checkpoint)
         LOG.info("resumed at step %d, %.1f minutes", state.step, state.seconds / 60)
     log = StepLog(plan.out / LOG_NAME, state.step)
+    is_gpu = plan.device.type == "cuda"
     loader = torch.utils.data.DataLoader(
         BatchStream(recipe, state.step),
         batch_size=None,
         num_workers=plan.num_workers,
         worker_init_fn=use_one_thread,
-        prefetch_factor=4 if plan.num_workers else None,
+        prefetch_factor=PREFETCHED if plan.num_workers else None,
+        pin_memory=is_gpu,
     )
     last_save_seconds = state.seconds
     batches = iter(loader)
-    while (progress := _progress(plan, state)) < 1:
-        began = time.monotonic()
-        losses = train_step(state, next(batches), progress, recipe.seed, plan.device)
-        state.seconds += time.monotonic() - began
-        log.add(losses)
-        if state.step % LOG_EVERY_STEPS == 0:
-            log.write(state)
-        if state.seconds - last_save_seconds >= 60 * plan.save_every_minutes:
-            _save(plan, state, log)
-            last_save_seconds = state.seconds
+    with _told_to_stop() as stop:
+        while (progress := _progress(plan, state)) < 1 and not stop.is_set():
+            began = time.monotonic()
+            batch = next(batches)
+            waited = time.monotonic() - began
+            losses = train_step(state, batch, progress, plan.device)
+            log.add(losses, waited)
+            if state.step % LOG_EVERY_STEPS == 0:
+                log.write(state)
+            state.seconds += time.monotonic() - began
+            if state.seconds - last_save_seconds >= 60 * plan.save_every_minutes:
+                _save(plan, state, log)
+                last_save_seconds = state.seconds
     _save(plan, state, log)
     return state
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Let a run that is told to end (SIGTERM) finish its step and write a checkpoint."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -218,29 +247,28 @@ def save_weights(
 
 
 def train_step(
-    state: State, batch: Batch, progress: float, seed: int, device: torch.device
-) -> dict[str, float]:
-    """Train on one batch, at a share of the schedule, and give its losses."""
-    # What a step draws depends on the seed and its number alone, so a resumed run repeats it.
-    generator = torch.Generator().manual_seed((seed << 32) + state.step)
+    state: State, batch: Batch | ClipBatch, progress: float, device: torch.device
+) -> dict[str, Tensor]:
+    """Train on one batch, at a share of the schedule, and give its losses.
+
+    On a GPU nothing here waits for it: what depends on its results stays there.
+    """
     _set_rates(state, progress)
-    batch = Batch(
-        batch.images.to(device, memory_format=torch.channels_last),
-        batch.masks.to(device),
-        batch.boxes_xyxy.to(device),
-    )
+    batch = batch.to(device)
     with ExactDepthwiseGradients():
-        losses = compute_losses(state.sam, state.head, batch, generator)
+        if isinstance(batch, ClipBatch):
+            losses = compute_clip_losses(state.sam, state.head, batch)
+        else:
+            losses = compute_losses(state.sam, state.head, batch)
     state.optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
-    if torch.isfinite(norm):
-        state.optimizer.step()
-    else:
-        LOG.warning("step %d has a gradient that is not finite; left out", state.step)
+    # The fused optimiser leaves a step out where this says so.
+    state.optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+    state.optimizer.step()
     state.step += 1
-    state.num_pairs += len(batch.images) // 2
+    state.num_pairs += batch.num_views // 2
     decay = min(AVERAGE_DECAY, (1 + state.step) / (10 + state.step))
     with torch.no_grad():
         current = _trained(state.sam)
@@ -248,12 +276,10 @@ def train_step(
         torch._foreach_lerp_(
             [state.average[name] for name in names], [current[name] for name in names], 1 - decay
         )
-    return {name: float(value.detach()) for name, value in losses.items()}
+    return {name: value.detach() for name, value in losses.items()}
 
 
-def _parameter_groups(
-    sam: nn.Module, head: SimilarityHead, stage: Stage
-) -> list[dict[str, Any]]:
+def _parameter_groups(sam: nn.Module, head: SimilarityHead, stage: Stage) -> list[dict[str, Any]]:
     groups: dict[tuple[float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in sam.named_parameters():
         if parameter.requires_grad:
@@ -270,8 +296,8 @@ def _parameter_groups(
 
 def _set_rates(state: State, progress: float) -> None:
     warm_up = min(1.0, (state.step + 1) / WARM_UP_STEPS)
-    cosine = 0.5 + 0.5 * math.cos(math.pi * progress)
-    share = warm_up * (FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine)
+    falling = min(1.0, (1 - progress) / COOL_DOWN_SHARE)
+    share = warm_up * max(FINAL_RATE_SHARE, falling)
     for group in state.optimizer.param_groups:
         group["lr"] = share * group["peak_rate"]
 
@@ -307,8 +333,9 @@ class StepLog:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        self._sums: dict[str, float] = defaultdict(float)
-        self._num_steps = 0
+        self._values: dict[str, list[Tensor]] = defaultdict(list)
+        self._began, self._waited = time.monotonic(), 0.0
+        self._pairs_before: int | None = None
         if path.exists():
             with path.open(newline="") as file:
                 header, *rows = list(csv.reader(file)) or [[]]
@@ -316,27 +343,41 @@ class StepLog:
             with path.open("w", newline="") as file:
                 csv.writer(file).writerows([header, *kept])
 
-    def add(self, losses: dict[str, float]) -> None:
+    def add(self, losses: dict[str, Tensor], waited_seconds: float) -> None:
         for name, value in losses.items():
-            self._sums[name] += value
-        self._num_steps += 1
+            self._values[name].append(value)
+        self._waited += waited_seconds
 
     def write(self, state: State) -> None:
-        if not self._num_steps:
+        if not self._values:
             return
-        means = {name: total / self._num_steps for name, total in self._sums.items()}
-        row = {
+        means = {name: float(torch.stack(own).mean()) for name, own in self._values.items()}
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        num_pairs = state.num_pairs - (self._pairs_before or 0)
+        row: dict[str, float] = {
             "step": state.step,
             "minutes": round(state.seconds / 60, 2),
             "pairs": state.num_pairs,
+            "pairs_per_second": round(num_pairs / seconds, 3),
+            "waiting_share": round(self._waited / seconds, 3),
             **{name: round(mean, 5) for name, mean in means.items()},
         }
-        is_new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        if self._pairs_before is None:
+            del row["pairs_per_second"]
+        self._append(row)
         LOG.info("%s", "  ".join(f"{name} {value:g}" for name, value in row.items()))
-        self._sums.clear()
-        self._num_steps = 0
+        self._values.clear()
+        self._began, self._waited = time.monotonic(), 0.0
+        self._pairs_before = state.num_pairs
+
+    def _append(self, row: dict[str, float]) -> None:
+        """Add a row; a batch of another kind may bring columns that were not there before."""
+        rows: list[dict[str, Any]] = []
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+        names = dict.fromkeys(name for each in (*rows, row) for name in each)
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(names), restval="")
+            writer.writeheader()
+            writer.writerows([*rows, row])
