@@ -21,6 +21,7 @@ from nano_training.pairs import hold_out, read_pairs
 from nano_training.trainer import CHECKPOINT_NAME, STAGES, Plan, State, save_weights, train
 from nano_training.views import Recipe
 
+import vos
 from vos.errors import VosError
 
 PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.safetensors"
@@ -39,9 +40,10 @@ PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.s
 @click.option(
     "--stage",
     type=click.Choice(list(STAGES)),
-    default="all",
+    default="most",
     show_default=True,
-    help="What is trained: a new neck alone, or all but the trunk's first stages.",
+    help="What is trained: a new neck alone; all but the trunk's first stages; and most: without "
+    "its depthwise kernels too, which is a third faster on a CPU.",
 )
 @click.option(
     "--hold-out",
@@ -97,6 +99,8 @@ def main(
     """Train the embedded model on DATA, or on generated shapes where none is given."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(threads)
+    # A step's maps are as large as the last step's; finding their pages anew takes a tenth of it.
+    vos.keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if any(size <= 0 or size % 32 for size in view_sizes):
         raise click.BadParameter("must be multiples of 32", param_hint="--view-size")

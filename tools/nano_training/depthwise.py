@@ -65,7 +65,6 @@ class _Depthwise(torch.autograd.Function):
         images, weight = images.bfloat16(), weight.bfloat16()
         ctx.save_for_backward(images, weight)
         ctx.stride, ctx.padding, ctx.groups = stride, padding, groups
-        ctx.has_bias = bias is not None
         bias = None if bias is None else bias.bfloat16()
         with torch.autocast("cpu", enabled=False):
             return F.conv2d(images, weight, bias, stride, padding, 1, groups)
@@ -74,19 +73,20 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
         gradient = gradients[0].to(torch.float32, memory_format=torch.channels_last)
-        of_images, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        of_images, of_weight, _ = torch.ops.aten.convolution_backward(
             gradient,
             images.float(),
             weight.float(),
-            [weight.shape[0]] if ctx.has_bias else None,
+            None,
             ctx.stride,
             ctx.padding,
             [1, 1],
             False,
             [0, 0],
             ctx.groups,
-            [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.has_bias],
+            [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False],
         )
+        of_bias = gradient.sum(dim=(0, 2, 3)) if ctx.needs_input_grad[2] else None
         if of_images is not None:
             of_images = of_images.bfloat16()
         return of_images, of_weight, of_bias, None, None, None

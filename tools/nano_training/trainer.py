@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -52,31 +53,30 @@ class Stage:
 
     Attributes:
         learning_rates: Peak rate of each trained part, by the beginning of its names.
-        frozen: Beginnings of names that stay as they are, whatever ``learning_rates`` says.
+        frozen: Regular expression of names that stay as they are, whatever ``learning_rates`` says.
     """
 
     learning_rates: dict[str, float]
-    frozen: tuple[str, ...] = ()
+    frozen: str = "(?!)"
 
+
+_RATES = {
+    "image_encoder.neck": 6e-4,
+    "image_encoder.trunk": 2e-4,
+    "prompt_encoder": 1e-4,
+    "mask_decoder": 2e-4,
+}
+# The first stages see the largest maps, so they cost most, and change least.
+_FIRST_STAGES = r"image_encoder\.trunk\.(stem|stages\.[012])\."
+# A depthwise kernel's gradient takes a third of a step on a CPU; so does that of the norm's gain,
+# which is folded into it. Both hold few of the trunk's weights.
+_KERNELS = r"image_encoder\.trunk\..*\.(depthwise_conv|depthwise_norm)\.weight"
 
 STAGES = {
     # A new neck between parts that others trained learns within minutes while they stay.
     "neck": Stage({"image_encoder.neck": 1.5e-3}),
-    "all": Stage(
-        {
-            "image_encoder.neck": 6e-4,
-            "image_encoder.trunk": 2e-4,
-            "prompt_encoder": 1e-4,
-            "mask_decoder": 2e-4,
-        },
-        # The first stages see the largest maps, so they cost most, and change least.
-        (
-            "image_encoder.trunk.stem",
-            "image_encoder.trunk.stages.0.",
-            "image_encoder.trunk.stages.1.",
-            "image_encoder.trunk.stages.2.",
-        ),
-    ),
+    "most": Stage(_RATES, f"{_FIRST_STAGES}|{_KERNELS}"),
+    "all": Stage(_RATES, _FIRST_STAGES),
 }
 
 
@@ -98,7 +98,7 @@ class Plan:
     out: Path
     init: Path
     device: torch.device
-    stage: Stage = STAGES["all"]
+    stage: Stage = STAGES["most"]
     num_steps: int | None = None
     minutes: float = 60.0
     save_every_minutes: float = 8.0
@@ -118,7 +118,7 @@ class State:
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, init: Path, device: torch.device, stage: Stage = STAGES["all"]) -> State:
+    def start(cls, init: Path, device: torch.device, stage: Stage = STAGES["most"]) -> State:
         """Begin from packed weights.
 
         Raises:
@@ -135,7 +135,7 @@ class State:
         ).to(device)
         for name, parameter in sam.named_parameters():
             is_trained = name.startswith(tuple(stage.learning_rates))
-            parameter.requires_grad_(is_trained and not name.startswith(stage.frozen))
+            parameter.requires_grad_(is_trained and not re.match(stage.frozen, name))
         groups = _parameter_groups(sam, head, stage)
         optimizer = AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
         average = {name: value.detach().clone() for name, value in _trained(sam).items()}
