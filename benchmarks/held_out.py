@@ -3,9 +3,9 @@
     python benchmarks/held_out.py runs/a/step_*.safetensors --data shard_0.tar ... --csv curve.csv
 
 Checkpoints are chosen by this and never on a set that the result is reported on. The videos are
-those that ``tools/train_nano.py`` leaves out with the same ``--hold-out``. Three figures of each, J&F:
-of the default, of the published settings, and of SAM's own masks with the true mask as prompt in
-every frame, which is what the model could do at best.
+those that ``tools/train_nano.py`` leaves out with the same ``--hold-out``. J&F is of the default,
+of the published settings, and of SAM's own masks with the true mask as prompt in every frame, which
+is what the model could do at best.
 """
 
 from __future__ import annotations

@@ -5,9 +5,23 @@
     python tools/train_nano.py --data shard_0.tar --data folder --minutes 70 --out runs/a
     python tools/train_nano.py --out runs/a --pack vos/sam/nano.safetensors
 
+From weights that have seen no video (``tools/start_nano.py``) first the neck, then the rest:
+
+    python tools/train_nano.py --data ... --init start.safetensors --stage neck --view-size 256 \\
+        --clips 0 --minutes 30 --out runs/neck
+    python tools/train_nano.py --data ... --init runs/neck/step_000600.safetensors --minutes 720 \\
+        --view-size 256 --view-size 256 --view-size 384 --out runs/b
+
+On a GPU, with as many loader processes as it has cores:
+
+    python tools/train_nano.py --data ... --init start.safetensors --stage all --batch 64 \\
+        --rate-factor 2.5 --workers 15 --minutes 6 --save-every 1 --out runs/c
+
 Data are tar files or folders of ``<group>/<name>.jpg`` with a label map ``<group>/<name>.png``
-beside it, never sequences that the model is judged on. A run that was killed goes on from its
-last checkpoint when the same command is given again.
+beside it, never sequences that the model is judged on. Six videos are left out, to choose weights on
+(``benchmarks/held_out.py``). A run that was killed goes on from its last checkpoint when the same
+command is given again; told to end (SIGTERM) it writes one first. The rates stay until the last
+quarter of the time, so that a run can be made longer.
 """
 
 from __future__ import annotations
@@ -78,6 +92,13 @@ PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.s
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option(
+    "--rate-factor",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Of all learning rates; about the root of how many times 8 pairs a batch has.",
+)
 @click.option("--pack", type=Path, help="Only write OUT's averaged weights, as fp16, to this file.")
 def main(
     data: tuple[Path, ...],
@@ -94,6 +115,7 @@ def main(
     seed: int,
     threads: int,
     workers: int,
+    rate_factor: float,
     pack: Path | None,
 ) -> None:
     """Train the embedded model on DATA, or on generated shapes where none is given."""
@@ -102,6 +124,10 @@ def main(
     # A step's maps are as large as the last step's; finding their pages anew takes a tenth of it.
     vos.keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        # Views come in a few sizes, over and over.
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
     if any(size <= 0 or size % 32 for size in view_sizes):
         raise click.BadParameter("must be multiples of 32", param_hint="--view-size")
     try:
@@ -125,6 +151,7 @@ def main(
             num_steps=steps,
             minutes=minutes,
             save_every_minutes=save_every,
+            rate_factor=rate_factor,
             num_workers=workers,
         )
         train(plan, recipe)

@@ -5,7 +5,7 @@
 
 Settings can so be compared on videos that are not what vos is measured by. The embedded model has
 seen most of their frames as pictures, so that its masks are better there than elsewhere, with any
-prior. It has not seen those of the split ``held_out`` if it was trained with the same ``--hold-out``.
+prior; those of the split ``held_out`` only if it was trained with another ``--hold-out``.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ DAMAGED_SHARE = 0.4
 """How often a damaged mask is the prompt instead of the correspondence."""
 STRIDE_PX = 8
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
+PADDING = 127
+"""What becomes zero when it is normalised."""
 NUM_NOISE = 8
 LENGTHS, LENGTH_CHANCES = (3, 4, 5), (0.6, 0.25, 0.15)
 
@@ -43,7 +45,7 @@ class ClipBatch:
     """N clips of T frames each; the first frame is the reference.
 
     Attributes:
-        images: (N, T, 3, S, S) float32, normalised, zeros outside the content.
+        images: (N, T, S, S, 3) uint8, RGB; ``PADDING`` outside the content.
         masks: (N, T, S, S) bool.
         windows_xyxy: (N, T, 4) float32 frame pixels.
         contents_hw: (N, T, 2) float32 model pixels, what is not padding.
@@ -123,7 +125,7 @@ def draw_clips(pairs: PairSet | None, rng: Rng, size_px: int, num_views: int) ->
     num_clips = max(1, round(num_views / length))
     clips = [_draw_clip(pairs, rng, size_px, length) for _ in range(num_clips)]
     grid_px = size_px // STRIDE_PX
-    images = torch.zeros(num_clips, length, 3, size_px, size_px)
+    images = torch.full((num_clips, length, size_px, size_px, 3), PADDING, dtype=torch.uint8)
     masks = torch.zeros(num_clips, length, size_px, size_px, dtype=torch.bool)
     windows_xyxy = torch.zeros(num_clips, length, 4)
     contents_hw = torch.zeros(num_clips, length, 2)
@@ -131,8 +133,7 @@ def draw_clips(pairs: PairSet | None, rng: Rng, size_px: int, num_views: int) ->
     for n, clip in enumerate(clips):
         for t, seen in enumerate(clip):
             height, width = seen.mask.shape
-            image = torch.from_numpy(seen.image).permute(2, 0, 1)
-            images[n, t, :, :height, :width] = (image.float() - PIXEL_MEAN) / PIXEL_STD
+            images[n, t, :height, :width] = torch.from_numpy(seen.image)
             masks[n, t, :height, :width] = torch.from_numpy(seen.mask)
             windows_xyxy[n, t] = torch.from_numpy(seen.window_xyxy)
             contents_hw[n, t] = torch.tensor([height, width])
@@ -147,6 +148,11 @@ def draw_clips(pairs: PairSet | None, rng: Rng, size_px: int, num_views: int) ->
         torch.from_numpy(rng.random((num_clips, length, NUM_NOISE), np.float32)),
         fits_head=bool(rng.random() < 0.6),
     )
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Turn (B, S, S, 3) uint8 into what the encoder takes, (B, 3, S, S) float32, channels last."""
+    return (images.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_STD
 
 
 def place_window(

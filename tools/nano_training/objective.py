@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nano_training.clips import normalise
 from nano_training.decoder import MASK_STRIDE_PX, Prompts, decode, reduced_precision
 from nano_training.views import Batch
 from vos.sam.nano import STRIDE_PX
@@ -50,9 +51,9 @@ def compute_losses(sam: nn.Module, head: SimilarityHead, batch: Batch) -> dict[s
         batch: Views; partners share an object.
     """
     with reduced_precision(batch.images.device):
-        features = sam.image_encoder(batch.images)
+        features = sam.image_encoder(normalise(batch.images))
     features = features.float()
-    size_px = batch.images.shape[-1]
+    size_px = batch.images.shape[1]
     similarity, occupied = _similarities(features, batch.masks)
     parts, hit = _similarity_losses(head(similarity), similarity, occupied)
     prompts = _draw_prompts(similarity, occupied, batch)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nano_training.clips import CONTEXT, STRIDE_PX, ClipBatch
+from nano_training.clips import CONTEXT, STRIDE_PX, ClipBatch, normalise
 from nano_training.decoder import (
     MASK_STRIDE_PX,
     Decoded,
@@ -80,8 +80,8 @@ def compute_clip_losses(
         batch: Clips.
     """
     num_clips, length = batch.masks.shape[:2]
-    size_px = batch.images.shape[-1]
-    images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    size_px = batch.images.shape[2]
+    images = normalise(batch.images.flatten(0, 1))
     with reduced_precision(images.device):
         encoded = sam.image_encoder(images)
     features = encoded.float().unflatten(0, (num_clips, length))
@@ -158,7 +158,7 @@ def _scale(batch: ClipBatch, t: int) -> Tensor:
     """Give (N,) frame pixels per model pixel."""
     windows_xyxy = batch.windows_xyxy[:, t]
     sides = windows_xyxy[:, 2:] - windows_xyxy[:, :2]
-    return sides.amax(dim=1) / batch.images.shape[-1]
+    return sides.amax(dim=1) / batch.images.shape[2]
 
 
 def _spread(num: int, noise: Tensor) -> Tensor:

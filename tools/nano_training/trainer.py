@@ -92,6 +92,7 @@ class Plan:
         num_steps: Steps in all, or None to go by ``minutes``.
         minutes: Minutes in all, counted over resumed runs too.
         save_every_minutes: Minutes between checkpoints; each also leaves the averaged weights.
+        rate_factor: Of all learning rates, for larger batches.
         num_workers: Loader processes; the batches are the same for any number.
     """
 
@@ -102,6 +103,7 @@ class Plan:
     num_steps: int | None = None
     minutes: float = 60.0
     save_every_minutes: float = 8.0
+    rate_factor: float = 1.0
     num_workers: int = 1
 
 
@@ -196,7 +198,7 @@ def train(plan: Plan, recipe: Recipe) -> State:
             began = time.monotonic()
             batch = next(batches)
             waited = time.monotonic() - began
-            losses = train_step(state, batch, progress, plan.device)
+            losses = train_step(state, batch, progress, plan.device, plan.rate_factor)
             log.add(losses, waited)
             if state.step % LOG_EVERY_STEPS == 0:
                 log.write(state)
@@ -247,13 +249,17 @@ def save_weights(
 
 
 def train_step(
-    state: State, batch: Batch | ClipBatch, progress: float, device: torch.device
+    state: State,
+    batch: Batch | ClipBatch,
+    progress: float,
+    device: torch.device,
+    rate_factor: float = 1.0,
 ) -> dict[str, Tensor]:
     """Train on one batch, at a share of the schedule, and give its losses.
 
     On a GPU nothing here waits for it: what depends on its results stays there.
     """
-    _set_rates(state, progress)
+    _set_rates(state, progress, rate_factor)
     batch = batch.to(device)
     with ExactDepthwiseGradients():
         if isinstance(batch, ClipBatch):
@@ -294,12 +300,12 @@ def _parameter_groups(sam: nn.Module, head: SimilarityHead, stage: Stage) -> lis
     ]
 
 
-def _set_rates(state: State, progress: float) -> None:
+def _set_rates(state: State, progress: float, rate_factor: float) -> None:
     warm_up = min(1.0, (state.step + 1) / WARM_UP_STEPS)
     falling = min(1.0, (1 - progress) / COOL_DOWN_SHARE)
     share = warm_up * max(FINAL_RATE_SHARE, falling)
     for group in state.optimizer.param_groups:
-        group["lr"] = share * group["peak_rate"]
+        group["lr"] = rate_factor * share * group["peak_rate"]
 
 
 def _progress(plan: Plan, state: State) -> float:

@@ -24,7 +24,7 @@ from nano_training.augment import (
     recolour,
     render,
 )
-from nano_training.clips import PIXEL_MEAN, PIXEL_STD, ClipBatch, draw_clips
+from nano_training.clips import PADDING, ClipBatch, draw_clips
 from nano_training.pairs import Pair, PairSet
 from nano_training.shapes import draw_scene
 
@@ -44,7 +44,7 @@ class Batch:
     """N pairs of views; views 2i and 2i + 1 show the same object.
 
     Attributes:
-        images: (2N, 3, S, S) float32, normalised, zeros outside the content.
+        images: (2N, S, S, 3) uint8, RGB; ``PADDING`` outside the content.
         masks: (2N, S, S) bool, the object.
         boxes_xyxy: (2N, 4) float32 model pixels, around the object in the frame before.
         noise: (2N, NUM_NOISE) float32 in [0, 1), for what is drawn in the step.
@@ -115,13 +115,12 @@ def draw_batch(recipe: Recipe, index: int) -> Batch | ClipBatch:
     views: list[View] = []
     for _ in range(num_pairs):
         views += _draw_two_views(recipe, rng, size_px)
-    images = torch.zeros(len(views), 3, size_px, size_px)
+    images = torch.full((len(views), size_px, size_px, 3), PADDING, dtype=torch.uint8)
     masks = torch.zeros(len(views), size_px, size_px, dtype=torch.bool)
     boxes = torch.zeros(len(views), 4)
     for row, view in enumerate(views):
         height, width = view.mask.shape
-        image = torch.from_numpy(view.image).permute(2, 0, 1)
-        images[row, :, :height, :width] = (image.float() - PIXEL_MEAN) / PIXEL_STD
+        images[row, :height, :width] = torch.from_numpy(view.image)
         masks[row, :height, :width] = torch.from_numpy(view.mask)
         boxes[row] = torch.from_numpy(draw_box(rng, view.previous))
     noise = torch.from_numpy(rng.random((len(views), NUM_NOISE), np.float32))
