@@ -19,7 +19,7 @@ from nano_training.decoder import Decoded, classify, in_reading_order
 from nano_training.depthwise import ExactDepthwiseGradients
 from nano_training.moments import draw_moments
 from nano_training.pairs import PairSet, read_pairs
-from nano_training.trainer import State, train_step
+from nano_training.trainer import State, Team, train_step
 from nano_training.views import Recipe, draw_batch
 from test_train_nano import make_files, write_tar
 
@@ -224,3 +224,19 @@ def test_a_step_never_waits_for_the_device(clip_share):
             losses = train_step(state, batch, 0.0, CPU)
         assert torch.isfinite(losses["total"])
     assert state.step == len(kinds)
+
+
+@pytest.mark.parametrize("clip_share", [0.0, 1.0])
+def test_threads_share_a_batch_and_learn_the_same(clip_share):
+    recipe = Recipe(pairs=None, seed=4, num_pairs=3, view_sizes_px=(64,), clip_share=clip_share)
+    batch = draw_batch(recipe, 0)
+    results = []
+    for team in (None, Team(2)):
+        state = State.start(train_nano.PACKAGED_WEIGHTS, CPU)
+        losses = train_step(state, batch, 0.0, CPU, team=team)
+        norms = [p.grad.norm() for p in state.sam.parameters() if p.grad is not None]
+        results.append((losses["total"], torch.stack(norms)))
+    (total, norms), (other_total, other_norms) = results
+    torch.testing.assert_close(total, other_total, rtol=0.02, atol=0)
+    # In bfloat16, sums over other halves differ.
+    assert (norms - other_norms).abs().median() < 0.05 * norms.median()

@@ -200,7 +200,7 @@ def test_a_batch_depends_on_seed_and_index_alone(pairs):
 def test_batches_are_the_same_for_any_number_of_loader_processes(start):
     recipe = dataclasses.replace(SCENES, clip_share=0.5)
     streams = []
-    for num_workers in (0, 1, 3):
+    for num_workers in (0, 1, 2):
         loader = torch.utils.data.DataLoader(
             BatchStream(recipe, start), batch_size=None, num_workers=num_workers
         )

@@ -18,7 +18,7 @@ On a GPU, with as many loader processes as it has cores:
         --rate-factor 2.5 --workers 15 --minutes 6 --save-every 1 --out runs/c
 
 Data are tar files or folders of ``<group>/<name>.jpg`` with a label map ``<group>/<name>.png``
-beside it, never sequences that the model is judged on. Six videos are left out, to choose weights on
+beside it, never sequences that the model is judged on. Six videos are left out, to choose by
 (``benchmarks/held_out.py``). A run that was killed goes on from its last checkpoint when the same
 command is given again; told to end (SIGTERM) it writes one first. The rates stay until the last
 quarter of the time, so that a run can be made longer.
@@ -90,7 +90,13 @@ PACKAGED_WEIGHTS = Path(__file__).resolve().parents[1] / "vos" / "sam" / "nano.s
     help="Share of batches for the prior memory; the others are for the published loop.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="On the CPU; each takes a part of the batch.",
+)
 @click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option(
     "--rate-factor",
@@ -120,7 +126,7 @@ def main(
 ) -> None:
     """Train the embedded model on DATA, or on generated shapes where none is given."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     # A step's maps are as large as the last step's; finding their pages anew takes a tenth of it.
     vos.keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -152,6 +158,7 @@ def main(
             minutes=minutes,
             save_every_minutes=save_every,
             rate_factor=rate_factor,
+            num_threads=threads,
             num_workers=workers,
         )
         train(plan, recipe)

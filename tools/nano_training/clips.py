@@ -68,6 +68,22 @@ class ClipBatch:
     def num_views(self) -> int:
         return self.images.shape[0] * self.images.shape[1]
 
+    def split(self, num: int) -> list[ClipBatch]:
+        """Give up to ``num`` batches of about as many clips each."""
+        return [
+            ClipBatch(
+                self.images[rows],
+                self.masks[rows],
+                self.windows_xyxy[rows],
+                self.contents_hw[rows],
+                self.believed[rows],
+                self.is_damaged[rows],
+                self.noise[rows],
+                self.fits_head,
+            )
+            for rows in torch.arange(len(self.masks)).chunk(num)
+        ]
+
     def to(self, device: torch.device) -> ClipBatch:
         """Copy to a device, without waiting where the memory is pinned."""
         return ClipBatch(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ class Plan:
         minutes: Minutes in all, counted over resumed runs too.
         save_every_minutes: Minutes between checkpoints; each also leaves the averaged weights.
         rate_factor: Of all learning rates, for larger batches.
+        num_threads: Threads that share a batch, on the CPU.
         num_workers: Loader processes; the batches are the same for any number.
     """
 
@@ -104,6 +106,7 @@ class Plan:
     minutes: float = 60.0
     save_every_minutes: float = 8.0
     rate_factor: float = 1.0
+    num_threads: int = 1
     num_workers: int = 1
 
 
@@ -183,6 +186,7 @@ def train(plan: Plan, recipe: Recipe) -> State:
         LOG.info("resumed at step %d, %.1f minutes", state.step, state.seconds / 60)
     log = StepLog(plan.out / LOG_NAME, state.step)
     is_gpu = plan.device.type == "cuda"
+    team = Team(plan.num_threads) if plan.num_threads > 1 and not is_gpu else None
     loader = torch.utils.data.DataLoader(
         BatchStream(recipe, state.step),
         batch_size=None,
@@ -198,7 +202,7 @@ def train(plan: Plan, recipe: Recipe) -> State:
             began = time.monotonic()
             batch = next(batches)
             waited = time.monotonic() - began
-            losses = train_step(state, batch, progress, plan.device, plan.rate_factor)
+            losses = train_step(state, batch, progress, plan.device, plan.rate_factor, team)
             log.add(losses, waited)
             if state.step % LOG_EVERY_STEPS == 0:
                 log.write(state)
@@ -254,6 +258,7 @@ def train_step(
     progress: float,
     device: torch.device,
     rate_factor: float = 1.0,
+    team: Team | None = None,
 ) -> dict[str, Tensor]:
     """Train on one batch, at a share of the schedule, and give its losses.
 
@@ -261,14 +266,16 @@ def train_step(
     """
     _set_rates(state, progress, rate_factor)
     batch = batch.to(device)
-    with ExactDepthwiseGradients():
-        if isinstance(batch, ClipBatch):
-            losses = compute_clip_losses(state.sam, state.head, batch)
-        else:
-            losses = compute_losses(state.sam, state.head, batch)
-    state.optimizer.zero_grad(set_to_none=True)
-    losses["total"].backward()
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
+    pieces = [batch] if team is None else batch.split(team.num_threads)
+    weights = [piece.num_views / batch.num_views for piece in pieces]
+    each = _map(team, lambda piece: _differentiate(state, piece, trained), pieces)
+    losses = _weighted_sums([own for own, _ in each], weights)
+    for parameter, *gradients in zip(trained, *(own for _, own in each), strict=True):
+        known = [(g, w) for g, w in zip(gradients, weights, strict=True) if g is not None]
+        parameter.grad = (
+            sum((g * w for g, w in known[1:]), known[0][0] * known[0][1]) if known else None
+        )
     norm = nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
     # The fused optimiser leaves a step out where this says so.
     state.optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
@@ -282,7 +289,50 @@ def train_step(
         torch._foreach_lerp_(
             [state.average[name] for name in names], [current[name] for name in names], 1 - decay
         )
-    return {name: value.detach() for name, value in losses.items()}
+    return losses
+
+
+def _differentiate(
+    state: State, batch: Batch | ClipBatch, trained: list[nn.Parameter]
+) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
+    """Give a batch's losses, and the gradient of each trained tensor where it has one."""
+    with ExactDepthwiseGradients():
+        if isinstance(batch, ClipBatch):
+            losses = compute_clip_losses(state.sam, state.head, batch)
+        else:
+            losses = compute_losses(state.sam, state.head, batch)
+    gradients = torch.autograd.grad(losses["total"], trained, allow_unused=True)
+    return {name: value.detach() for name, value in losses.items()}, gradients
+
+
+def _map(team: Team | None, function: Callable[[Any], Any], pieces: list[Any]) -> list[Any]:
+    return [function(piece) for piece in pieces] if team is None else team.map(function, pieces)
+
+
+def _weighted_sums(losses: list[dict[str, Tensor]], weights: list[float]) -> dict[str, Tensor]:
+    return {
+        name: torch.stack([own[name] * w for own, w in zip(losses, weights, strict=True)]).sum()
+        for name in losses[0]
+    }
+
+
+class Team:
+    """Threads that differentiate a part of a batch each.
+
+    Two threads that share every product wait for each other hundreds of times a step, above all
+    where others want the cores too; these meet once.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self.num_threads = num_threads
+        # What a thread may start itself is a setting of the thread.
+        self._pool = ThreadPoolExecutor(
+            num_threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def map(self, function: Callable[[Any], Any], pieces: list[Any]) -> list[Any]:
+        """Apply a function to each piece."""
+        return list(self._pool.map(function, pieces))
 
 
 def _parameter_groups(sam: nn.Module, head: SimilarityHead, stage: Stage) -> list[dict[str, Any]]:

@@ -61,6 +61,19 @@ class Batch:
     def num_views(self) -> int:
         return len(self.images)
 
+    def split(self, num: int) -> list[Batch]:
+        """Give up to ``num`` batches of about as many pairs each."""
+        return [
+            Batch(
+                self.images[rows.flatten()],
+                self.masks[rows.flatten()],
+                self.boxes_xyxy[rows.flatten()],
+                self.noise[rows.flatten()],
+                self.has_boxes,
+            )
+            for rows in torch.arange(len(self.images)).unflatten(0, (-1, 2)).chunk(num)
+        ]
+
     def to(self, device: torch.device) -> Batch:
         """Copy to a device, without waiting where the memory is pinned."""
         return Batch(
