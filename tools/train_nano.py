@@ -14,7 +14,7 @@ From weights that have seen no video (``tools/start_nano.py``) first the neck, t
 
 On a GPU, with as many loader processes as it has cores:
 
-    python tools/train_nano.py --data ... --init start.safetensors --stage all --batch 64 \\
+    python tools/train_nano.py --data ... --init runs/neck/step_000600.safetensors --stage all --batch 64 \\
         --rate-factor 2.5 --workers 15 --minutes 6 --save-every 1 --out runs/c
 
 Data are tar files or folders of ``<group>/<name>.jpg`` with a label map ``<group>/<name>.png``
