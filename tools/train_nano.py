@@ -10,12 +10,12 @@ From weights that have seen no video (``tools/start_nano.py``) first the neck, t
     python tools/train_nano.py --data ... --init start.safetensors --stage neck --view-size 256 \\
         --clips 0 --minutes 30 --out runs/neck
     python tools/train_nano.py --data ... --init runs/neck/step_000600.safetensors --minutes 720 \\
-        --view-size 256 --view-size 256 --view-size 384 --out runs/b
+        --view-size 256 --view-size 384 --view-size 512 --out runs/b
 
 On a GPU, with as many loader processes as it has cores:
 
-    python tools/train_nano.py --data ... --init runs/neck/step_000600.safetensors --stage all --batch 64 \\
-        --rate-factor 2.5 --workers 15 --minutes 6 --save-every 1 --out runs/c
+    python tools/train_nano.py --data ... --init runs/neck/step_000600.safetensors --stage all \\
+        --batch 64 --rate-factor 2.5 --workers 15 --minutes 6 --save-every 1 --out runs/c
 
 Data are tar files or folders of ``<group>/<name>.jpg`` with a label map ``<group>/<name>.png``
 beside it, never sequences that the model is judged on. Six videos are left out, to choose by
