@@ -20,7 +20,7 @@ sys.path.insert(0, str(TOOLS))
 
 import start_nano  # noqa: E402
 import train_nano  # noqa: E402
-from nano_training import trainer, views  # noqa: E402
+from nano_training import objective, trainer, views  # noqa: E402
 from nano_training.clips import PADDING  # noqa: E402
 from nano_training.decoder import Prompts, decode  # noqa: E402
 from nano_training.first_weights import DECODER_PARTS, TRUNK_NORMS  # noqa: E402
@@ -225,6 +225,22 @@ def test_segmentation_loss_rewards_the_right_mask_only():
     losses = segmentation_loss(torch.cat([right, -right], dim=1), truth)[0]
     assert losses[0] < 0.05
     assert losses[1] > 20
+
+
+def test_thin_parts_and_gaps_weigh_more():
+    truth = torch.zeros(1, 40, 60)
+    truth[0, 10:30, 5:25] = 1
+    truth[0, 19:21, 25:50] = 1  # A tail,
+    truth[0, 10:30, 14:16] = 0  # and a slit.
+    weights = objective.detail_weights(truth)[0]
+    assert (weights[19:21, 30:46] > 2).all()
+    assert (weights[14:26, 14:16] > 2).all()
+    assert (weights[17:23, 9:13] == 1).all()
+    assert (weights[34:, :] == 1).all()
+    missed = torch.where(truth > 0, 5.0, -5.0)
+    missed[0, 19:21, 25:50] = -5
+    plain, weighted = (segmentation_loss(missed[:, None], truth, w) for w in (None, weights[None]))
+    assert weighted > plain
 
 
 @torch.no_grad()

@@ -24,6 +24,10 @@ PEAK_SHARE = 0.75
 
 PIXEL_SCALE = 5.0
 
+DETAIL_WIDTH_PX = 18
+"""Parts narrower than so many model pixels count more, by ``DETAIL_GAIN``."""
+DETAIL_GAIN = 3.0
+
 
 class SimilarityHead(nn.Module):
     """What turns similarities and fitted classifiers into logits; used in training only.
@@ -59,14 +63,15 @@ def compute_losses(sam: nn.Module, head: SimilarityHead, batch: Batch) -> dict[s
     prompts = _draw_prompts(similarity, occupied, batch)
     shares = F.avg_pool2d(batch.masks[:, None].float(), MASK_STRIDE_PX)[:, 0]
     truth = shares >= 0.5
+    details = detail_weights(shares)
 
     decoded = decode(sam, features, prompts, None, size_px)
     logits, scores = decoded.logits, decoded.scores
     ious = mask_ious(logits > 0, truth[:, None])
     weights = _draw_scale_weights(batch.noise[:, 4:6])
     combined = (logits * weights[:, :, None, None]).sum(dim=1)
-    parts["mask1"] = _mask_loss(logits, shares)
-    parts["combined"] = segmentation_loss(combined[:, None], shares).mean()
+    parts["mask1"] = _mask_loss(logits, shares, details)
+    parts["combined"] = segmentation_loss(combined[:, None], shares, details).mean()
     parts["iou1"] = F.mse_loss(scores, ious)
 
     refined = prompts
@@ -76,7 +81,7 @@ def compute_losses(sam: nn.Module, head: SimilarityHead, batch: Batch) -> dict[s
     decoded = decode(sam, features, refined, combined.detach(), size_px)
     logits2, scores2 = decoded.logits, decoded.scores
     ious2 = mask_ious(logits2 > 0, truth[:, None])
-    parts["mask2"] = _mask_loss(logits2, shares)
+    parts["mask2"] = _mask_loss(logits2, shares, details)
     parts["iou2"] = F.mse_loss(scores2, ious2)
 
     parts["total"] = torch.stack(list(parts.values())).sum()
@@ -160,26 +165,47 @@ def _draw_scale_weights(noise: Tensor) -> Tensor:
     return torch.stack([first, rest * split, rest * (1 - split)], dim=1)
 
 
-def _mask_loss(logits: Tensor, shares: Tensor) -> Tensor:
+def _mask_loss(logits: Tensor, shares: Tensor, details: Tensor) -> Tensor:
     """SAM's loss of the best of three masks, and a little of all three."""
-    losses = segmentation_loss(logits, shares)
+    losses = segmentation_loss(logits, shares, details)
     return losses.amin(dim=1).mean() + 0.15 * losses.mean()
 
 
-def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
     """Give 20 x focal + dice of (B, M, h, w) logits against (B, h, w) shares, as (B, M).
 
-    A pixel at the object's edge is partly its own: where the outline runs is in its share.
+    A pixel at the object's edge is partly its own: where the outline runs is in its share. The
+    (B, h, w) weights are of the focal loss.
     """
     wanted = truth[:, None].float()
     chances = logits.sigmoid()
     # log(1 + e^x) - xy is the binary cross-entropy, without the two more passes of torch's own.
     cross = F.softplus(logits) - logits * wanted
     wrong = (chances - wanted).square()
-    focal = ((0.75 - 0.5 * wanted) * wrong * cross).mean(dim=(2, 3))
+    gains = 0.75 - 0.5 * wanted
+    if weights is not None:
+        gains = gains * weights[:, None]
+    focal = (gains * wrong * cross).mean(dim=(2, 3))
     overlap = (chances * wanted).sum(dim=(2, 3))
     dice = 1 - (2 * overlap + 1) / (chances.sum(dim=(2, 3)) + wanted.sum(dim=(2, 3)) + 1)
     return 20 * focal + dice
+
+
+@torch.no_grad()
+def detail_weights(truth: Tensor) -> Tensor:
+    """Weigh thin parts of (B, h, w) shares, and thin gaps, more than the rest.
+
+    They are few pixels, and no other loss misses them; in a video they are what drops out of the
+    mask first, and what is not remembered does not come back.
+    """
+    reach = DETAIL_WIDTH_PX // MASK_STRIDE_PX // 2
+
+    def grow(maps: Tensor) -> Tensor:
+        return F.max_pool2d(maps, 2 * reach + 1, 1, reach)
+
+    maps = truth[:, None].float()
+    opened, closed = grow(-grow(-maps)), -grow(-grow(maps))
+    return 1 + DETAIL_GAIN * (closed - opened)[:, 0]
 
 
 def mask_ious(masks: Tensor, truth: Tensor) -> Tensor:

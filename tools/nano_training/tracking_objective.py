@@ -29,7 +29,7 @@ from nano_training.decoder import (
     in_reading_order,
     reduced_precision,
 )
-from nano_training.objective import SimilarityHead, mask_ious, segmentation_loss
+from nano_training.objective import SimilarityHead, detail_weights, mask_ious, segmentation_loss
 
 TEMPERATURE = 0.05
 NUM_NEIGHBOURS = 10
@@ -87,6 +87,7 @@ def compute_clip_losses(
     features = encoded.float().unflatten(0, (num_clips, length))
     grid_hw = (features.shape[3], features.shape[4])
     truths = F.avg_pool2d(batch.masks.flatten(0, 1)[:, None].float(), MASK_STRIDE_PX)[:, 0]
+    details = detail_weights(truths).unflatten(0, (num_clips, length))
     truths = truths.unflatten(0, (num_clips, length))
     shares = F.avg_pool2d(truths, STRIDE_PX // MASK_STRIDE_PX)
     cells = [_cells_of(batch, t, features[:, t], shares[:, t]) for t in range(length)]
@@ -105,7 +106,7 @@ def compute_clip_losses(
         believed = torch.where(is_damaged, batch.believed[:, t], maps)
         prompts, low_res = _prompt(batch, t, believed, features.shape[-1])
         decoded = decode(sam, features[:, t], prompts, low_res, size_px)
-        values |= _mask_losses(decoded, truths[:, t])
+        values |= _mask_losses(decoded, truths[:, t], details[:, t])
         own = _chosen(decoded)
         remembered = own.sigmoid()
         if classifier is not None and bias is not None:
@@ -113,7 +114,7 @@ def compute_clip_losses(
                 classify(decoded.pixels.float(), classifier[:, None]) + bias[:, None, None, None]
             )
             logits = head.pixel_scale * logits
-            values["head"] = 0.5 * segmentation_loss(logits, truths[:, t]).mean()
+            values["head"] = 0.5 * segmentation_loss(logits, truths[:, t], details[:, t]).mean()
             values["Jhead"] = mask_ious(logits > 0, truths[:, t, None] > 0.5).mean()
             remembered = (remembered + logits[:, 0].sigmoid()) / 2
         values["Jcells"] = mask_ious(maps[:, None] > 0.5, shares[:, t, None] > 0.5).mean()
@@ -277,8 +278,8 @@ def _prompt(batch: ClipBatch, t: int, believed: Tensor, num_cells: int) -> tuple
     return Prompts(points_xy[:, None], boxes_xyxy), logits
 
 
-def _mask_losses(decoded: Decoded, truth: Tensor) -> dict[str, Tensor]:
-    losses = segmentation_loss(decoded.logits, truth)
+def _mask_losses(decoded: Decoded, truth: Tensor, details: Tensor) -> dict[str, Tensor]:
+    losses = segmentation_loss(decoded.logits, truth, details)
     ious = mask_ious(decoded.logits.detach() > 0, truth[:, None] > 0.5)
     chosen = decoded.scores.detach().argmax(dim=1, keepdim=True)
     return {
