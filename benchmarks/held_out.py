@@ -14,29 +14,28 @@ import csv
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from davis import score_segmenter
+from davis import score_segmenter, segment_sequence
 
 import vos
-from vos.davis import DavisSequence, segment_sequence
 from vos.masks import read_mask, write_label_png
-from vos.outputs import Outputs
+from vos.run.outputs import Outputs
 from vos.sam.geometry import average_in_cells, low_res_to_frame
-from vos.track.evidence import decode, prompt
-from vos.track.look import look, window_around
-from vos.track.motion import box_of
+from vos.sets.davis import DavisSequence
+from vos.track.memory.crops import encode_crops, window_around
+from vos.track.memory.motion import box_of
+from vos.track.memory.prompts import decode_crop, make_prompts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 from nano_training.pairs import hold_out, read_pairs
 from unpack_videos import write_videos
 
-MEMORY = vos.RunConfig().memory
+MEMORY = vos.Memory()
 
 
 @click.command()
@@ -82,13 +81,13 @@ def main(
 def judge(root: Path, split: str, sam: vos.SamModel) -> dict[str, float]:
     """Give mean J and F of three ways to segment a split, and J&F of each sequence."""
 
-    def by_default(sequence: DavisSequence, outputs: Outputs) -> Iterable[object]:
+    def by_default(sequence: DavisSequence, outputs: Outputs) -> int:
         return segment_sequence(sequence, outputs, sam, vos.RunConfig())
 
-    def as_published(sequence: DavisSequence, outputs: Outputs) -> Iterable[object]:
+    def as_published(sequence: DavisSequence, outputs: Outputs) -> int:
         return segment_sequence(sequence, outputs, sam, vos.RunConfig.published())
 
-    def with_true_prompts(sequence: DavisSequence, outputs: Outputs) -> Iterable[object]:
+    def with_true_prompts(sequence: DavisSequence, outputs: Outputs) -> int:
         return segment_with_true_prompts(root, sequence, outputs, sam)
 
     row: dict[str, float] = {}
@@ -112,10 +111,11 @@ def judge(root: Path, split: str, sam: vos.SamModel) -> dict[str, float]:
 
 def segment_with_true_prompts(
     root: Path, sequence: DavisSequence, outputs: Outputs, sam: vos.SamModel
-) -> Iterator[None]:
+) -> int:
     """Write SAM's own mask of each frame, prompted by its annotation in the default's window."""
     annotations = root / "Annotations" / "480p" / sequence.name
     outputs.masks_folder.mkdir(parents=True)
+    num_frames = 0
     with vos.open_source(sequence.images_dir) as frames:
         for frame in frames:
             mask = read_mask(annotations / f"{frame.name}.png") > 0
@@ -123,18 +123,19 @@ def segment_with_true_prompts(
             if mask.any():
                 context = MEMORY.context or 1.0
                 window = window_around(box_of(mask), mask.shape, context, MEMORY.min_window_share)
-                (seen,) = look(frame, [window], sam)
-                own = torch.from_numpy(np.ascontiguousarray(mask[seen.slices])).float()
-                shares = average_in_cells(own[None], seen.letterbox, seen.cells_hw)[0]
-                asked = prompt(seen, shares) or prompt(seen, shares / shares.max())
-                if asked is not None:
+                (crop,) = encode_crops(frame, [window], sam)
+                own = torch.from_numpy(np.ascontiguousarray(mask[crop.slices])).float()
+                shares = average_in_cells(own[None], crop.letterbox, crop.cells_hw)[0]
+                prompts = make_prompts(crop, shares) or make_prompts(crop, shares / shares.max())
+                if prompts is not None:
                     nothing = torch.zeros(1, 1, sam.num_pixel_channels)
                     logits = low_res_to_frame(
-                        decode(seen, [asked], nothing, sam)[0], seen.letterbox
+                        decode_crop(crop, [prompts], nothing, sam)[0], crop.letterbox
                     )[0]
-                    labels[seen.slices] = logits.numpy() > 0
+                    labels[crop.slices] = logits.numpy() > 0
             write_label_png(outputs.masks_folder / f"{frame.name}.png", labels)
-            yield
+            num_frames += 1
+    return num_frames
 
 
 def append(table: Path, row: dict[str, object]) -> None:

@@ -128,10 +128,8 @@ def follow(
             yield encoded.frame, follower.step(encoded)
 
 
-def segment_sequence(
-    sequence: DavisSequence, outputs: Outputs, sam: SamModel, idea: Idea
-) -> Generator[Pair, None, None]:
-    """Segment a sequence by an idea and write its results, as vos.sets.davis does."""
+def segment_sequence(sequence: DavisSequence, outputs: Outputs, sam: SamModel, idea: Idea) -> int:
+    """Segment a sequence by an idea, write its results, and give its number of frames."""
     header = describe_run(str(sequence.images_dir), sam, CONFIG)
     reference = read_mask(sequence.reference)
     if sequence.join_objects:
@@ -142,4 +140,4 @@ def segment_sequence(
             closing(follow(source, reference, sam, idea)) as pairs,
             closing(write_results(pairs, outputs, source.info, header)) as results,
         ):
-            yield from results
+            return sum(1 for _ in results)

@@ -27,21 +27,21 @@ from hypothesis.extra import numpy as hnp
 from interrupted_runs import stand_in
 from PIL import Image
 
+import vos
 from vos.cli.davis import davis_command
 from vos.cli.images import images_command
 from vos.cli.moments import Moment
 from vos.cli.perseg import perseg_command
 from vos.cli.references import BoxHint, ClickHint, FrameMask
 from vos.cli.run import run_command
-from vos.config import RunConfig
-from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError
+from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError, VosError
 from vos.masks import DAVIS_PALETTE, mask_from_array, read_label_png, read_mask
 from vos.masks.image_files import MAX_PIXELS
 from vos.masks.pixels import labels_from_colours, labels_from_grey
 from vos.run.names import name_fault
 from vos.run.outputs import Outputs
 from vos.score import evaluate_images
-from vos.sets.davis import find_davis_sequences, segment_sequence
+from vos.sets.davis import davis_job, find_davis_sequences
 from vos.source import open_backwards, open_source
 from vos.source.selection import Selection
 
@@ -407,14 +407,12 @@ def test_all_commands_that_read_pictures_obey_the_limit(
         assert (done.exception is None) == (number == 0), said
 
 
-def test_the_frames_of_a_set_obey_the_limit(tmp_path, monkeypatch):
+def test_the_frames_of_a_set_obey_the_limit(tmp_path):
     add_pictures(tmp_path)
     (sequence,) = find_davis_sequences(tmp_path)
-    monkeypatch.setattr("vos.sets.davis.read_mask", lambda path, max_pixels: read_mask(path))
-    outputs = Outputs(folder=tmp_path / "out", name="one")
-    config = RunConfig()
-    with pytest.raises(SourceError, match=f"00.jpg.*{TOO_LARGE}"):
-        next(segment_sequence(sequence, outputs, stand_in(), config, max_pixels=30 * 41 - 1))
+    job = davis_job(sequence, vos.JobOutputs(folder=tmp_path / "out"), max_pixels=30 * 41 - 1)
+    with pytest.raises(VosError, match=TOO_LARGE):
+        vos.run_job(job, stand_in())
 
 
 @pytest.mark.parametrize("command", [images_command, davis_command, perseg_command])

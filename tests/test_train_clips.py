@@ -23,8 +23,8 @@ from nano_training.trainer import State, Team, train_step
 from nano_training.views import Recipe, draw_batch
 from test_train_nano import make_files, write_tar
 
-from vos.track.correspond import Memory, correspond
-from vos.track.look import window_around
+from vos.track.memory.correspond import RememberedCells, correspond
+from vos.track.memory.crops import window_around
 
 CPU = torch.device("cpu")
 
@@ -133,7 +133,9 @@ def test_correspondence_is_the_tracker_s():
     shares = torch.rand(1, 3, 8, 8, generator=generator)
     cells = [objective._cells_of(batch, t, features[:, t], shares[:, t]) for t in range(3)]
     found, losses = objective._correspond(cells, cells[:2], 2, 64, batch)
-    memories = [Memory(each.values[0], each.shares[0], each.places_xy[0]) for each in cells[:2]]
+    memories = [
+        RememberedCells(each.values[0], each.shares[0], each.places_xy[0]) for each in cells[:2]
+    ]
     radius_px = 0.35 * 64 / 1.8 + 3 * 8
     wanted = correspond(
         cells[2].values[0], cells[2].places_xy[0], memories[:1], memories[1:], radius_px

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vos.errors import CheckpointError
-from vos.sam.nano import build_nano
+from vos.sam.networks.nano import build_nano
 
 DECODER_PARTS = {"PromtEncoder": "prompt_encoder", "MaskDecoder": "mask_decoder"}
 """Names in the decoder's file, misspelt as there, and ours."""
