@@ -107,7 +107,7 @@ def test_the_summary_says_how_the_model_was_run(clip, tmp_path, monkeypatch):
 
 def test_clicks_and_boxes_make_the_reference(clip, tmp_path):
     for hint in (["--ref-point", "45,50"], ["--ref-box", "18,28,72,72"]):
-        saved = tmp_path / "ref.png"
+        saved = tmp_path / f"{hint[0]}.png"
         done = shell(
             run_main, clip / "clip.mp4", *hint, "--save-ref", saved, "--out", tmp_path / hint[0],
             "--end", 1,

@@ -65,8 +65,8 @@ def test_nothing_is_replaced_unasked(clip, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("{clip}", "30", "{out}"), 1, "the last is frame 29 at 1.160 s"),
-        (("{clip}", "9s", "{out}"), 1, "no wanted frame"),
+        (("{clip}", "30", "{out}"), 1, "the last before that is frame 29 at 1.160 s"),
+        (("{clip}", "9s", "{out}"), 1, "holds no frame from 9 s on"),
         (("{clip}", "soon", "{out}"), 2, "neither a frame number nor a time"),
         (("{clip}", "3", "{out}.jpg"), 1, "must end in .png"),
         (("nothing.mp4", "3", "{out}"), 1, "no video or folder nothing.mp4"),

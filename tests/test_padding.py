@@ -1,7 +1,5 @@
 """Padding that is left out of the image encoder."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -31,7 +29,7 @@ def test_pictures_of_several_shapes_share_a_batch():
 def test_masks_hardly_change():
     clip = ClipConfig(num_frames=2, frame_hw=(120, 214), num_objects=2)
     frames, labels = zip(*make_clip(clip), strict=True)
-    config = replace(vos.RunConfig.published(), fit=vos.FitConfig(num_steps=50))
+    config = vos.RunConfig(method=vos.PersamF(absence=None, fit=vos.FitConfig(num_steps=50)))
     masks, features = [], []
     for skip_padding in (False, True):
         sam = vos.load_sam("nano", device="cpu", skip_padding=skip_padding)

@@ -216,7 +216,16 @@ def test_tallies_and_report_are_of_the_whole_run(broken_off, uninterrupted, caps
 
 def test_sound_is_the_same_after_going_on(place):
     write_sound_clip(place / "sound.mp4")
-    hints = ("sound.mp4", "--ref-box", "3,4,12,13", "--fit-steps", 4, "--save-every", 0)
+    hints = (
+        "sound.mp4",
+        "--ref-box",
+        "3,4,12,13",
+        "--published",
+        "--fit-steps",
+        4,
+        "--save-every",
+        0,
+    )
     code, num_events = run_process(place, *hints, "--out", "whole", "--start", 2)
     assert code == 0, (place / "stderr").read_text()
     hints = (*hints, "--start", 2)
@@ -254,8 +263,8 @@ def test_resume_does_not_take_over_foreign_files(place, capsys):
         (["--skip-padding"], "skip_padding was False and is True"),
         (["--alpha", 0.25], "overlay_alpha was 0.5 and is 0.25"),
         (["--no-overlay"], "overlay_alpha was 0.5 and is None"),
-        (["--ref", "10:later.png"], "references.later_masks_sha256.10 was None"),
-        (["--ref-mask", "later.png"], "references.mask_sha256 was"),
+        (["--ref", "10:later.png"], "references.1 was None"),
+        (["--ref-mask", "later.png"], "references.0.mask_sha256 was"),
     ],
 )
 def test_a_run_with_other_settings_does_not_go_on(broken_off, capsys, options, difference):
@@ -417,7 +426,7 @@ def test_a_state_names_only_what_is_on_the_disk(place, monkeypatch):
 
 
 def test_streams_cannot_be_resumed(place, capsys, monkeypatch):
-    monkeypatch.setattr("vos.source.describe_source", lambda path: None)
+    monkeypatch.setattr("vos.run.run_job.describe_source", lambda path: None)
     assert shell(*RUN, "--resume") == 1
     assert "can be read only once" in only_error(capsys)
     assert shell(*RUN) == 0

@@ -200,10 +200,8 @@ def run_command(ctx: click.Context) -> None:
             should_stop=stop.is_set,
         )
     written = ", ".join(map(str, result.outputs.written))
-    if result.was_complete:
-        click.echo(f"finished before: {written}")
-        return
-    click.echo(f"{speed(result.num_done, result.num_before, result.seconds)}: {written}")
+    pace = speed(result.num_done, result.num_before, result.seconds)
+    click.echo(f"{'finished before' if result.was_complete else pace}: {written}")
     for line in report_objects(result.tallies):
         click.echo(line)
     if not result.is_complete:

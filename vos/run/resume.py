@@ -9,10 +9,12 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vos.errors import InputError, OutputError, SourceError, VosError, is_out_of_memory
+from vos.files import refusals
 from vos.records import MAX_OBJECT_ID, Frame, SourceInfo
 from vos.run.outputs import Outputs
 from vos.run.state import check_finite, decode_state
@@ -139,22 +141,29 @@ def _check_sound(saved: Saved) -> None:
     check_finite(saved)
 
 
-def is_finished(outputs: Outputs, header: dict[str, object]) -> bool:
-    """Tell whether an earlier run has done all of this.
+def read_finished(outputs: Outputs, header: dict[str, object]) -> dict[str, Any] | None:
+    """Read the summary of an earlier run that has done all of this.
+
+    Returns:
+        The summary, or None where no run has come to its end.
 
     Raises:
-        OutputError: there are results of another run; the message names what differs.
+        OutputError: there are results of another run, and the message names what differs; or label
+            maps of this one are gone.
     """
     if outputs.unfinished_folder.exists() or not outputs.summary_path.exists():
-        return False
-    try:
-        before = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
+        return None
+    faults = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+    with refusals(f"read {outputs.summary_path}", *faults):
+        before: dict[str, Any] = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
         _check_same({key: before.get(key) for key in header}, header, outputs)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot read {outputs.summary_path}: {error}") from error
-    return True
+        for frame in before["frames"]:
+            path = outputs.folder / frame["label_map"]
+            if not path.is_file():
+                raise OutputError(
+                    f"{path}, which was done before, is gone; pass --overwrite to start again"
+                )
+    return before
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from vos.run.job import Job, ModelChoice
 from vos.run.outputs import Outputs, describe_run
 from vos.run.references import Reference, segment_hints
 from vos.run.replacing import check_inputs_kept
-from vos.run.resume import going_on, is_finished, load_saved, open_again
+from vos.run.resume import going_on, load_saved, open_again, read_finished
 from vos.run.saving import write_and_save
 from vos.sam import load
 from vos.sam.model import SamModel
@@ -118,8 +118,9 @@ def run_job(
         outputs = opened.outputs
         sam = sam or load_model(job.model)
         header = _describe(job, opened, sam)
-        if resume and is_finished(outputs, header):
-            return JobResult(outputs=outputs, is_complete=True, was_complete=True)
+        if resume and (summary := read_finished(outputs, header)) is not None:
+            tallied = tuple(summary["tallies"])
+            return JobResult(outputs=outputs, is_complete=True, was_complete=True, tallies=tallied)
         saved = load_saved(outputs, header, sam.device) if resume else None
         labels_by_index = {each.index: each.make_labels(sam) for each in opened.references}
         reference = labels_by_index.pop(opened.first.index)
@@ -233,7 +234,7 @@ def _describe(job: Job, opened: _Opened, sam: SamModel) -> dict[str, object]:
     outputs = opened.outputs
     references = zip(job.references, opened.painted, strict=True)
     return {
-        "job": job.to_json_values(),
+        "job": _without_folder(job),
         **describe_run(job.source, sam, job.config),
         "selection": asdict(job.selection),
         "references": [reference.describe(mask) for reference, mask in references],
@@ -242,6 +243,13 @@ def _describe(job: Job, opened: _Opened, sam: SamModel) -> dict[str, object]:
         "colours": {str(id_): rgb for id_, rgb in sorted(outputs.colours.items())},
         "source_file": opened.description,
     }
+
+
+def _without_folder(job: Job) -> dict[str, object]:
+    """Give a job as its results carry it: they may be moved, and lie beside it."""
+    document = job.to_json_values()
+    del document["outputs"]["folder"]
+    return document
 
 
 def load_model(choice: ModelChoice) -> SamModel:
