@@ -125,7 +125,8 @@ def test_a_job_gives_results_progress_and_its_own_description(folder):
     assert [each.num_done for each in seen] == list(range(1, NUM_FRAMES + 1))
     assert seen[-1].masks.labels.shape == seen[-1].frame.frame_hw
     summary = json.loads(result.outputs.summary_path.read_text())
-    assert vos.Job.from_json(json.dumps(summary["job"])) == job
+    carried = vos.Job.from_json(json.dumps(summary["job"]))
+    assert replace(carried, outputs=replace(carried.outputs, folder=folder / "out")) == job
 
 
 def test_a_stopped_job_goes_on_to_the_same_bytes(folder):
