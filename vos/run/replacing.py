@@ -35,10 +35,10 @@ def check_inputs_kept(
     Raises:
         OutputError: an input is among the outputs.
     """
-    known = {}
+    known: dict[tuple[int, int] | None, Path] = {}
     for path in map(Path, inputs):
-        for each in (path, *_below(path, num_folders=1)):
-            known[_identity(each)] = each
+        if _identity(path) is not None:
+            known |= {_identity(each): each for each in (path, *_below(path, num_folders=1))}
     known.pop(None, None)
     for output in map(Path, outputs):
         for path in (output, part_path(output), *_below(output)):
