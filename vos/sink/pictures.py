@@ -12,7 +12,7 @@ from PIL import Image
 
 from vos.errors import InputError
 from vos.files import make_folder, whole_file
-from vos.sink.draw import draw_overlay
+from vos.sink.overlay import OverlayStyle
 from vos.sink.passing import Pair, closing_upstream
 
 TrainingLayout = Literal["dreambooth", "onetrainer"]
@@ -40,10 +40,10 @@ def write_overlay_pictures(
         InputError: the opacity is out of range.
         OutputError: the disk refuses.
     """
+    style = OverlayStyle(alpha=alpha)
     with closing_upstream(pairs) as upstream:
         for frame, masks in upstream:
-            overlay = draw_overlay(frame.rgb, masks.labels, alpha)
-            _save(Image.fromarray(overlay), folder / f"{frame.name}.jpg", "JPEG")
+            _save(Image.fromarray(style.draw(frame, masks)), folder / f"{frame.name}.jpg", "JPEG")
             yield frame, masks
 
 
