@@ -59,7 +59,8 @@ def test_scale_weights_of_the_image_schedule(shared: Path):
     module, settings = golden_sam(shared / "golden", "persam_f_images")
     golden = np.load(shared / "golden" / "persam_f_images.npz")
     sam, config = SamModel(module), RunConfig.for_images()
-    assert (settings["steps"], settings["lr"]) == (config.fit.num_steps, config.fit.learning_rate)
+    fit = config.method.fit
+    assert (settings["steps"], settings["lr"]) == (fit.num_steps, fit.learning_rate)
     encoded = next(encode(vos.frames_from_arrays(golden["images"]), sam, 1))
-    targets, _ = personalize(encoded, golden["reference"], sam, config)
+    targets = personalize([(encoded, golden["reference"])], (1,), sam, config.method)
     np.testing.assert_allclose(targets.scale_weights[0], golden["scale_weights"], atol=2e-3)

@@ -1,6 +1,7 @@
 """Sets of images end to end, with a stand-in model that segments by colour."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,19 +9,19 @@ import torch
 from colour_sam import ColourSam
 from golden_model import TINY, small_sam
 from image_sets import draw, image_set
+from PIL import Image
 
 import vos
-from vos.config import AbsenceConfig, FitConfig, RunConfig
+from vos.config import AbsenceConfig, FitConfig, Persam, PersamF, RunConfig
 from vos.errors import InputError, MaskError, OutputError
 from vos.records import Frame
-from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import SamModel
 from vos.sink.pictures import write_overlay_pictures, write_training_set
+from vos.track.masks import measure
 from vos.track.published.encode import encode
 from vos.track.published.instances import instance_ids
 from vos.track.published.personalize import personalize
-from vos.track.published.scale_fit import fit_scale_weights
-from vos.track.published.segment import frame_masks
+from vos.track.published.presence import compare, describe, describe_references, presence
 
 FEW_STEPS = FitConfig(num_steps=40, learning_rate=1e-3, box_prompt=False)
 
@@ -30,8 +31,11 @@ def sam() -> vos.SamModel:
     return vos.SamModel(ColourSam())
 
 
-def config(**settings) -> RunConfig:
-    return RunConfig(prior="none", fit=FEW_STEPS, absence=None, min_cell_coverage=0.485, **settings)
+def config(method: str = "persam_f", **settings) -> RunConfig:
+    """The settings of images, with a short fit."""
+    method = RunConfig.for_images(method).method
+    few_steps = {"fit": FEW_STEPS} if isinstance(method, PersamF) else {}
+    return RunConfig(method=replace(method, **few_steps, **settings))
 
 
 def frame(rgb: np.ndarray, index: int = 0) -> Frame:
@@ -89,7 +93,7 @@ def test_no_more_than_a_batch_and_the_read_ahead_is_read(sam):
             num_read += 1
             yield frame(pictures[0][0], index)
 
-    settings = config(batch_size=2, num_read_ahead=1)
+    settings = replace(config(batch_size=2), num_read_ahead=1)
     found = vos.segment_images(frames(), [(frame(pictures[0][0]), pictures[0][1])], sam, settings)
     next(found)
     found.close()
@@ -118,9 +122,10 @@ def test_references_may_hold_different_objects(sam):
 
 
 def learn(references, sam, settings):
-    pictures = encode((frame(rgb) for rgb, _ in references), sam, 1, same_size=False)
-    *earlier, last = zip(pictures, [labels for _, labels in references], strict=True)
-    return personalize(*last, sam, settings, earlier=earlier)[0]
+    pictures = encode((frame(rgb) for rgb, _ in references), sam, 1)
+    pairs = list(zip(pictures, [labels for _, labels in references], strict=True))
+    ids = sorted({number for _, labels in pairs for number in np.unique(labels).tolist()} - {0})
+    return personalize(pairs, tuple(ids), sam, settings.method)
 
 
 @pytest.fixture(scope="module")
@@ -153,31 +158,20 @@ def test_embeddings_are_averaged_over_the_references_that_hold_the_object(random
     assert both.object_ids == (1, 2)
 
 
-def test_the_fit_sees_the_pixels_of_every_reference(random_sam, monkeypatch):
+def test_the_fit_sees_the_pixels_of_every_reference(random_sam):
     """Object 1 is in both references and fitted to both, object 2 to its own one only."""
-    references = [
-        draw((120, 160), [(1, 0.4, 0.5, 0.25), (2, 1.0, 0.5, 0.2)]),
-        draw((90, 70), [(1, 0.5, 0.6, 0.3)], seed=3),
-    ]
-    decoded = []
-
-    def decode(self, features, prompts, letterbox, **given):
-        if given:
-            return SamModel.decode(self, features, prompts, letterbox, **given)
-        answer = SamModel.decode(self, features, prompts, letterbox)
-        logits = low_res_to_frame(answer.low_res_logits.flatten(0, 1), letterbox)
-        decoded.append(logits.view(-1, 3, letterbox.frame_hw[0] * letterbox.frame_hw[1]))
-        return answer
-
-    monkeypatch.setattr(random_sam, "decode", decode.__get__(random_sam), raising=False)
-    targets = learn(references, random_sam, config())
-    (one, other), masks = decoded[:2], [torch.from_numpy(mask.ravel()) for _, mask in references]
-    both = fit_scale_weights(
-        torch.cat([one[:1], other], dim=2), (torch.cat(masks) == 1)[None], FEW_STEPS
+    first = draw((120, 160), [(1, 0.4, 0.5, 0.25), (2, 1.0, 0.5, 0.2)])
+    second = draw((90, 70), [(1, 0.5, 0.6, 0.3)], seed=3)
+    long = config()
+    long = replace(long, method=replace(long.method, fit=FitConfig(learning_rate=1e-2)))
+    both, turned, of_first, of_second = (
+        learn(references, random_sam, long).scale_weights
+        for references in ([first, second], [second, first], [first], [second])
     )
-    single = fit_scale_weights(one[1:], (masks[0] == 2)[None], FEW_STEPS)
-    expected = torch.cat([both, single])
-    np.testing.assert_allclose(targets.scale_weights, expected, atol=1e-6)
+    np.testing.assert_allclose(both, turned, atol=1e-5)
+    np.testing.assert_allclose(both[1], of_first[1], atol=1e-6)
+    assert not np.allclose(both[0], of_first[0], atol=1e-4)
+    assert not np.allclose(both[0], of_second[0], atol=1e-4)
 
 
 def herd(num_discs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -248,17 +242,60 @@ def test_a_mask_may_be_reduced_to_the_part_at_its_peak(sam):
     assert not part.labels[:, 160:].any()
 
 
-def test_an_absent_object_is_left_out_when_that_is_asked_for(sam):
+@pytest.mark.parametrize("method", ["persam_f", "persam"])
+def test_scores_tell_pictures_with_the_object_from_those_without(sam, method):
     reference = draw((120, 160), [(1, 0.5, 0.5, 0.25)])
-    without = draw((120, 160), [(2, 0.5, 0.5, 0.25)], seed=1)
-    (published,) = run([without], [reference], sam)
-    assert published.present.tolist() == [True]
-    (tested,) = run(
-        [without], [reference], sam, RunConfig(prior="none", fit=FEW_STEPS, absence=AbsenceConfig())
-    )
-    assert tested.present.tolist() == [False]
-    assert tested.scores.tolist() == [0]
-    assert not tested.labels.any()
+    absent = [draw((120, 160), [(2, 0.5, 0.5, 0.25)], seed=1), draw((96, 96), [], seed=2)]
+    pictures = [*image_set(3), *absent]
+    found = run(pictures, [reference], sam, config(method=method))
+    assert [masks.scores[0] > 0.5 for masks in found] == [True] * 3 + [False] * 2
+    tested = run(pictures, [reference], sam, config(method=method, absence=AbsenceConfig()))
+    for ours, theirs in zip(tested[:3], found[:3], strict=True):
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+    for masks in tested[3:]:
+        assert masks.present.tolist() == [False]
+        assert masks.scores.tolist() == [0]
+        assert not masks.labels.any()
+
+
+@pytest.fixture(scope="module")
+def nano() -> SamModel:
+    return vos.load_sam("nano", device="cpu", dtype="float32")
+
+
+@torch.inference_mode()
+def test_evidence_is_relative_to_the_reference(nano):
+    """A mirrored copy of the reference has nothing against it, and other things have."""
+    rgb, labels = draw((120, 160), [(1, 0.6, 0.5, 0.3), (3, 1.1, 0.5, 0.15)])
+    encoded, mirrored = encode([frame(rgb), frame(np.ascontiguousarray(rgb[:, ::-1]))], nano, None)
+    (reference,), (other,) = describe_references([(encoded, labels)], (1, 3), nano, None)
+    (same,) = describe(mirrored, (labels == 1)[None, :, ::-1], nano)
+    evidence = compare(reference, same)
+    assert evidence.colour_distance == pytest.approx(0, abs=1e-3)
+    assert evidence.log_distance_ratio == pytest.approx(0, abs=1e-3)
+    assert presence([reference], same) > 0.9
+    ground, blue = describe(encoded, np.stack([labels == 0, labels == 3]), nano)
+    for found in (ground, blue):
+        assert compare(reference, found).colour_distance > 0.9
+        assert presence([reference], found) < 0.1
+    assert compare(reference, ground).log_distance_ratio > 0.5
+    # Of several references the one that speaks most for a mask counts.
+    assert presence([other, reference], same) == presence([reference], same)
+    assert presence([other, reference], blue) == presence([other], blue) > 0.9
+
+
+@torch.inference_mode()
+def test_evidence_of_the_smallest_objects(nano):
+    """One pixel has a cell and a colour, and a mask of the whole picture has all of them."""
+    rgb, labels = draw((120, 160), [(1, 0.5, 0.5, 0.3)])
+    one, everything = np.zeros_like(labels, dtype=bool), np.ones_like(labels, dtype=bool)
+    one[60, 60] = True
+    (encoded,) = encode([frame(rgb)], nano, None)
+    ((reference,),) = describe_references([(encoded, one.astype(np.uint8))], (1,), nano, None)
+    assert len(reference.appearance.cells) == 1
+    for found in describe(encoded, np.stack([one, everything]), nano):
+        assert 0 <= presence((reference,), found) <= 1
 
 
 def test_bad_references(sam):
@@ -272,38 +309,46 @@ def test_bad_references(sam):
 
 
 def test_image_settings_are_the_published_ones():
-    for method in ("persam_f", "persam"):
-        settings = RunConfig.for_images(method)
-        assert settings.method == method
-        assert settings.prior == "none"
-        assert settings.fit == FitConfig(num_steps=1000, learning_rate=1e-3, box_prompt=False)
-        assert settings.min_cell_coverage == pytest.approx(123.675 / 255)
-        assert settings.absence is None
+    fit = FitConfig(num_steps=1000, learning_rate=1e-3, box_prompt=False)
+    fitted, free = (RunConfig.for_images(name).method for name in ("persam_f", "persam"))
+    assert fitted == PersamF(prior="none", fit=fit, min_cell_coverage=123.675 / 255, absence=None)
+    assert free == Persam(prior="none", min_cell_coverage=123.675 / 255, absence=None)
+    assert RunConfig.for_images().method == fitted
+    with pytest.raises(InputError, match="persam_f or persam, got persam-f"):
+        RunConfig.for_images("persam-f")
 
 
-@pytest.mark.parametrize("settings", [{"method": "x"}, {"min_cell_coverage": 1.0}])
-def test_settings_are_checked(settings):
-    with pytest.raises(InputError):
-        RunConfig(**settings)
-
-
-def test_a_picture_without_objects_is_not_in_the_training_set(tmp_path, caplog):
+def test_memory_has_no_pictures(sam):
     rgb, labels = image_set(1)[0]
-    ids, scores = (1,), np.ones(1, np.float32)
+    with pytest.raises(InputError, match=r"for_images"):
+        list(vos.segment_images([frame(rgb)], [(frame(rgb), labels)], sam, RunConfig()))
+
+
+def test_what_is_doubtful_or_absent_is_not_in_the_training_set(tmp_path, caplog):
+    rgb, labels = draw((120, 160), [(1, 0.4, 0.5, 0.25), (2, 1.0, 0.5, 0.2)])
+    scores = [(0.9, 0.8), (0.6, 0.4), (0.3, 0.2), (0.9, 0.9)]
     pairs = [
-        (frame(rgb, 0), frame_masks(labels, ids, scores)),
-        (frame(rgb, 1), frame_masks(labels * 0, ids, scores)),
+        (frame(rgb, n), measure(labels * (n < 3), (1, 2), np.array(each, np.float32)))
+        for n, each in enumerate(scores)
     ]
     assert list(write_training_set(iter(pairs), tmp_path, "onetrainer")) == pairs
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00-masklabel.png", "00.png"]
-    assert "01: nothing was found" in caplog.text
+    written = {}
+    for path in tmp_path.glob("*-masklabel.png"):
+        with Image.open(path) as mask:
+            written[path.name.removesuffix("-masklabel.png")] = np.array(mask) > 0
+    assert sorted(written) == ["00", "01"]
+    np.testing.assert_array_equal(written["00"], labels > 0)
+    np.testing.assert_array_equal(written["01"], labels == 1)
+    left_out = "01 (object 2 has a score of 0.40)", "02 (object 1 has a score of 0.30)"
+    assert f"{', '.join(left_out)}, 02 (object 2" in caplog.text
+    assert "03 (nothing was found)" in caplog.text
     with pytest.raises(InputError, match="dreambooth, onetrainer"):
         list(write_training_set(iter(pairs), tmp_path, "fun"))
 
 
 def test_overlays_that_cannot_be_written(tmp_path):
     rgb, labels = image_set(1)[0]
-    pairs = [(frame(rgb), frame_masks(labels, (1,), np.ones(1, np.float32)))]
+    pairs = [(frame(rgb), measure(labels, (1,), np.ones(1, np.float32)))]
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         list(write_overlay_pictures(iter(pairs), tmp_path / "file"))

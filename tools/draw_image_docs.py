@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 import vos
-from vos.config import RunConfig
+from vos.config import PersamF, RunConfig
 from vos.records import Frame
 from vos.sink import draw_overlay
 
@@ -65,7 +65,7 @@ def main() -> None:
     """Draw, find, write."""
     folder = Path(sys.argv[1])
     sam = vos.load_sam()
-    config = replace(RunConfig.for_images(), connected=True)  # as vos images does
+    config = RunConfig(method=replace(PersamF.for_images(), connected=True))  # as vos images does
     reference, mask = draw((360, 480), [(200, 190, 80)], seed=100)
     rng = np.random.default_rng(3)
     frames, truths = [], []
