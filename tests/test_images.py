@@ -9,6 +9,7 @@ import torch
 from colour_sam import ColourSam
 from golden_model import TINY, small_sam
 from image_sets import draw, image_set
+from PIL import Image
 
 import vos
 from vos.config import AbsenceConfig, FitConfig, Persam, PersamF, RunConfig
@@ -20,6 +21,7 @@ from vos.track.masks import measure
 from vos.track.published.encode import encode
 from vos.track.published.instances import instance_ids
 from vos.track.published.personalize import personalize
+from vos.track.published.presence import compare, describe, describe_references, presence
 
 FEW_STEPS = FitConfig(num_steps=40, learning_rate=1e-3, box_prompt=False)
 
@@ -240,15 +242,60 @@ def test_a_mask_may_be_reduced_to_the_part_at_its_peak(sam):
     assert not part.labels[:, 160:].any()
 
 
-def test_an_absent_object_is_left_out_when_that_is_asked_for(sam):
+@pytest.mark.parametrize("method", ["persam_f", "persam"])
+def test_scores_tell_pictures_with_the_object_from_those_without(sam, method):
     reference = draw((120, 160), [(1, 0.5, 0.5, 0.25)])
-    without = draw((120, 160), [(2, 0.5, 0.5, 0.25)], seed=1)
-    (published,) = run([without], [reference], sam)
-    assert published.present.tolist() == [True]
-    (tested,) = run([without], [reference], sam, config(absence=AbsenceConfig()))
-    assert tested.present.tolist() == [False]
-    assert tested.scores.tolist() == [0]
-    assert not tested.labels.any()
+    absent = [draw((120, 160), [(2, 0.5, 0.5, 0.25)], seed=1), draw((96, 96), [], seed=2)]
+    pictures = [*image_set(3), *absent]
+    found = run(pictures, [reference], sam, config(method=method))
+    assert [masks.scores[0] > 0.5 for masks in found] == [True] * 3 + [False] * 2
+    tested = run(pictures, [reference], sam, config(method=method, absence=AbsenceConfig()))
+    for ours, theirs in zip(tested[:3], found[:3], strict=True):
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+    for masks in tested[3:]:
+        assert masks.present.tolist() == [False]
+        assert masks.scores.tolist() == [0]
+        assert not masks.labels.any()
+
+
+@pytest.fixture(scope="module")
+def nano() -> SamModel:
+    return vos.load_sam("nano", device="cpu", dtype="float32")
+
+
+@torch.inference_mode()
+def test_evidence_is_relative_to_the_reference(nano):
+    """A mirrored copy of the reference has nothing against it, and other things have."""
+    rgb, labels = draw((120, 160), [(1, 0.6, 0.5, 0.3), (3, 1.1, 0.5, 0.15)])
+    encoded, mirrored = encode([frame(rgb), frame(np.ascontiguousarray(rgb[:, ::-1]))], nano, None)
+    (reference,), (other,) = describe_references([(encoded, labels)], (1, 3), nano, None)
+    (same,) = describe(mirrored, (labels == 1)[None, :, ::-1], nano)
+    evidence = compare(reference, same)
+    assert evidence.colour_distance == pytest.approx(0, abs=1e-3)
+    assert evidence.log_distance_ratio == pytest.approx(0, abs=1e-3)
+    assert presence([reference], same) > 0.9
+    ground, blue = describe(encoded, np.stack([labels == 0, labels == 3]), nano)
+    for found in (ground, blue):
+        assert compare(reference, found).colour_distance > 0.9
+        assert presence([reference], found) < 0.1
+    assert compare(reference, ground).log_distance_ratio > 0.5
+    # Of several references the one that speaks most for a mask counts.
+    assert presence([other, reference], same) == presence([reference], same)
+    assert presence([other, reference], blue) == presence([other], blue) > 0.9
+
+
+@torch.inference_mode()
+def test_evidence_of_the_smallest_objects(nano):
+    """One pixel has a cell and a colour, and a mask of the whole picture has all of them."""
+    rgb, labels = draw((120, 160), [(1, 0.5, 0.5, 0.3)])
+    one, everything = np.zeros_like(labels, dtype=bool), np.ones_like(labels, dtype=bool)
+    one[60, 60] = True
+    (encoded,) = encode([frame(rgb)], nano, None)
+    ((reference,),) = describe_references([(encoded, one.astype(np.uint8))], (1,), nano, None)
+    assert len(reference.appearance.cells) == 1
+    for found in describe(encoded, np.stack([one, everything]), nano):
+        assert 0 <= presence((reference,), found) <= 1
 
 
 def test_bad_references(sam):
@@ -277,16 +324,24 @@ def test_memory_has_no_pictures(sam):
         list(vos.segment_images([frame(rgb)], [(frame(rgb), labels)], sam, RunConfig()))
 
 
-def test_a_picture_without_objects_is_not_in_the_training_set(tmp_path, caplog):
-    rgb, labels = image_set(1)[0]
-    ids, scores = (1,), np.ones(1, np.float32)
+def test_what_is_doubtful_or_absent_is_not_in_the_training_set(tmp_path, caplog):
+    rgb, labels = draw((120, 160), [(1, 0.4, 0.5, 0.25), (2, 1.0, 0.5, 0.2)])
+    scores = [(0.9, 0.8), (0.6, 0.4), (0.3, 0.2), (0.9, 0.9)]
     pairs = [
-        (frame(rgb, 0), measure(labels, ids, scores)),
-        (frame(rgb, 1), measure(labels * 0, ids, scores)),
+        (frame(rgb, n), measure(labels * (n < 3), (1, 2), np.array(each, np.float32)))
+        for n, each in enumerate(scores)
     ]
     assert list(write_training_set(iter(pairs), tmp_path, "onetrainer")) == pairs
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00-masklabel.png", "00.png"]
-    assert "01: nothing was found" in caplog.text
+    written = {}
+    for path in tmp_path.glob("*-masklabel.png"):
+        with Image.open(path) as mask:
+            written[path.name.removesuffix("-masklabel.png")] = np.array(mask) > 0
+    assert sorted(written) == ["00", "01"]
+    np.testing.assert_array_equal(written["00"], labels > 0)
+    np.testing.assert_array_equal(written["01"], labels == 1)
+    left_out = "01 (object 2 has a score of 0.40)", "02 (object 1 has a score of 0.30)"
+    assert f"{', '.join(left_out)}, 02 (object 2" in caplog.text
+    assert "03 (nothing was found)" in caplog.text
     with pytest.raises(InputError, match="dreambooth, onetrainer"):
         list(write_training_set(iter(pairs), tmp_path, "fun"))
 

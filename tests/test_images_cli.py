@@ -56,8 +56,12 @@ def test_one_picture_and_mask_find_the_object_in_all_others(pictures, tmp_path, 
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["settings"]["method"]["name"] == options[1]
     assert summary["instances"] == [{"id": 1, "object": 1}]
-    assert [frame["name"] for frame in summary["frames"]] == ["0", "1"]
-    assert all(frame["objects"][0]["score"] > 0.5 for frame in summary["frames"])
+    assert summary["references"] == [
+        {"picture": str(pictures / "ref.jpg"), "mask": str(pictures / "mask.png")}
+    ]
+    for n, entry in enumerate(summary["frames"]):
+        assert entry["name"] == str(n)
+        assert entry["objects"][0]["score"] > 0.5
     assert not list(tmp_path.rglob("*.part*"))
 
 
@@ -65,7 +69,7 @@ def test_further_references(pictures, tmp_path):
     more = f"{pictures / 'photos' / '0.jpg'}:{pictures / 'mask.png'}"
     assert images(pictures, tmp_path / "out", "--ref", more, "--no-overlay") == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["references"] == ["ref", "0"]
+    assert [Path(each["picture"]).name for each in summary["references"]] == ["ref.jpg", "0.jpg"]
     truth = image_set(2)[1][1]
     assert overlap(read_label_png(tmp_path / "out" / "1.png"), truth) > 0.85
 
@@ -93,6 +97,47 @@ def test_a_training_set_of_pairs(pictures, tmp_path):
     with Image.open(tmp_path / "onetrainer" / "1-masklabel.png") as image:
         found = read_label_png(tmp_path / "1.png") > 0
         np.testing.assert_array_equal(np.array(image), found * np.uint8(255))
+
+
+def test_a_reference_among_the_pictures_keeps_the_mask_that_was_drawn(pictures, tmp_path):
+    """The masks are no good, so that nothing but what was drawn can be right."""
+    rgb, labels = draw((120, 160), [(1, 0.4, 0.5, 0.25), (3, 1.0, 0.5, 0.2)])
+    Image.fromarray(rgb).save(tmp_path / "both.png")
+    drawn = np.zeros_like(labels)
+    drawn[40:80, 20:70], drawn[50:70, 100:140] = 1, 3
+    for object_id in (1, 3):
+        write_label_png(tmp_path / f"{object_id}.png", np.where(drawn == object_id, drawn, 0))
+    (tmp_path / "link.png").symlink_to("both.png")
+    files = tmp_path / "both.png", tmp_path / "1.png", tmp_path / "link.png"
+    more = f"{tmp_path / 'both.png'}:{tmp_path / '3.png'}"
+    options = "--ref", more, "--instances", 2, "--no-overlay", "--for", "dreambooth"
+    other = pictures / "photos" / "1.jpg"
+    assert shell(main, "images", *files, other, "--out", tmp_path / "out", *options, *FEW) == 0
+    found = read_label_png(tmp_path / "out" / "link.png")
+    np.testing.assert_array_equal(found[drawn > 0], drawn[drawn > 0])
+    with Image.open(tmp_path / "out" / "dreambooth" / "masks" / "link.png") as mask:
+        assert np.array(mask)[drawn > 0].all()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    scores = {each["id"]: each["score"] for each in summary["frames"][0]["objects"]}
+    assert scores[1] == scores[3] == 1
+    assert all(each["score"] < 1 for each in summary["frames"][1]["objects"])
+
+
+def test_doubtful_finds_are_not_in_the_training_set(pictures, tmp_path, caplog):
+    rgb, _ = draw((120, 160), [(2, 0.5, 0.5, 0.25)], seed=1)
+    Image.fromarray(rgb).save(tmp_path / "other.png")
+    files = pictures / "ref.jpg", pictures / "mask.png", pictures / "photos", tmp_path / "other.png"
+    options = "--out", tmp_path / "out", "--no-overlay", "--for", "onetrainer"
+    assert shell(main, "images", *files, *options, *FEW) == 0
+    names = {path.name for path in (tmp_path / "out" / "onetrainer").iterdir()}
+    assert names == {f"{n}{end}" for n in (0, 1) for end in (".png", "-masklabel.png")}
+    assert "not in the training set: other (object 1 has a score of 0.0" in caplog.text
+    entry = json.loads((tmp_path / "out" / "summary.json").read_text())["frames"][2]
+    assert entry["objects"][0]["present"]
+    assert shell(main, "images", *files, *options, *FEW, "--overwrite", "--maybe-absent") == 0
+    assert "not in the training set: other (nothing was found)" in caplog.text
+    entry = json.loads((tmp_path / "out" / "summary.json").read_text())["frames"][2]
+    assert not entry["objects"][0]["present"]
 
 
 def test_earlier_results_are_not_replaced_unless_asked(pictures, tmp_path, capsys):

@@ -157,7 +157,8 @@ class PublishedMethod:
             The published code arrives at its shares by sending a mask of value 215 or 255 through
             the picture's normalisation and asking for a positive result.
         absence: Tests for loss and return; None keeps only the published behaviour, in which
-            nothing but an empty mask makes an object lost.
+            nothing but an empty mask makes an object lost. In pictures an object is left out
+            where its score is below one half, unless this is None.
         connected: Whether a mask found in a picture is reduced to its connected part at the
             similarity peak; always so where an object is searched several times.
         instance_similarity_ratio: In a picture where an object is searched several times, a

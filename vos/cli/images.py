@@ -25,8 +25,8 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[Path, Path]:
-        colons = [place for place, letter in enumerate(value) if letter == ":"]
-        pairs = [(Path(value[:place]), Path(value[place + 1 :])) for place in colons]
+        colons = [index for index, letter in enumerate(value) if letter == ":"]
+        pairs = [(Path(value[:index]), Path(value[index + 1 :])) for index in colons]
         if not pairs or ":" in (value[0], value[-1]):
             self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
         both = [pair for pair in pairs if pair[0].exists() and pair[1].exists()]

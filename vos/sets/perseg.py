@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vos.errors import SourceError
-from vos.sets.pictures import Reference, find_pictures
+from vos.sets.pictures import find_pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class ImageClass:
     Attributes:
         name: Its folder's name.
         pictures: Its pictures, the reference among them.
-        reference: The reference picture and its mask.
+        reference: The files of the reference picture and its mask.
     """
 
     name: str
     pictures: tuple[Path, ...]
-    reference: Reference
+    reference: tuple[Path, Path]
 
 
 def find_perseg_classes(

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,16 +24,31 @@ from vos.sam.model import SamModel
 from vos.segment.forward import segment_images
 from vos.sets.image_outputs import ImageOutputs
 from vos.sink import write_label_pngs, write_summary
-from vos.sink.passing import Pair
+from vos.sink.passing import Pair, closing_upstream
 from vos.sink.pictures import write_overlay_pictures, write_training_set
 from vos.source import image_files, open_source
 from vos.source.images import IMAGE_SUFFIXES
+from vos.track.masks import correct
 from vos.track.published.instances import instance_ids
 
-Reference = tuple[Path, Path]
-"""A picture and the mask of the objects in it."""
-
 _log = logging.getLogger("vos")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A picture, and the mask that was drawn of the objects in it.
+
+    Attributes:
+        picture: The picture's file.
+        mask: The mask's file.
+        frame: The picture.
+        labels: (H, W) label map.
+    """
+
+    picture: Path
+    mask: Path
+    frame: Frame
+    labels: Labels
 
 
 @dataclass(slots=True)
@@ -106,16 +121,16 @@ def read_picture(file: Path, index: int = 0, *, max_pixels: int = MAX_PIXELS) ->
 
 
 def read_references(
-    references: Iterable[Reference],
+    files: Iterable[tuple[Path, Path]],
     *,
     resize: bool = False,
     join_objects: bool = False,
     max_pixels: int = MAX_PIXELS,
-) -> list[tuple[Frame, Labels]]:
+) -> list[Reference]:
     """Read reference pictures and their masks.
 
     Args:
-        references: Their files.
+        files: A picture and its mask each.
         resize: Accept masks of another size than their picture.
         join_objects: Whether all that is not background is one object, with id 1.
         max_pixels: Most pixels that a picture or a mask may have.
@@ -124,19 +139,20 @@ def read_references(
         SourceError: a picture cannot be read.
         MaskError: a mask cannot be read, or is of another size.
     """
-    pairs = []
-    for picture, mask in references:
+    references = []
+    for picture, mask in files:
         labels = read_mask(mask, max_pixels=max_pixels)
         if join_objects:
             labels = (labels > 0).astype(np.uint8)
         frame = read_picture(picture, max_pixels=max_pixels)
-        pairs.append((frame, match_frame(labels, frame.frame_hw, resize=resize)))
-    return pairs
+        labels = match_frame(labels, frame.frame_hw, resize=resize)
+        references.append(Reference(picture, mask, frame, labels))
+    return references
 
 
 def segment_pictures(
     pictures: Pictures,
-    references: Sequence[tuple[Frame, Labels]],
+    references: Sequence[Reference],
     outputs: ImageOutputs,
     sam: SamModel,
     config: RunConfig,
@@ -145,8 +161,9 @@ def segment_pictures(
 ) -> Generator[Pair, None, None]:
     """Find the references' objects in pictures and write the results.
 
-    Nothing is touched before the first picture is done. The summary tells which object each
-    instance belongs to.
+    A picture that is a reference itself keeps the mask that was drawn, with score 1. Nothing is
+    touched before the first picture is done. The summary tells which object each instance belongs
+    to.
 
     Yields:
         Each picture with its masks.
@@ -155,18 +172,22 @@ def segment_pictures(
         VosError: as :func:`vos.segment_images`, or the outputs cannot be written.
     """
     outputs.check_free(pictures.files)
-    ids = sorted({object_id for _, labels in references for object_id in object_ids(labels)})
+    ids = sorted({object_id for each in references for object_id in object_ids(each.labels)})
     header = {
         **describe_run(str(pictures.files[0].parent), sam, config),
-        "references": [frame.name for frame, _ in references],
+        "references": [
+            {"picture": str(each.picture.resolve()), "mask": str(each.mask.resolve())}
+            for each in references
+        ],
         "files": {"summary": outputs.summary_path.name},
         "instances": [
             {"id": own_id, "object": object_id}
             for own_id, object_id in instance_ids(ids, num_instances)
         ],
     }
-    found = segment_images(pictures, references, sam, config, num_instances=num_instances)
-    with closing(found) as upstream:
+    shown = [(each.frame, each.labels) for each in references]
+    found = segment_images(pictures, shown, sam, config, num_instances=num_instances)
+    with closing(_keep_drawn(found, pictures.files, references)) as upstream:
         first = next(upstream, None)
         if first is None:
             return
@@ -202,9 +223,33 @@ def _files_of(
     label_map, *others = (
         path.relative_to(outputs.folder).as_posix() for path in outputs.paths_of(frame.name)
     )
-    files: dict[str, object] = {"picture": str(pictures.files[frame.index]), "label_map": label_map}
+    files: dict[str, object] = {
+        "picture": str(pictures.files[frame.index].resolve()),
+        "label_map": label_map,
+    }
     if outputs.overlay_alpha is not None:
         files["overlay"] = others.pop(0)
     if outputs.training is not None and masks.labels.any():
         files["training"] = others
     return files
+
+
+def _keep_drawn(
+    pairs: Iterable[Pair], files: Sequence[Path], references: Sequence[Reference]
+) -> Generator[Pair, None, None]:
+    """Let the references' own pictures have the masks that were drawn.
+
+    What was found there mostly where something was drawn is the same thing, and goes.
+    """
+    drawn: dict[Path, list[Labels]] = {}
+    for each in references:
+        drawn.setdefault(each.picture.resolve(), []).append(each.labels)
+    with closing_upstream(pairs) as upstream:
+        for frame, masks in upstream:
+            for labels in drawn.get(files[frame.index].resolve(), ()):
+                num_found = np.bincount(masks.labels.ravel(), minlength=256)
+                num_below = np.bincount(masks.labels[labels > 0], minlength=256)
+                is_same = 2 * num_below >= num_found
+                found = np.where(is_same[masks.labels], np.uint8(0), masks.labels)
+                masks = correct(replace(masks, labels=found), labels)
+            yield frame, masks

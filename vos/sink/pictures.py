@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError
 from vos.files import make_folder, whole_file
+from vos.records import FrameMasks
 from vos.sink.overlay import OverlayStyle
 from vos.sink.passing import Pair, closing_upstream
 
@@ -48,20 +50,21 @@ def write_overlay_pictures(
 
 
 def write_training_set(
-    pairs: Iterable[Pair], folder: Path, layout: TrainingLayout
+    pairs: Iterable[Pair], folder: Path, layout: TrainingLayout, *, min_score: float = 0.5
 ) -> Iterator[Pair]:
     """Write pictures and masks for training with a masked loss while pictures pass by.
 
-    A mask is 8 bit grey: white is learned, black is not; all objects of a picture are learned.
-    ``dreambooth`` writes ``images/<name>.png``, ``masks/<name>.png`` and ``cutouts/<name>.png``,
-    which is RGBA and keeps the picture's colours where it is transparent. ``onetrainer`` writes
-    ``<name>.png`` and ``<name>-masklabel.png``. A picture without objects is left out, with a
-    warning: there is nothing in it to learn.
+    A mask is 8 bit grey: white is learned, black is not. All objects of a picture are learned but
+    the doubtful ones; a picture in which nothing is left is left out. A warning names all that in
+    the end. ``dreambooth`` writes ``images/<name>.png``, ``masks/<name>.png`` and
+    ``cutouts/<name>.png``, which is RGBA and keeps the picture's colours where it is transparent.
+    ``onetrainer`` writes ``<name>.png`` and ``<name>-masklabel.png``.
 
     Args:
         pairs: Pictures and their masks, of any sizes.
         folder: Made when the first picture arrives. Files of the same names are replaced.
         layout: Which files.
+        min_score: An object below this score is doubtful.
 
     Yields:
         The same pairs.
@@ -71,18 +74,38 @@ def write_training_set(
         OutputError: the disk refuses.
     """
     _check(layout)
+    left_out: list[str] = []
     with closing_upstream(pairs) as upstream:
         for frame, masks in upstream:
-            mask = np.where(masks.labels > 0, np.uint8(255), np.uint8(0))
-            if mask.any():
+            sure = sure_ids(masks, min_score)
+            mask = np.where(np.isin(masks.labels, sure), np.uint8(255), np.uint8(0))
+            if len(sure):
                 contents = (frame.rgb, mask, np.dstack([frame.rgb, mask]))
                 # A layout without cut-outs has a path less.
                 paths = training_files(folder, layout, frame.name)
                 for path, pixels in zip(paths, contents, strict=False):
                     _save(Image.fromarray(pixels), path, "PNG")
-            else:
-                _log.warning("%s: nothing was found, so it is not in the training set", frame.name)
+            left_out += _left_out(frame.name, masks, min_score)
             yield frame, masks
+    if left_out:
+        _log.warning("not in the training set: %s", ", ".join(left_out))
+
+
+def sure_ids(masks: FrameMasks, min_score: float = 0.5) -> NDArray[np.int64]:
+    """Give the ids of the objects that are there and not doubtful."""
+    return np.array(masks.object_ids)[masks.present & (masks.scores >= min_score)]
+
+
+def _left_out(name: str, masks: FrameMasks, min_score: float) -> list[str]:
+    """Say what of a picture is not in the training set, and why."""
+    if not masks.present.any():
+        return [f"{name} (nothing was found)"]
+    rows = zip(masks.object_ids, masks.scores, masks.present, strict=True)
+    return [
+        f"{name} (object {object_id} has a score of {score:.2f})"
+        for object_id, score, is_present in rows
+        if is_present and score < min_score
+    ]
 
 
 def training_files(folder: Path, layout: TrainingLayout, name: str) -> tuple[Path, ...]:

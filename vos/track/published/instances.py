@@ -21,12 +21,19 @@ from vos.track.masks import measure, merge
 from vos.track.published.encode import Encoded, encode
 from vos.track.published.locate import peaks_of, similarity_maps
 from vos.track.published.personalize import personalize
+from vos.track.published.presence import (
+    ReferenceAppearance,
+    describe,
+    describe_references,
+    presence,
+)
 from vos.track.published.refine import Candidates
-from vos.track.published.segment import accept, find, scores
+from vos.track.published.segment import find
 from vos.track.published.targets import Targets
 
 _MAX_OVERLAP: Final = 0.5
 _SEARCHES_PER_INSTANCE: Final = 2
+_MIN_SCORE: Final = 0.5
 
 
 def instance_ids(object_ids: Sequence[int], num_instances: int) -> tuple[tuple[int, int], ...]:
@@ -82,15 +89,18 @@ def search_pictures(
     shown = encode((frame for frame, _ in references), sam, config.batch_size)
     pairs = [(encoded, labels) for encoded, (_, labels) in zip(shown, references, strict=True)]
     targets = personalize(pairs, object_ids, sam, config)
+    known = describe_references(pairs, object_ids, sam, config.batch_size)
+    del shown, pairs
     with closing(encode(frames, sam, config.batch_size)) as pictures:
         for encoded in pictures:
-            yield encoded.frame, find_instances(encoded, targets, sam, config, num_instances)
+            yield encoded.frame, find_instances(encoded, targets, known, sam, config, num_instances)
 
 
 @torch.inference_mode()
 def find_instances(
     encoded: Encoded,
     targets: Targets,
+    known: Sequence[Sequence[ReferenceAppearance]],
     sam: SamModel,
     config: PublishedMethod,
     num_instances: int = 1,
@@ -109,13 +119,17 @@ def find_instances(
     Args:
         encoded: The picture and its features.
         targets: The objects.
+        known: What the references show of each object; what is found is compared with it.
         sam: The model.
-        config: Whether masks must be connected, the test for further instances, and those for
-            absence; without these the first instance is taken to be there.
+        config: Whether masks must be connected, the test for further instances, and whether an
+            object may be absent: then masks with a score below one half are left out. Else the
+            first instance is taken to be there.
         num_instances: Instances of each object, at most.
 
     Returns:
-        The picture's label map, scores and presence, by the ids of :func:`instance_ids`.
+        The picture's label map, scores and presence, by the ids of :func:`instance_ids`. A score
+        is how likely it is that the mask lies on the object, see
+        :func:`vos.track.published.presence.presence`.
     """
     ids = tuple(instance_id for instance_id, _ in instance_ids(targets.object_ids, num_instances))
     letterbox = sam.letterbox(encoded.frame.frame_hw)
@@ -124,7 +138,7 @@ def find_instances(
     num_objects = len(similarities)
     shape = num_instances, num_objects
     logits = torch.full((*shape, *letterbox.frame_hw), -torch.inf, device=sam.device)
-    trust = np.zeros(shape, dtype=np.float32)
+    scores = np.zeros(shape, dtype=np.float32)
     num_found = np.zeros(num_objects, dtype=np.int64)
     best_similarities = best_ious = np.zeros(num_objects, dtype=np.float32)
     rows = np.arange(num_objects)
@@ -138,22 +152,17 @@ def find_instances(
         found = find(encoded, targets, rows, maps, peaks.points_xy[rows, None], None, sam)
         if config.connected or num_instances > 1:
             found = _part_at(found, peaks.points_xy[rows])
+        found_scores = _score(encoded, found.logits, [known[row] for row in rows.tolist()], sam)
+        is_new = found_scores >= (0 if config.absence is None else _MIN_SCORE)
         if search == 0:
             best_similarities, best_ious = peaks.similarities, found.predicted_ious
-            is_lost = np.ones(num_objects, dtype=np.bool_)
-            is_new = accept(is_lost, best_similarities, best_ious, targets, config.absence)
         else:
-            is_new = found.predicted_ious >= min_iou_ratio * best_ious[rows]
+            is_new &= found.predicted_ious >= min_iou_ratio * best_ious[rows]
             is_new &= ~_is_known(found.logits, logits[:, torch.from_numpy(rows).to(sam.device)])
-        trust_found = scores(
-            peaks.similarities[rows],
-            found.predicted_ious,
-            targets.peak_similarities[rows],
-        )
         for index in np.flatnonzero(is_new):
             row = rows[index]
             logits[num_found[row], row] = found.logits[index]
-            trust[num_found[row], row] = trust_found[index]
+            scores[num_found[row], row] = found_scores[index]
             num_found[row] += 1
         goes_on = (num_found[rows] > 0) & (num_found[rows] < num_instances)
         if not goes_on.any():
@@ -161,7 +170,22 @@ def find_instances(
         similarities = _suppress(similarities, rows, found.logits, peaks.points_xy, letterbox)
         rows = rows[goes_on]
     labels = merge(logits.flatten(0, 1), np.ones(len(ids), dtype=np.bool_), ids)
-    return measure(labels, ids, trust.flatten())
+    return measure(labels, ids, scores.flatten())
+
+
+def _score(
+    encoded: Encoded,
+    logits: torch.Tensor,
+    known: Sequence[Sequence[ReferenceAppearance]],
+    sam: SamModel,
+) -> NDArray[np.float32]:
+    """Score (R, H, W) masks of R objects, (R,); an empty mask has 0."""
+    masks = (logits > 0).cpu().numpy()
+    filled = np.flatnonzero(masks.any(axis=(1, 2)))
+    scores = np.zeros(len(masks), dtype=np.float32)
+    for row, found in zip(filled.tolist(), describe(encoded, masks[filled], sam), strict=True):
+        scores[row] = presence(known[row], found)
+    return scores
 
 
 def _part_at(found: Candidates, points_xy: NDArray[np.int64]) -> Candidates:
