@@ -25,7 +25,7 @@ from vos.segment.forward import segment_images
 from vos.sets.image_outputs import ImageOutputs
 from vos.sink import write_label_pngs, write_summary
 from vos.sink.passing import Pair, closing_upstream
-from vos.sink.pictures import write_overlay_pictures, write_training_set
+from vos.sink.pictures import sure_ids, write_overlay_pictures, write_training_set
 from vos.source import image_files, open_source
 from vos.source.images import IMAGE_SUFFIXES
 from vos.track.masks import correct
@@ -229,7 +229,7 @@ def _files_of(
     }
     if outputs.overlay_alpha is not None:
         files["overlay"] = others.pop(0)
-    if outputs.training is not None and masks.labels.any():
+    if outputs.training is not None and len(sure_ids(masks)):
         files["training"] = others
     return files
 
