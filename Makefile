@@ -5,10 +5,22 @@ BIN := $(VENV)/bin
 # One process per core with one thread each: threads that spin beside one another slow all down.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: test demo check lint clean
+# The arithmetic of several kinds of processor: threads, ATen's instructions, oneDNN's. What the
+# processor lacks is left out by the libraries themselves.
+ARITHMETICS := $(foreach threads,1 2,$(foreach aten,default avx2,$(foreach onednn,\
+	SSE41 AVX2 AVX512_CORE,portable-$(threads)-$(aten)-$(onednn))))
+arithmetic = $(word $(1),$(subst -, ,$@))
+
+.PHONY: test test-portable $(ARITHMETICS) demo check lint clean
 
 test: $(VENV)/.test
 	$(PYTEST)
+
+# No result may hang on last bits: make -k test-portable goes on after a kind that fails.
+test-portable: $(ARITHMETICS)
+$(ARITHMETICS): $(VENV)/.test
+	OMP_NUM_THREADS=$(call arithmetic,2) ATEN_CPU_CAPABILITY=$(call arithmetic,3) \
+		ONEDNN_MAX_CPU_ISA=$(call arithmetic,4) VOS_NUM_NOISE_SEEDS=8 $(PYTEST) -m portable
 
 # A synthetic clip, segmented from the mask of its first frame, and its score.
 demo: $(VENV)/.run

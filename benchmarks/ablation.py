@@ -20,19 +20,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 import published
 import torch
-from davis import score_segmenter
+from davis import score_segmenter, segment_sequence
 from rows import Row, append_row, environment, markdown, peak_mib, put_table
 from variants import GROUPS, PUBLISHED, VARIANTS, Variant, compared_with
 
 import vos
-from vos.run.outputs import Outputs, Pair
-from vos.sets.davis import DavisSequence, segment_sequence
+from vos.run.outputs import Outputs
+from vos.sets.davis import DavisSequence
 
 RESULTS = Path(__file__).with_suffix(".csv")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "tracking.md"
@@ -117,7 +116,7 @@ def measure(variant: Variant, davis: Path, moseg: Path, model: str, baseline: fl
     """
     sam = vos.load_sam(model, device="cpu", dtype="float32")
 
-    def segment(sequence: DavisSequence, outputs: Outputs) -> Iterable[Pair]:
+    def segment(sequence: DavisSequence, outputs: Outputs) -> int:
         if variant.idea is not None:
             return published.segment_sequence(sequence, outputs, sam, variant.idea)
         return segment_sequence(sequence, outputs, sam, variant.config)

@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
+from methods import chosen, method_option
 from rows import append_row, environment, peak_mib
 
 import vos
-from vos.config import MemoryConfig
-from vos.run.outputs import Outputs, Pair
+from vos.run.outputs import Outputs
 from vos.score.scores import Evaluation
-from vos.sets.davis import DavisSequence, find_davis_sequences, segment_sequence
+from vos.sets.davis import DavisSequence, davis_job, find_davis_sequences
 
 RESULTS = Path(__file__).with_name("results.csv")
 
@@ -34,13 +35,13 @@ RESULTS = Path(__file__).with_name("results.csv")
 @click.option("--checkpoint", type=click.Path(path_type=Path))
 @click.option("--device", default="auto")
 @click.option("--dtype", default="auto")
-@click.option("--prior", default="memory")
+@method_option
 @click.option(
     "--memory",
     "memory_settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A field of vos.config.MemoryConfig, the value as JSON. Repeatable.",
+    help="A field of vos.Memory, the value as JSON. Repeatable.",
 )
 @click.option("--published", is_flag=True)
 @click.option("--note", default="", help="A word on what this row is for.")
@@ -52,7 +53,7 @@ def main(
     checkpoint: Path | None,
     device: str,
     dtype: str,
-    prior: str,
+    method: str | None,
     memory_settings: tuple[str, ...],
     published: bool,
     note: str,
@@ -61,10 +62,10 @@ def main(
     vos.keep_freed_memory()
     sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     memory = {name: json.loads(value) for name, value in (s.split("=") for s in memory_settings)}
-    config = vos.RunConfig(prior=prior, memory=MemoryConfig(**memory))
-    if published:
-        config = vos.RunConfig.published()
-    settings = "published" if published else " ".join([f"prior={prior}", *memory_settings])
+    config, settings = chosen(method or ("published" if published else "memory"))
+    if memory:
+        config = vos.RunConfig(method=replace(config.method, **memory))
+    settings = " ".join([settings, *memory_settings])
     scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()
@@ -99,26 +100,34 @@ def run_and_score(
 ) -> tuple[Evaluation, int, float]:
     """Scores of a set, its number of frames, and the seconds that segmenting them took."""
 
-    def segment(sequence: DavisSequence, outputs: Outputs) -> Iterable[Pair]:
+    def segment(sequence: DavisSequence, outputs: Outputs) -> int:
         return segment_sequence(sequence, outputs, sam, config)
 
     return score_segmenter(root, year, split, segment)
+
+
+def segment_sequence(
+    sequence: DavisSequence, outputs: Outputs, sam: vos.SamModel, config: vos.RunConfig
+) -> int:
+    """Do the job of a sequence, and give its number of frames."""
+    where = vos.JobOutputs(folder=outputs.folder, overlay_alpha=outputs.overlay_alpha)
+    return vos.run_job(davis_job(sequence, where, config=config), sam).num_done
 
 
 def score_segmenter(
     root: Path,
     year: int,
     split: str | None,
-    segment: Callable[[DavisSequence, Outputs], Iterable[Pair]],
+    segment: Callable[[DavisSequence, Outputs], int],
 ) -> tuple[Evaluation, int, float]:
-    """The same, of whatever segments a sequence and writes its results."""
+    """The same, of whatever writes a sequence's results and gives its number of frames."""
     sequences = find_davis_sequences(root, year=year, split=split)
     seconds, num_frames = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
         for sequence in sequences:
             outputs = Outputs(folder=Path(folder), name=sequence.name, overlay_alpha=None)
             started = time.perf_counter()
-            num_frames += sum(1 for _ in segment(sequence, outputs))
+            num_frames += segment(sequence, outputs)
             seconds += time.perf_counter() - started
         names = [sequence.name for sequence in sequences]
         return vos.evaluate(root, folder, year=year, sequences=names), num_frames, seconds

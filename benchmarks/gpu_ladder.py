@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vos.errors import is_out_of_memory
 from vos.sam.fast.vit import encode_with_vit
 from vos.sam.networks.architectures import build_module
+from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.networks.segment_anything_modules import ImageEncoderViT
 
 RESULTS = Path(__file__).with_suffix(".csv")
@@ -99,6 +100,7 @@ def build(model: str) -> tuple[Any, int]:
             own = gain * torch.randn(tensor.shape, generator=generator)
             is_scale = tensor.ndim < 2 and name.endswith(("weight", "running_var"))
             tensor.copy_(own.abs() + 1 if is_scale else own)
+    fuse_batch_norms(encoder)
     return encoder.eval().requires_grad_(False), int(encoder.img_size)
 
 

@@ -11,17 +11,17 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from published import CONFIG, Published
+from published import METHOD, Published
 from torch.nn import functional as F
 
 from vos.config import AbsenceConfig
-from vos.records import Encoded, Labels
+from vos.masks.boxes import box_centres_xy, grow_box_xyxy
+from vos.records import Labels
 from vos.sam.geometry import average_in_cells, cell_centres, masks_to_cells
 from vos.sam.model import POSITIVE, Prompts, SamModel
+from vos.track.published.encode import Encoded
 from vos.track.published.locate import frame_similarities, mean_embeddings, target_embeddings
-from vos.track.published.personalize import MIN_CELL_COVERAGE
-from vos.track.published.prior import box_centres, grow_boxes
-from vos.track.published.refine import Candidates, refine
+from vos.track.published.refine import Candidates, cascade
 from vos.track.published.segment import accept
 
 PADDING_LOGIT = -6.0  # of a mask prompt beyond the picture
@@ -47,7 +47,7 @@ class Logits(Published):
         weights = self.targets.scale_weights[rows]
         low_res = torch.einsum("km,kmhw->khw", weights, decoded.low_res_logits)
         predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
-        return refine(encoded, points_xy, low_res, predicted_ious, self.sam)
+        return cascade(encoded, points_xy, low_res, predicted_ious, self.sam)
 
     def learn(self, encoded, peaks, found, masks):
         letterbox = self.letterbox_of(encoded)
@@ -68,7 +68,8 @@ class Motion(Published):
 
     def boxes(self, frame_hw):
         grown = self.expected_xyxy() + OUTWARDS * self.errors_xyxy
-        return grow_boxes(np.rint(grown).astype(np.int64), CONFIG.box_margin_px, frame_hw)
+        boxes_xyxy = np.rint(grown).astype(np.int64)
+        return grow_box_xyxy(boxes_xyxy, METHOD.box_margin_px, frame_hw, beyond_px=1)
 
     def expected_xyxy(self) -> NDArray[np.float64]:
         return self.priors.boxes_xyxy + np.tile(self.velocities_xy, 2)
@@ -174,7 +175,7 @@ class Hypotheses(Motion):
             ways = [self.decode(encoded, np.array([row]), peak_xy[None, None], None)]
             if self.priors.has_box[row]:
                 boxes = np.stack([still[row], moved[row]])
-                points = np.stack([np.tile(peak_xy, (2, 1)), box_centres(boxes)], axis=1)
+                points = np.stack([np.tile(peak_xy, (2, 1)), box_centres_xy(boxes)], axis=1)
                 ways.append(self.decode(encoded, np.array([row, row]), points, boxes))
             logits = torch.cat([way.logits for way in ways])
             predicted_ious = np.concatenate([way.predicted_ious for way in ways])
@@ -213,4 +214,4 @@ def cells_of(encoded: Encoded, masks: NDArray[np.bool_], sam: SamModel) -> NDArr
     features = encoded.features
     letterbox = sam.letterbox(encoded.frame.frame_hw)
     cells_hw = (features.shape[1], features.shape[2])
-    return masks_to_cells(masks, letterbox, cells_hw, MIN_CELL_COVERAGE["persam_f"])
+    return masks_to_cells(masks, letterbox, cells_hw, METHOD.min_cell_coverage)

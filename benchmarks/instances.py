@@ -35,7 +35,7 @@ def main() -> None:
     common = {**environment(), "weights": (sam.weights_sha256 or "")[:12]}
     for method in ("persam_f", "persam"):
         for is_connected in (True, False):
-            config = replace(vos.RunConfig.for_images(method), connected=is_connected)
+            config = with_settings(vos.RunConfig.for_images(method), connected=is_connected)
             overlaps = [
                 max(overlap(masks.labels > 0, truth == k) for k in range(1, truth.max() + 1))
                 for masks, truth in results(sam, config, num_instances=1)
@@ -45,7 +45,7 @@ def main() -> None:
             figures = {"mean_iou": round(float(np.mean(overlaps)), 3), "found": "", "right": ""}
             append_row(RESULTS, {**common, **row, **figures, "peak_mib": peak_mib()})
     for ratio in RATIOS:
-        config = replace(vos.RunConfig.for_images(), instance_similarity_ratio=ratio)
+        config = with_settings(vos.RunConfig.for_images(), instance_similarity_ratio=ratio)
         num_there = num_finds = num_right = 0
         for masks, truth in results(sam, config, num_instances=6):
             missing = set(range(1, truth.max() + 1))
@@ -63,6 +63,11 @@ def main() -> None:
             "right": round(num_right / num_finds, 3),
         }
         append_row(RESULTS, {**common, **row, **figures, "peak_mib": peak_mib()})
+
+
+def with_settings(config: vos.RunConfig, **settings: bool | float) -> vos.RunConfig:
+    """Change settings of the method."""
+    return vos.RunConfig(method=replace(config.method, **settings))
 
 
 def results(

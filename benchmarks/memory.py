@@ -54,7 +54,8 @@ def measure(num_frames: int, size: tuple[int, int]) -> None:
     """Run one length; print peak MiB and mean J over frames."""
     import vos
     from vos.records import SourceInfo
-    from vos.run.outputs import Outputs, write_results
+    from vos.run.outputs import Outputs
+    from vos.run.results import write_results
     from vos.synthetic import ClipConfig, make_clip
 
     config = ClipConfig(num_frames=num_frames, frame_hw=size, num_objects=1, seed=1)

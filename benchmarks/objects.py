@@ -1,8 +1,7 @@
 """What a frame with many objects costs, against one with a single object, frame by frame in turns.
 
     python benchmarks/objects.py                              # the published method, ten objects
-    python benchmarks/objects.py --prior memory --objects 3
-    python benchmarks/objects.py --skip-padding decoder
+    python benchmarks/objects.py --method memory --objects 3
 
 Synthetic clips of 854 x 480 px, of one object and of more, are segmented beside one another, a
 frame of each in turn, so that a machine that others slow down does so to both. From pictures in
@@ -22,10 +21,10 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from methods import chosen, method_option
 from rows import append_row, environment, peak_mib
 
 import vos
-from vos.config import SKIP_PADDING, SkipPadding
 from vos.sam.model import SamModel
 from vos.synthetic import ClipConfig, make_clip
 
@@ -69,16 +68,16 @@ class Clip:
 @click.command()
 @click.option("--model", default="nano")
 @click.option("--objects", "num_objects", default=10)
-@click.option("--prior", help="A prior of RunConfig; the published method if left out.")
-@click.option("--skip-padding", default="none", type=click.Choice(SKIP_PADDING))
+@method_option
+@click.option("--skip-padding", is_flag=True)
 @click.option("--threads", default=os.cpu_count())
 @click.option("--pairs", "num_pairs", default=32, help="Frames of each clip that are timed.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The CSV.")
 def main(
     model: str,
     num_objects: int,
-    prior: str | None,
-    skip_padding: SkipPadding,
+    method: str | None,
+    skip_padding: bool,
     threads: int,
     num_pairs: int,
     results: Path,
@@ -86,7 +85,7 @@ def main(
     """Append one row."""
     torch.set_num_threads(threads)
     vos.keep_freed_memory()
-    config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
+    config, settings = chosen(method)
     sam = vos.load_sam(model, device="cpu", skip_padding=skip_padding)
     clips = [Clip(number, NUM_WARM + 8, sam, config) for number in (1, num_objects)]
     times = [clip.frames_ms() for clip in clips]
@@ -99,7 +98,7 @@ def main(
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": threads,
         "model": model,
-        "settings": f"prior={prior}" if prior else "published",
+        "settings": settings,
         "skip_padding": skip_padding,
         "objects": num_objects,
         "one_ms": medians[0],

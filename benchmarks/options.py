@@ -1,10 +1,10 @@
 """What the options that change masks save and cost: time, agreement with the exact masks, J and F.
 
     python benchmarks/options.py ../shared/davis
-    python benchmarks/options.py ../shared/davis --prior memory --option bfloat16 --option compiled
+    python benchmarks/options.py ../shared/davis --method memory --option bfloat16 --option compiled
 
-Every frame of a DAVIS 2016 root is segmented by the embedded model, with the published settings or
-another prior: first ``exact``, which is float32 and nothing else, then each option, in a process of
+Every frame of a DAVIS 2016 root is segmented by the embedded model, by the published method or
+another: first ``exact``, which is float32 and nothing else, then each option, in a process of
 its own. A row says how long a frame took (the median and the 10th and 90th percentile over the
 frames after the reference, files to label maps in memory), its ratio to ``exact`` of the same run,
 the mean and the least sequence's IoU with the exact masks, J&F, and the peak memory. Appended to
@@ -22,6 +22,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from methods import chosen, method_option
 from rows import Row, append_row, environment, peak_mib
 
 import vos
@@ -32,9 +33,8 @@ RESULTS = Path(__file__).with_suffix(".csv")
 OPTIONS: dict[str, dict[str, str | bool]] = {
     "exact": {"dtype": "float32"},
     "bfloat16": {"dtype": "bfloat16"},
-    "skip_padding=decoder": {"dtype": "float32", "skip_padding": "decoder"},
-    "skip_padding=all": {"dtype": "float32", "skip_padding": "all"},
-    "bfloat16+skip_padding=all": {"dtype": "bfloat16", "skip_padding": "all"},
+    "skip_padding": {"dtype": "float32", "skip_padding": True},
+    "bfloat16+skip_padding": {"dtype": "bfloat16", "skip_padding": True},
     "compiled": {"dtype": "float32", "compiled": True},
     "bfloat16+compiled": {"dtype": "bfloat16", "compiled": True},
 }
@@ -43,7 +43,7 @@ OPTIONS: dict[str, dict[str, str | bool]] = {
 @click.command()
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--option", "options", multiple=True, type=click.Choice(list(OPTIONS)))
-@click.option("--prior", help="A prior of RunConfig; the published method if left out.")
+@method_option
 @click.option("--frames", "num_frames", type=int, help="Of each sequence; all if left out.")
 @click.option("--note", default="", help="A word on what these rows are for.")
 @click.option("--results", default=RESULTS, type=click.Path(path_type=Path), help="The CSV.")
@@ -51,7 +51,7 @@ OPTIONS: dict[str, dict[str, str | bool]] = {
 def main(
     root: Path,
     options: tuple[str, ...],
-    prior: str | None,
+    method: str | None,
     num_frames: int | None,
     note: str,
     results: Path,
@@ -59,13 +59,13 @@ def main(
 ) -> None:
     """Append one row per option."""
     if child is not None:
-        measure(root, options[0], prior, num_frames, note, results, child)
+        measure(root, options[0], method, num_frames, note, results, child)
         return
     wanted = ["exact", *(name for name in options or OPTIONS if name != "exact")]
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted:
             own = ["--option", name, "--note", note, "--results", str(results), "--child", folder]
-            own += ["--prior", prior] if prior else []
+            own += ["--method", method] if method else []
             own += ["--frames", str(num_frames)] if num_frames else []
             subprocess.run([sys.executable, __file__, str(root), *own], check=True)
 
@@ -73,7 +73,7 @@ def main(
 def measure(
     root: Path,
     option: str,
-    prior: str | None,
+    method: str | None,
     num_frames: int | None,
     note: str,
     results: Path,
@@ -82,7 +82,7 @@ def measure(
     """Segment all sequences with one option, and compare with the exact masks in the folder."""
     vos.keep_freed_memory()
     sam = vos.load_sam("nano", **OPTIONS[option])  # type: ignore[arg-type]
-    config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
+    config, settings = chosen(method)
     milliseconds: list[float] = []
     agreements = []
     sequences = find_davis_sequences(root, year=2016, split="val")
@@ -119,7 +119,7 @@ def measure(
         **environment(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "settings": f"prior={prior}" if prior else "published",
+        "settings": settings,
         "option": option,
         "frame_ms": round(median, 1),
         "frame_p10_p90_ms": f"{low:.1f}-{high:.1f}",

@@ -45,26 +45,32 @@ import click
 import numpy as np
 import torch
 from davis import run_and_score
+from methods import chosen, method_option
 from PIL import Image
 from plain import PlainObject, PlainSam, run_plainly
 from rows import Row, append_row, environment, markdown, peak_mib, put_table
 
 import vos
-from vos.config import SkipPadding
-from vos.masks import write_label_png
-from vos.run.outputs import Outputs, write_results
+from vos.masks import object_ids, write_label_png
+from vos.run.outputs import Outputs
+from vos.run.results import write_results
 from vos.sam.geometry import low_res_to_frame, resize_for_model
 from vos.sam.model import Decoded, SamModel
 from vos.sam.networks.architectures import build_module
+from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.weights.checkpoints import load_weights
 from vos.sam.weights.download import cached_file
 from vos.sam.weights.registry import find_model
 from vos.sink import write_overlay
+from vos.sink.overlay import OverlayStyle
 from vos.synthetic import ClipConfig, make_clip
-from vos.track.published.locate import find_peaks
+from vos.track.masks import measure as measure_labels
+from vos.track.masks import merge
+from vos.track.published.encode import Encoded
+from vos.track.published.locate import frame_similarities, peaks_of
 from vos.track.published.personalize import personalize
 from vos.track.published.scale_fit import fit_scale_weights
-from vos.track.published.segment import merge
+from vos.track.published.targets import Targets
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = time.perf_counter
@@ -111,18 +117,17 @@ class Recording(SamModel):
         return super().encode(pictures)
 
     def decode(self, *args: Any, **kwargs: Any) -> Decoded:
-        # What is shared is large: whether it was is enough to make it again.
-        self.asked.append((args, {**kwargs, "shared": kwargs.get("shared") is not None}))
+        self.asked.append((args, kwargs))
         return super().decode(*args, **kwargs)
 
 
 @click.command()
 @click.option("--model", "models", multiple=True, default=("nano", "mobile_sam", "vit_b"))
 @click.option("--objects", "numbers", multiple=True, type=int, default=(1, 3, 10))
-@click.option("--prior", help="A prior of RunConfig; the published method if left out.")
+@method_option
 @click.option("--device", default="cpu")
 @click.option("--dtype", default="float32")
-@click.option("--skip-padding", default="none", help="As load_sam's.")
+@click.option("--skip-padding", is_flag=True, help="As load_sam's.")
 @click.option("--threads", default=os.cpu_count())
 @click.option("--clock", "clock_name", default="wall", type=click.Choice(list(CLOCKS)))
 @click.option("--frames", "num_frames", default=5, help="Frames of a round after the reference.")
@@ -135,10 +140,10 @@ class Recording(SamModel):
 def main(
     models: tuple[str, ...],
     numbers: tuple[int, ...],
-    prior: str | None,
+    method: str | None,
     device: str,
     dtype: str,
-    skip_padding: SkipPadding,
+    skip_padding: bool,
     threads: int,
     clock_name: str,
     num_frames: int,
@@ -160,8 +165,8 @@ def main(
             settings = ["--device", device, "--dtype", dtype, "--threads", str(threads)]
             settings += ["--clock", clock_name]
             settings += ["--frames", str(num_frames), "--rounds", str(num_rounds)]
-            settings += ["--prior", prior] if prior else []
-            settings += ["--skip-padding", skip_padding]
+            settings += ["--method", method] if method else []
+            settings += ["--skip-padding"] if skip_padding else []
             settings += ["--davis", str(davis)] if davis and number == 1 else []
             subprocess.run([sys.executable, __file__, *own, *settings], check=True)
         return
@@ -169,7 +174,7 @@ def main(
     clock = CLOCKS[clock_name]
     torch.set_num_threads(threads)
     vos.keep_freed_memory()
-    config = vos.RunConfig(prior=prior) if prior else vos.RunConfig.published()
+    config, settings = chosen(method)
     sam, weights = build(models[0], device, dtype, skip_padding)
     row: Row = {
         **environment(),
@@ -179,8 +184,8 @@ def main(
         "device": str(sam.device),
         "model": models[0],
         "weights": weights,
-        "dtype": dtype if skip_padding == "none" else f"{dtype}, skip_padding={skip_padding}",
-        "settings": f"prior={prior}" if prior else "published",
+        "dtype": f"{dtype}, skip_padding" if skip_padding else dtype,
+        "settings": settings,
         "objects": numbers[0],
         **measure(sam, config, numbers[0], num_frames, num_rounds),
         "J&F": "",
@@ -192,7 +197,7 @@ def main(
     append_row(results, row)
 
 
-def build(model: str, device: str, dtype: str, skip_padding: SkipPadding) -> tuple[Recording, str]:
+def build(model: str, device: str, dtype: str, skip_padding: bool) -> tuple[Recording, str]:
     """The model and where its weights are from."""
     if cached_file(find_model(model)) is not None:
         loaded = vos.load_sam(model, device=device, dtype=dtype)
@@ -213,6 +218,7 @@ def build(model: str, device: str, dtype: str, skip_padding: SkipPadding) -> tup
         for n in range(module.mask_decoder.num_mask_tokens):
             state[f"mask_decoder.output_hypernetworks_mlps.{n}.layers.2.bias"] += 3
         load_weights(module, state, origin="random")
+        fuse_batch_norms(module)
     sam = Recording(module, device, dtype, skip_padding=skip_padding, name=model)
     sam.clear()
     return sam, weights
@@ -255,8 +261,10 @@ def measure(
         on_cpu = sam.device.type == "cpu"
         plain = PlainSam(sam._sam) if on_cpu else None
         rgb = [frame.rgb for frame in frames]
-        encoded = vos.records.Encoded(frames[0], sam.encode(rgb[:1])[0])
-        targets, _ = personalize(encoded, reference, sam, config)
+        encoded = Encoded(frames[0], sam.encode(rgb[:1])[0])
+        of_published = vos.RunConfig.published().method
+        ids = object_ids(reference)
+        targets = personalize([(encoded, reference)], ids, sam, of_published)
         rounds: dict[str, list[float]] = {"whole": [], "plain": []}
         objects = [
             PlainObject(embedding.cpu(), weights.cpu())
@@ -343,7 +351,7 @@ def serve_plain(
     global clock
     clock = given_clock
     torch.set_num_threads(threads)
-    plain = PlainSam(build(model, "cpu", "float32", skip_padding="none")[0]._sam)
+    plain = PlainSam(build(model, "cpu", "float32", skip_padding=False)[0]._sam)
     with contextlib.suppress(EOFError):
         while True:
             requests.recv()
@@ -362,7 +370,7 @@ def timed(call: Callable[[], object]) -> float:
 def time_stages(
     sam: Recording,
     asked: list[tuple[Any, ...]],
-    targets: vos.records.Targets,
+    targets: Targets,
     frame: vos.records.Frame,
     source: Any,
     folder: Path,
@@ -372,37 +380,32 @@ def time_stages(
     letterbox = sam.letterbox(FRAME_HW)
     features = sam.encode([frame.rgb])[0]
     resized = resize_for_model(frame.rgb, letterbox)
-    decoded = SamModel.decode(sam, *asked[-1][0], **{**asked[-1][1], "shared": None})
+    decoded = SamModel.decode(sam, *asked[-1][0], **asked[-1][1])
     low_res = decoded.low_res_logits[:, 0]
     logits = low_res_to_frame(low_res, letterbox)
     is_there = np.ones(len(logits), dtype=np.bool_)
     ids = targets.object_ids[: len(logits)]
     labels = merge(logits, is_there, ids)
-    masks = vos.track.published.segment.frame_masks(
-        labels, ids, np.ones(len(ids), dtype=np.float32)
-    )
+    masks = measure_labels(labels, ids, np.ones(len(ids), dtype=np.float32))
     pictures = iter(source)
-    num_shown, num_rows = 6, len(ids)
+    num_shown = 6
     shown = [(vos.records.Frame(n, n / 24, f"{n:05d}", frame.rgb), masks) for n in range(num_shown)]
 
     def decode_all() -> None:
-        shared = None
         for args, kwargs in asked:
-            if kwargs["shared"] and shared is None:
-                features, _, letterbox = args
-                shared = SamModel.share(sam, features, letterbox, len(asked) * num_rows)
-            SamModel.decode(sam, *args, **{**kwargs, "shared": shared})
+            SamModel.decode(sam, *args, **kwargs)
 
     def locate() -> None:
-        find_peaks(targets.embeddings, features, letterbox)
+        peaks_of(frame_similarities(targets.embeddings, features, letterbox))
 
     def enlarge() -> None:
         for _ in range(3):
             low_res_to_frame(low_res, letterbox)
 
     def overlay() -> None:
+        info = vos.records.SourceInfo("stage", frame.frame_hw)
         path, pieces = folder / "stage.mp4", folder / "pieces"
-        for _ in write_overlay(shown, path, pieces=pieces, frame_rate_hz=None):
+        for _ in write_overlay(shown, path, pieces=pieces, info=info, style=OverlayStyle()):
             pass
 
     calls: dict[str, Callable[[], object]] = {
@@ -454,9 +457,7 @@ def original_prompts(plain: PlainSam, picture: Any, num_objects: int, num_rounds
         return statistics.median(timed(decode_all) for _ in range(num_rounds))
 
 
-def compare_fits(
-    sam: SamModel, plain: PlainSam, encoded: vos.records.Encoded, mask: np.ndarray
-) -> Row:
+def compare_fits(sam: SamModel, plain: PlainSam, encoded: Encoded, mask: np.ndarray) -> Row:
     """Time of one object's scale fit, and how far its weights are from the plain ones.
 
     A few of the plain steps, each with its decoder call, stand for all 800. The plain weights
@@ -508,7 +509,7 @@ def write_table(results: Path) -> None:
     for row in rows:
         total = sum(float(row[f"{name}_ms"]) for name in STAGES)
         own = {name: f"{float(row[f'{name}_ms']) / total:.1%}" for name in STAGES}
-        if row["settings"] == "published":  # other priors have other stages
+        if row["settings"] == "published":  # other methods have other stages
             shares.append({name: row[name] for name in names} | own)
     tables = [
         markdown(COLUMNS, rows),

@@ -13,24 +13,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.config import RunConfig
-from vos.masks import match_frame, read_mask
-from vos.records import Encoded, Frame, FrameMasks, Labels
-from vos.run.outputs import Outputs, describe_run, write_results
+from vos.config import PersamF, RunConfig
+from vos.masks import match_frame, object_ids, read_mask
+from vos.masks.boxes import box_centres_xy, grow_box_xyxy
+from vos.records import Frame, FrameMasks, Labels
+from vos.run.outputs import Outputs, describe_run
+from vos.run.results import write_results
 from vos.sam.geometry import Letterbox
 from vos.sam.model import SamModel
 from vos.segment.read_ahead import read_ahead
 from vos.sets.davis import DavisSequence
 from vos.sink.passing import Pair
 from vos.source import open_source
-from vos.track.published.encode import encode
+from vos.track.masks import correct, measure, merge, nothing_found
+from vos.track.published.encode import Encoded, encode
 from vos.track.published.locate import Peaks, frame_similarities, peaks_of
 from vos.track.published.personalize import personalize
-from vos.track.published.prior import box_centres, box_prior, fresh_priors, grow_boxes
+from vos.track.published.prior import hand_on
 from vos.track.published.refine import Candidates
-from vos.track.published.segment import find, frame_masks, merge, scores
+from vos.track.published.segment import find, scores
 
-CONFIG = RunConfig.published()
+METHOD = PersamF(absence=None)
+CONFIG = RunConfig(method=METHOD)
+"""As ``RunConfig.published()``."""
 
 
 class Published:
@@ -38,8 +43,10 @@ class Published:
 
     def __init__(self, first: Encoded, reference: Labels, sam: SamModel) -> None:
         self.sam = sam
-        self.targets, self.masks = personalize(first, reference, sam, CONFIG)
-        self.priors = box_prior(fresh_priors(len(self.targets.object_ids)), self.masks)
+        ids = object_ids(reference)
+        self.targets = personalize([(first, reference)], ids, sam, METHOD)
+        self.masks = correct(nothing_found(first.frame.frame_hw, ids), reference)
+        self.priors = hand_on(self.masks, "box")
 
     @torch.inference_mode()
     def step(self, encoded: Encoded) -> FrameMasks:
@@ -49,9 +56,9 @@ class Published:
         ids = self.targets.object_ids
         labels = merge(found.logits, np.ones(len(ids), dtype=np.bool_), ids)
         trust = scores(peaks.similarities, found.predicted_ious, self.targets.peak_similarities)
-        masks = frame_masks(labels, ids, trust)
+        masks = measure(labels, ids, trust)
         self.learn(encoded, peaks, found, masks)
-        self.priors = box_prior(self.priors, masks)
+        self.priors = hand_on(masks, "box")
         return masks
 
     def similarities(self, encoded: Encoded) -> torch.Tensor:
@@ -74,7 +81,7 @@ class Published:
             points_xy, boxes_xyxy = peaks.points_xy[rows, None], None
             if has_box:
                 boxes_xyxy = self.boxes(encoded.frame.frame_hw)[rows]
-                points_xy = np.concatenate([points_xy, box_centres(boxes_xyxy)[:, None]], axis=1)
+                points_xy = np.concatenate([points_xy, box_centres_xy(boxes_xyxy)[:, None]], axis=1)
             found = self.decode(encoded, rows, points_xy, boxes_xyxy)
             logits[torch.from_numpy(rows).to(logits.device)] = found.logits
             predicted_ious[rows] = found.predicted_ious
@@ -82,7 +89,8 @@ class Published:
 
     def boxes(self, frame_hw: tuple[int, int]) -> NDArray[np.int64]:
         """Give the (K, 4) box prompts."""
-        return grow_boxes(self.priors.boxes_xyxy, CONFIG.box_margin_px, frame_hw)
+        margin_px = METHOD.box_margin_px
+        return grow_box_xyxy(self.priors.boxes_xyxy, margin_px, frame_hw, beyond_px=1)
 
     def decode(
         self,
@@ -111,7 +119,7 @@ def follow(
     """Segment a video as vos.segment_video does, by an idea."""
     with (
         closing(read_ahead(frames, CONFIG.num_read_ahead)) as decoded,
-        closing(encode(decoded, sam, CONFIG.batch_size)) as stream,
+        closing(encode(decoded, sam, METHOD.batch_size)) as stream,
     ):
         first = next(stream)
         follower = idea(first, reference, sam)
@@ -120,10 +128,8 @@ def follow(
             yield encoded.frame, follower.step(encoded)
 
 
-def segment_sequence(
-    sequence: DavisSequence, outputs: Outputs, sam: SamModel, idea: Idea
-) -> Generator[Pair, None, None]:
-    """Segment a sequence by an idea and write its results, as vos.sets.davis does."""
+def segment_sequence(sequence: DavisSequence, outputs: Outputs, sam: SamModel, idea: Idea) -> int:
+    """Segment a sequence by an idea, write its results, and give its number of frames."""
     header = describe_run(str(sequence.images_dir), sam, CONFIG)
     reference = read_mask(sequence.reference)
     if sequence.join_objects:
@@ -134,4 +140,4 @@ def segment_sequence(
             closing(follow(source, reference, sam, idea)) as pairs,
             closing(write_results(pairs, outputs, source.info, header)) as results,
         ):
-            yield from results
+            return sum(1 for _ in results)

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 import ideas
 from published import CONFIG, Idea
 
-from vos.config import MemoryConfig, RunConfig
+from vos.config import Memory, PersamF, RunConfig
 
-BARE = MemoryConfig(
-    context=None, pixel_head=False, colours=False, thin_parts=False, likely_parts=False
-)
+BARE = Memory(context=None, pixel_head=False, colours=False, thin_parts=False, likely_parts=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +20,7 @@ class Variant:
         name: What it is called on the command line and in the CSV.
         says: What the table says of it.
         config: Its settings.
-        idea: An idea on top of the published prior, which needs no settings.
+        idea: An idea on top of the published method, which needs no settings.
     """
 
     name: str
@@ -31,8 +29,8 @@ class Variant:
     idea: Idea | None = None
 
 
-def memory(name: str, says: str, config: MemoryConfig) -> Variant:
-    return Variant(name=name, says=says, config=RunConfig(memory=config))
+def memory(name: str, says: str, config: Memory) -> Variant:
+    return Variant(name=name, says=says, config=RunConfig(method=config))
 
 
 def idea(name: str, says: str, own: Idea) -> Variant:
@@ -43,7 +41,7 @@ def built_up() -> tuple[Variant, ...]:
     """Add one part after another, until it is the default."""
     config, variants = BARE, [memory("+correspondence", "correspondence to memory alone", BARE)]
     for name, says, part in (
-        ("+windows", "windows around the object", {"context": MemoryConfig().context}),
+        ("+windows", "windows around the object", {"context": Memory().context}),
         ("+pixel_head", "the fitted pixel classifier", {"pixel_head": True}),
         ("+colours", "the object's colours", {"colours": True}),
         ("+thin_parts", "the classifier of frame pixels", {"thin_parts": True}),
@@ -58,13 +56,13 @@ PUBLISHED = Variant(name="published", says="the previous box, and the similarity
 BUILT_UP = built_up()
 DEFAULT = BUILT_UP[-1]
 GROUPS: dict[str, tuple[Variant, ...]] = {
-    "each idea alone, on the published prior": (
+    "each idea alone, on the published method": (
         idea("logits", "the previous logits as mask prompt of the first call", ideas.Logits),
         idea("motion", "the box moves at constant velocity", ideas.Motion),
         Variant(
             name="absence",
             says="tests for loss and return",
-            config=RunConfig(prior="box"),
+            config=RunConfig(method=PersamF()),
         ),
         idea("embedding-max", "a second, slow embedding: the greater", ideas.EmbeddingMax),
         idea("embedding-mean", "a second, slow embedding: the mean", ideas.EmbeddingMean),
@@ -78,15 +76,15 @@ GROUPS: dict[str, tuple[Variant, ...]] = {
     ),
     "built up: each row adds to the one above": BUILT_UP,
     "the default without one part": (
-        memory("context=null", "whole frames", MemoryConfig(context=None)),
-        memory("pixel_head=false", "SAM's own best mask", MemoryConfig(pixel_head=False)),
-        memory("colours=false", "no colours", MemoryConfig(colours=False)),
-        memory("thin_parts=false", "decoder pixels only", MemoryConfig(thin_parts=False)),
-        memory("contests=false", "contested pixels as any", MemoryConfig(contests=False)),
-        memory("num_recent=0", "the reference alone remembered", MemoryConfig(num_recent=0)),
-        memory("num_recent=1", "and the last frame", MemoryConfig(num_recent=1)),
-        memory("num_recent=6", "and the last six", MemoryConfig(num_recent=6)),
-        memory("max_looks=1", "one window for all objects", MemoryConfig(max_looks=1)),
+        memory("context=null", "whole frames", Memory(context=None)),
+        memory("pixel_head=false", "SAM's own best mask", Memory(pixel_head=False)),
+        memory("colours=false", "no colours", Memory(colours=False)),
+        memory("thin_parts=false", "decoder pixels only", Memory(thin_parts=False)),
+        memory("contests=false", "contested pixels as any", Memory(contests=False)),
+        memory("num_recent=0", "the reference alone remembered", Memory(num_recent=0)),
+        memory("num_recent=1", "and the last frame", Memory(num_recent=1)),
+        memory("num_recent=6", "and the last six", Memory(num_recent=6)),
+        memory("max_windows=1", "one window for all objects", Memory(max_windows=1)),
     ),
 }
 VARIANTS = {each.name: each for each in (PUBLISHED, *(v for g in GROUPS.values() for v in g))}

@@ -82,11 +82,11 @@ def test_stretches_are_reached_by_seeking(clip, monkeypatch):
     num_from_beginning = 0
     decode_from = reentry._decode_from
 
-    def spy(address, selection, point, matrix_of):
+    def spy(address, selection, point, shown):
         nonlocal num_from_beginning
         is_first_stretch = selection.start == 0
         num_from_beginning += point is None and not is_first_stretch
-        return decode_from(address, selection, point, matrix_of)
+        return decode_from(address, selection, point, shown)
 
     monkeypatch.setattr(reentry, "_decode_from", spy)
     read_backwards(clip, max_frames_in_memory=14)
@@ -98,9 +98,9 @@ def test_a_far_start_is_sought_and_not_decoded_up_to(tmp_path, monkeypatch):
     from_beginning = []
     decode_from = reentry._decode_from
 
-    def spy(address, selection, point, matrix_of):
+    def spy(address, selection, point, shown):
         from_beginning.append(point is None)
-        return decode_from(address, selection, point, matrix_of)
+        return decode_from(address, selection, point, shown)
 
     monkeypatch.setattr(reentry, "_decode_from", spy)
     got = read_backwards(path, start=330, end=390, max_frames_in_memory=16)
@@ -194,8 +194,8 @@ def test_an_inexact_seek_is_not_used(tmp_path, monkeypatch):
     forward = read(path)
     decode_from = reentry._decode_from
 
-    def wrong(address, selection, point, matrix_of):
-        for frame in decode_from(address, selection, point, matrix_of):
+    def wrong(address, selection, point, shown):
+        for frame in decode_from(address, selection, point, shown):
             rgb = frame.rgb if point is None else forward[frame.index - 1].rgb
             yield Frame(frame.index, frame.pts_seconds, frame.name, rgb)
 

@@ -205,7 +205,7 @@ def test_weights_of_nothing_registered_are_not_recognised() -> None:
 def test_weights_of_another_architecture_are_named(held: str, wanted: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_weights(build_module(wanted), build_module(held).state_dict(), origin="w.pth")
-    assert str(caught.value) == f"w.pth holds {held} weights, the model asked for is {wanted}"
+    assert str(caught.value) == f"w.pth holds {held} weights, the model is {wanted}"
 
 
 def test_a_large_model_is_all_there_after_loading() -> None:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from interrupted_runs import contents
 from PIL import Image
 
 import vos
@@ -47,15 +48,16 @@ def clip(tmp_path_factory) -> Path:
 
 
 def run(clip: Path, out: Path, *args) -> int:
-    standard = ["--ref-mask", clip / "mask.png", "--out", out, "--fit-steps", 40]
+    standard = ["--ref-mask", clip / "mask.png", "--out", out]
     return shell(run_main, clip / "clip.mp4", *standard, *args)
 
 
 def test_a_video_and_a_mask_give_masks_overlay_and_summary(clip, tmp_path, capsys):
     assert run(clip, tmp_path / "out") == 0
-    last_line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert last_line.startswith(f"{NUM_FRAMES} frames in ")
-    assert str(tmp_path / "out" / "clip") in last_line
+    *_, done, report = capsys.readouterr().out.strip().splitlines()
+    assert done.startswith(f"{NUM_FRAMES} frames in ")
+    assert str(tmp_path / "out" / "clip") in done
+    assert report == f"object 1: in {NUM_FRAMES} of {NUM_FRAMES} frames"
 
     names = [f"{t:05d}.png" for t in range(NUM_FRAMES)]
     assert sorted(path.name for path in (tmp_path / "out" / "clip").iterdir()) == names
@@ -82,8 +84,7 @@ def test_two_runs_write_the_same_bytes(clip, tmp_path):
         assert run(clip, tmp_path / out) == 0
     written = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     assert len(written) == NUM_FRAMES + 2
-    for path in written:
-        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_options_select_frames_and_outputs(clip, tmp_path):
@@ -96,20 +97,20 @@ def test_options_select_frames_and_outputs(clip, tmp_path):
 
 def test_the_summary_says_how_the_model_was_run(clip, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.compile", lambda call: call)
-    for folder, options in (("plain", []), ("fast", ["--skip-padding", "all", "--compile"])):
+    for folder, options in (("plain", []), ("fast", ["--skip-padding", "--compile"])):
         assert run(clip, tmp_path / folder, "--end", 2, *options) == 0
         summary = json.loads((tmp_path / folder / "clip.json").read_text())
         assert summary["compiled"] == (folder == "fast")
-        assert summary["skip_padding"] == ("all" if folder == "fast" else "none")
+        assert summary["skip_padding"] == (folder == "fast")
         assert summary["dtype"] == "float32"
 
 
 def test_clicks_and_boxes_make_the_reference(clip, tmp_path):
     for hint in (["--ref-point", "45,50"], ["--ref-box", "18,28,72,72"]):
-        saved = tmp_path / "ref.png"
+        saved = tmp_path / f"{hint[0]}.png"
         done = shell(
             run_main, clip / "clip.mp4", *hint, "--save-ref", saved, "--out", tmp_path / hint[0],
-            "--fit-steps", 10, "--end", 1,
+            "--end", 1,
         )  # fmt: skip
         assert done == 0
         reference, truth = read_label_png(saved) == 1, draw(0)[1] > 0
@@ -119,7 +120,7 @@ def test_clicks_and_boxes_make_the_reference(clip, tmp_path):
 def test_a_mask_of_another_size_may_be_resized(clip, tmp_path):
     small = tmp_path / "small.png"
     write_label_png(small, draw(0)[1][::2, ::2])
-    args = [clip / "clip.mp4", "--ref-mask", small, "--out", tmp_path / "out", "--fit-steps", 10]
+    args = [clip / "clip.mp4", "--ref-mask", small, "--out", tmp_path / "out"]
     assert shell(run_main, *args) == 1
     assert shell(run_main, *args, "--resize-mask", "--end", 1) == 0
 
@@ -140,9 +141,7 @@ def test_a_truncated_video_keeps_its_good_frames(clip, tmp_path, capsys):
     frames = vos.frames_from_arrays((draw(t % 12)[0] for t in range(40)), fps=10)
     write_video(whole, frames, Fraction(10))
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
-    code = shell(
-        run_main, cut, "--ref-mask", clip / "mask.png", "--out", tmp_path / "out", "--fit-steps", 9
-    )
+    code = shell(run_main, cut, "--ref-mask", clip / "mask.png", "--out", tmp_path / "out")
     captured = capsys.readouterr()
     assert code == 1
     assert "good frames" in captured.err
@@ -164,7 +163,7 @@ def write_mistakes(folder: Path) -> None:
     photo = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     Image.fromarray(photo).save(folder / "photo.png")
     np.save(folder / "many.npy", np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH))
-    write_label_png(folder / "other_size.png", np.ones((50, 60), np.uint8))
+    write_label_png(folder / "other_size.png", np.eye(50, 60, dtype=np.uint8))
     (folder / "broken.png").write_bytes((folder / "photo.png").read_bytes()[:500])
     (folder / "text.pth").write_text("not weights")
     torch.save(torch.nn.Linear(1, 1), folder / "pickled.pth")
@@ -209,7 +208,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
         (tmp_path / name).symlink_to(clip / name)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    options = {"--ref-mask": "mask.png", "--out": "out", "--fit-steps": "1", **options}
+    options = {"--ref-mask": "mask.png", "--out": "out", **options}
     code = shell(run_main, video, *[text for pair in options.items() for text in pair])
     captured = capsys.readouterr()
     assert code == 1
@@ -226,7 +225,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
         ["--ref-mask", "m.png", "--ref-point", "1,2"],
         ["--ref-box", "1,2,3"],
         ["--ref-point", "a,b"],
-        ["--ref-mask", "m.png", "--prior", "magic"],
+        ["--ref-mask", "m.png", "--method", "magic"],
         ["--ref-mask", "m.png", "--start", "soon"],
         ["--ref-mask", "m.png", "--nonsense"],
     ],

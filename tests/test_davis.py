@@ -1,6 +1,5 @@
 """Whole data sets: run, resume, keep going, score."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vos
 from vos.cli import main
 from vos.errors import InputError, ScoreError
 from vos.masks import read_label_png, write_label_png
-from vos.sets.davis import find_davis_sequences
+from vos.sets.davis import davis_job, find_davis_sequences
 
 NUM_FRAMES = 4
 
@@ -43,7 +43,7 @@ def root(tmp_path) -> Path:
 
 def davis(root: Path, out: Path, *options: str) -> int:
     with pytest.raises(SystemExit) as end:
-        main(["davis", str(root), "--out", str(out), "--fit-steps", "20", *options])
+        main(["davis", str(root), "--out", str(out), *options])
     return end.value.code
 
 
@@ -63,26 +63,36 @@ def test_year_2016_joins_objects(root, tmp_path):
     assert set(np.unique(read_label_png(tmp_path / "out/two/00003.png"))) <= {0, 1}
 
 
-def test_finished_sequences_are_kept_and_broken_off_ones_run_again(root, tmp_path, capsys):
+def test_finished_sequences_are_kept_and_one_that_broke_off_goes_on(root, tmp_path, capsys):
     out = tmp_path / "out"
-    assert davis(root, out) == 0
+    red, two = find_davis_sequences(root, year=2017)
+    where = vos.JobOutputs(folder=out, overlay_alpha=None)
+    vos.run_job(davis_job(red, where))
+    vos.run_job(davis_job(two, where), should_stop=lambda: True)
     kept = (out / "red/00001.png").stat().st_mtime_ns
-    summary = json.loads((out / "two.json").read_text())
-    (out / "two.json").write_text(json.dumps({**summary, "num_frames": 2}))
-    (out / "two/00003.png").unlink()
     (root / "JPEGImages/480p/red/Thumbs.db").write_bytes(b"of the system's own")
-    capsys.readouterr()
-    assert davis(root, out) == 0
-    assert "done before" in capsys.readouterr().out
+    assert davis(root, out, "--split", "val") == 0
+    printed = capsys.readouterr().out
+    assert "done before" in printed
+    assert f"{NUM_FRAMES - 1} frames after 1 before" in printed
     assert (out / "red/00001.png").stat().st_mtime_ns == kept
     assert (out / "two/00003.png").exists()
 
 
-def test_other_settings_are_not_mixed_in(root, tmp_path, capsys):
+def test_results_with_a_gap_are_not_taken_for_finished(root, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert davis(root, out) == 0
+    (out / "two/00003.png").unlink()
+    assert davis(root, out) == 1
+    assert "is gone; pass --overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--method", "persam-f"], ["--year", "2016"]])
+def test_other_settings_and_other_joining_are_not_mixed_in(root, tmp_path, capsys, options):
     assert davis(root, tmp_path / "out") == 0
-    assert davis(root, tmp_path / "out", "--prior", "none") == 1
-    assert "another settings" in capsys.readouterr().err
-    assert davis(root, tmp_path / "out", "--prior", "none", "--overwrite") == 0
+    assert davis(root, tmp_path / "out", *options) == 1
+    assert "is of another run" in capsys.readouterr().err
+    assert davis(root, tmp_path / "out", *options, "--overwrite") == 0
 
 
 def test_foreign_results_are_not_replaced(root, tmp_path, capsys):

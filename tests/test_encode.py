@@ -1,16 +1,16 @@
-"""Frames to features: batches that do not fit, padding that is left out, a compiled encoder."""
+"""Frames to features: batches that do not fit, and a compiled encoder."""
 
 import logging
 
 import numpy as np
 import pytest
 import torch
-from colour_sam import ColourSam
+from colour_sam import PALETTE, ColourSam
 
+import vos
 from vos.errors import DeviceError
 from vos.records import Frame
 from vos.sam.model import SamModel
-from vos.sam.networks.nano import build_nano
 from vos.track.published.encode import encode
 
 
@@ -23,15 +23,13 @@ def frames(number: int) -> list[Frame]:
 
 
 class SmallMemory(SamModel):
-    """Has room for a few frames at once."""
+    """Has room for a few pictures at once."""
 
     def __init__(self, room: int) -> None:
         super().__init__(ColourSam())
         self.room = room
-        self.tried: list[int] = []
 
     def encode(self, pictures):
-        self.tried.append(len(pictures))
         if len(pictures) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return super().encode(pictures)
@@ -41,15 +39,45 @@ def test_a_batch_that_does_not_fit_is_halved_and_stays_so(caplog):
     sam = SmallMemory(room=2)
     with caplog.at_level(logging.WARNING, logger="vos"):
         encoded = list(encode(frames(11), sam, 8))
-    assert [one.frame.index for one in encoded] == list(range(11))
-    assert sam.tried == [8, 4, 2, 2, 2, 2, 2, 1]
+        again = list(encode(frames(11), sam, 8))
     assert [record.getMessage().split(" with ", 1)[1] for record in caplog.records] == [
-        "8 frames at once; going on with 4",
-        "4 frames at once; going on with 2",
+        "8 pictures at once; going on with 4",
+        "4 pictures at once; going on with 2",
     ]
-    plain = SamModel(ColourSam())
-    for one in encoded:
-        assert torch.equal(one.features, plain.encode([one.frame.rgb])[0])
+    plain = list(encode(frames(11), SamModel(ColourSam()), 8))
+    for one, other, expected in zip(encoded, again, plain, strict=True):
+        assert one.frame.index == other.frame.index == expected.frame.index
+        assert torch.equal(one.features, expected.features)
+        assert torch.equal(other.features, expected.features)
+
+
+class OneByOne(SamModel):
+    """Has room for one picture, on a device that gets all windows at once."""
+
+    def encode(self, pictures):
+        if len(pictures) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().encode(pictures)
+
+
+@pytest.mark.parametrize("method", [vos.Memory(), vos.PersamF(batch_size=4)])
+def test_masks_are_the_same_where_memory_is_small(method, monkeypatch, caplog):
+    monkeypatch.setattr("vos.track.batches.default_batch_size", lambda sam: 8)
+    rgb, labels = np.zeros((2, 96, 160, 3), np.uint8), np.zeros((96, 160), np.uint8)
+    for object_id, x, y in ((1, 8, 8), (2, 120, 60)):
+        part = slice(y, y + 24), slice(x, x + 24)
+        rgb[(slice(None), *part)], labels[part] = PALETTE[object_id], object_id
+
+    def follow(sam):
+        pairs = vos.segment_video(
+            vos.frames_from_arrays(rgb), labels, sam, vos.RunConfig(method=method)
+        )
+        return np.stack([masks.labels for _, masks in pairs])
+
+    small = follow(OneByOne(ColourSam()))
+    assert "going on with 1" in caplog.text
+    np.testing.assert_array_equal(small, follow(SamModel(ColourSam())))
+    assert set(np.unique(small[-1])) == {0, 1, 2}
 
 
 def test_one_frame_that_does_not_fit_is_an_error():
@@ -57,49 +85,14 @@ def test_one_frame_that_does_not_fit_is_an_error():
         list(encode(frames(3), SmallMemory(room=0), 2))
 
 
-def test_other_errors_are_not_taken_for_full_memory():
-    class Broken(SmallMemory):
+def test_other_errors_are_not_taken_for_full_memory(caplog):
+    class Broken(SamModel):
         def encode(self, pictures):
-            self.tried.append(len(pictures))
             raise RuntimeError("a kernel failed")
 
-    sam = Broken(room=8)
     with pytest.raises(RuntimeError, match="a kernel failed"):
-        list(encode(frames(4), sam, 4))
-    assert sam.tried == [4]
-
-
-@pytest.mark.parametrize("hw", [(48, 90), (90, 48), (64, 64), (20, 200)])
-def test_left_out_padding_looks_like_padding(hw):
-    """The stand-in's cells know nothing of each other, so that nothing may change."""
-    picture = np.random.default_rng(0).integers(0, 256, (*hw, 3), dtype=np.uint8)
-    skipping = SamModel(ColourSam(), skip_padding="all")
-    seen = []
-    skipping._sam.image_encoder.register_forward_pre_hook(
-        lambda module, inputs: seen.append(tuple(inputs[0].shape[2:]))
-    )
-    for _ in range(2):
-        assert torch.equal(skipping.encode([picture]), SamModel(ColourSam()).encode([picture]))
-    is_smaller = [height * width < 256 * 256 for height, width in seen]
-    assert is_smaller == ([False] * 2 if hw == (64, 64) else [True, False, True])
-
-
-def test_pictures_of_several_shapes_share_a_batch_without_padding():
-    rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (*hw, 3), dtype=np.uint8) for hw in ((48, 90), (30, 90))]
-    skipping = SamModel(ColourSam(), skip_padding="all")
-    assert torch.equal(skipping.encode(pictures), SamModel(ColourSam()).encode(pictures))
-
-
-def test_left_out_padding_hardly_changes_nano():
-    torch.manual_seed(0)
-    module = build_nano()
-    picture = np.random.default_rng(0).integers(0, 256, (72, 128, 3), dtype=np.uint8)
-    exact = SamModel(module).encode([picture])
-    near = SamModel(module, skip_padding="all").encode([picture])
-    assert not torch.equal(near, exact)
-    inside = torch.cosine_similarity(near, exact, dim=1)[:, :36]
-    assert inside.min() > 0.95
+        list(encode(frames(4), Broken(ColourSam()), 4))
+    assert not caplog.records
 
 
 def test_a_compiled_encoder_gives_the_same(monkeypatch):

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import vos
-from vos.config import MemoryConfig
+from vos.config import Memory
 from vos.run.state import decode_state, encode_state
 from vos.score.measures import score_labels
-from vos.track.memory.fine import Fine, fit_fine, is_thin, refine
-from vos.track.memory.look import look
+from vos.track.memory.crops import encode_crops
+from vos.track.memory.fine import FineHead, apply_fine_head, fit_fine_head, is_thin
 from vos.track.memory.tracks import Track, learn
 
 HEIGHT, WIDTH = 480, 640
@@ -44,35 +44,36 @@ def draw_disc(t: int) -> tuple[np.ndarray, np.ndarray]:
     return rgb, mask
 
 
-def learn_drawn(draw, sam, config: MemoryConfig | None = None) -> Track:
+def learn_drawn(draw, sam, config: Memory | None = None) -> Track:
     rgb, mask = draw(0)
     (frame,) = vos.frames_from_arrays([rgb])
-    track = learn([(frame, mask)], 1, sam, config or MemoryConfig())
+    track = learn([(frame, mask)], 1, sam, config or Memory())
     assert track is not None
     return track
 
 
-def mean_scores(draw, sam, config: MemoryConfig) -> tuple[float, float]:
+def mean_scores(draw, sam, config: Memory) -> tuple[float, float]:
     frames = vos.frames_from_arrays([draw(t)[0] for t in range(5)])
-    results = list(vos.segment_video(frames, draw(0)[1], sam, vos.RunConfig(memory=config)))
+    results = list(vos.segment_video(frames, draw(0)[1], sam, vos.RunConfig(method=config)))
     scores = [score_labels(draw(t)[1], results[t][1].labels, 1) for t in range(1, 5)]
     j, f = np.mean(scores, axis=0)[:, 0]
     return float(j), float(f)
 
 
+@pytest.mark.portable
 def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
-    with_j, with_f = mean_scores(draw_spokes, nano, MemoryConfig())
-    without_j, without_f = mean_scores(draw_spokes, nano, MemoryConfig(thin_parts=False))
+    with_j, with_f = mean_scores(draw_spokes, nano, Memory())
+    without_j, without_f = mean_scores(draw_spokes, nano, Memory(thin_parts=False))
     assert with_j > 0.8
     assert without_j < 0.7
     assert with_f > without_f
 
 
 def test_an_object_that_decoder_pixels_hold_is_left_alone(nano):
-    assert learn_drawn(draw_spokes, nano).fine is not None
-    assert learn_drawn(draw_disc, nano).fine is None
-    for config in (MemoryConfig(thin_parts=False), MemoryConfig(pixel_head=False)):
-        assert learn_drawn(draw_spokes, nano, config).fine is None
+    assert learn_drawn(draw_spokes, nano).fine_head is not None
+    assert learn_drawn(draw_disc, nano).fine_head is None
+    for config in (Memory(thin_parts=False), Memory(pixel_head=False)):
+        assert learn_drawn(draw_spokes, nano, config).fine_head is None
 
 
 @pytest.mark.parametrize(("width_px", "thin"), [(2, True), (24, False)])
@@ -81,16 +82,16 @@ def test_thin_is_what_a_decoder_pixel_cannot_hold(nano, width_px, thin):
     mask = np.zeros((480, 640), dtype=bool)
     mask[30:450, 300 : 300 + width_px] = True
     (frame,) = vos.frames_from_arrays([rgb])
-    (seen,) = look(frame, [(0, 0, 640, 480)], nano)
-    assert is_thin(seen, mask) is thin
+    (crop,) = encode_crops(frame, [(0, 0, 640, 480)], nano)
+    assert is_thin(crop, mask) is thin
 
 
 def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_saved(nano):
-    first, second = (learn_drawn(draw_spokes, nano).fine for _ in range(2))
+    first, second = (learn_drawn(draw_spokes, nano).fine_head for _ in range(2))
     assert first is not None
     assert second is not None
     assert encode_state(first) == encode_state(second)
-    again = decode_state(Fine, encode_state(first), torch.device("cpu"))
+    again = decode_state(FineHead, encode_state(first), torch.device("cpu"))
     maps = torch.rand(len(first.direct), 50)
     torch.testing.assert_close(again.correction(maps), first.correction(maps), rtol=0, atol=0)
 
@@ -98,11 +99,13 @@ def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_sa
 def test_decided_logits_are_left_as_they_are(nano):
     track = learn_drawn(draw_spokes, nano)
     (frame,) = vos.frames_from_arrays([draw_spokes(1)[0]])
-    (seen,) = look(frame, [(0, 0, WIDTH, HEIGHT)], nano)
+    (crop,) = encode_crops(frame, [(0, 0, WIDTH, HEIGHT)], nano)
     logits = torch.full((HEIGHT, WIDTH), -9.0)
-    assert track.fine is not None
-    torch.testing.assert_close(refine(track.fine, seen, logits, track.colours), logits)
-    assert fit_fine([(seen, draw_spokes(1)[1] == 1, logits)], track.colours) is None
+    assert track.fine_head is not None
+    torch.testing.assert_close(
+        apply_fine_head(track.fine_head, crop, logits, track.colours), logits
+    )
+    assert fit_fine_head([(crop, draw_spokes(1)[1] == 1, logits)], track.colours) is None
 
 
 def test_a_window_larger_than_the_limit_is_corrected_at_the_limit_and_keeps_its_size(nano):
@@ -111,12 +114,12 @@ def test_a_window_larger_than_the_limit_is_corrected_at_the_limit_and_keeps_its_
     )
     rgb, mask = rgb.astype(np.uint8), mask.astype(np.uint8)
     (frame,) = vos.frames_from_arrays([rgb])
-    (seen,) = look(frame, [(0, 0, rgb.shape[1], rgb.shape[0])], nano)
+    (crop,) = encode_crops(frame, [(0, 0, rgb.shape[1], rgb.shape[0])], nano)
     logits = torch.from_numpy(np.where(mask == 1, 0.5, -0.5).astype(np.float32))
-    fine = fit_fine([(seen, mask == 1, logits)], None)
-    assert fine is not None
-    refined = refine(fine, seen, logits, None)
-    assert refined.shape == logits.shape
+    head = fit_fine_head([(crop, mask == 1, logits)], None)
+    assert head is not None
+    corrected = apply_fine_head(head, crop, logits, None)
+    assert corrected.shape == logits.shape
     wanted = torch.from_numpy(mask == 1)
-    found = refined > 0
+    found = corrected > 0
     assert (wanted & found).sum() / (wanted | found).sum() > 0.9

@@ -64,12 +64,12 @@ TENSORS = {
 }
 
 
-@pytest.fixture(scope="module", params=["memory", "box"])
+@pytest.fixture(scope="module", params=["memory", "persam-f"])
 def broken_off(request, tmp_path_factory) -> tuple[Path, tuple[str, ...]]:
     """A folder with a run that broke off, and its command; a reference is still to come."""
     folder = tmp_path_factory.mktemp(request.param)
     make_clip(folder)
-    run = (*RUN, "--prior", request.param)
+    run = (*RUN, "--method", request.param)
     num_written = 0
 
     def until_full(path: Path, labels: np.ndarray) -> None:
@@ -169,7 +169,7 @@ def test_the_state_itself_goes_on(broken_off):
     state = (broken_off[0] / STATE).read_bytes()
     document, tensors = opened(state)
     assert tensors
-    assert document["progress"]["known"]
+    assert document["progress"]["state"]["references"]
     assert goes_on_legally(broken_off, sealed(document, tensors)) == ""
 
 
@@ -179,8 +179,8 @@ def test_the_state_itself_goes_on(broken_off):
         (("num_frames",), 0, "frame 10 is not one of the 0 done"),
         (("num_frames",), NUM_FRAMES, "summary.json holds 11 of the 16 frames done before"),
         (("num_frames",), 2**80, "stands where int belongs"),
-        (("mark", "place"), -1, "frame -1 is not one of the 11 done"),
-        (("mark", "place"), 9, "clip.mp4 has changed"),
+        (("mark", "number"), -1, "frame -1 is not one of the 11 done"),
+        (("mark", "number"), 9, "there is no label map"),
         (("mark", "index"), 99, "frame 99 does not come before frame 10"),
         (("mark", "pts_seconds"), float("nan"), "are not all finite"),
         (("header",), "[" * 100_000, "RecursionError"),

@@ -12,7 +12,6 @@ from vos.sam.geometry import (
     Letterbox,
     average_in_cells,
     cells_to_frame,
-    frame_axes,
     low_res_to_frame,
     masks_to_cells,
     resize_for_model,
@@ -45,16 +44,6 @@ def test_boxes_scale_like_their_corners(letterbox, box):
     boxes = torch.tensor([box], dtype=torch.float64)
     corners = letterbox.points_to_model(boxes.view(1, 2, 2)).view(1, 4)
     assert torch.equal(letterbox.boxes_to_model(boxes), corners)
-
-
-@pytest.mark.parametrize("frame_hw", [(480, 854), (854, 480), (512, 512), (37, 500), (1, 700)])
-def test_enlarging_cells_is_two_products(frame_hw):
-    letterbox = Letterbox(frame_hw, 512)
-    cells = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
-    rows, columns = frame_axes(letterbox, (64, 64))
-    assert (len(rows), len(columns)) == frame_hw
-    expected = cells_to_frame(cells, letterbox)
-    torch.testing.assert_close(rows @ cells @ columns.T, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("frame_hw", [(480, 854), (854, 480), (512, 512), (37, 500)])

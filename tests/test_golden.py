@@ -1,6 +1,5 @@
 """The published code's outputs on small seeded models, reproduced."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +36,15 @@ def case(request, shared: Path):
     module, settings = golden_sam(shared / "golden", request.param)
     golden = np.load(shared / "golden" / f"{request.param}.npz")
     fit = FitConfig(num_steps=settings["epochs"], learning_rate=settings["lr"])
-    return RecordingSam(module), replace(vos.RunConfig.published(), fit=fit), golden
+    return RecordingSam(module), vos.RunConfig(method=vos.PersamF(fit=fit, absence=None)), golden
 
 
 def test_scale_weights(case):
     sam, config, golden = case
     frame = Frame(0, 0.0, "00000", golden["frames"][0])
     encoded = next(encode([frame], sam, 1))
-    targets, _ = personalize(encoded, golden["reference"], sam, config)
+    ids = tuple(np.unique(golden["reference"])[1:].tolist())
+    targets = personalize([(encoded, golden["reference"])], ids, sam, config.method)
     np.testing.assert_allclose(targets.scale_weights, golden["scale_weights"], atol=2e-3)
 
 

@@ -26,22 +26,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from interrupted_runs import stand_in
 from PIL import Image
-from vos.cli.options import Moment
 
+import vos
 from vos.cli.davis import davis_command
 from vos.cli.images import images_command
+from vos.cli.moments import Moment
 from vos.cli.perseg import perseg_command
-from vos.cli.references import Coordinates, FrameMask
+from vos.cli.references import BoxHint, ClickHint, FrameMask
 from vos.cli.run import run_command
-from vos.config import FitConfig, RunConfig
-from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError
-from vos.masks import mask_from_array, read_label_png, read_mask
+from vos.errors import DamagedSourceError, InputError, MaskError, ScoreError, SourceError, VosError
+from vos.masks import DAVIS_PALETTE, mask_from_array, read_label_png, read_mask
 from vos.masks.image_files import MAX_PIXELS
 from vos.masks.pixels import labels_from_colours, labels_from_grey
 from vos.run.names import name_fault
 from vos.run.outputs import Outputs
 from vos.score import evaluate_images
-from vos.sets.davis import find_davis_sequences, segment_sequence
+from vos.sets.davis import davis_job, find_davis_sequences
 from vos.source import open_backwards, open_source
 from vos.source.selection import Selection
 
@@ -193,7 +193,7 @@ def bomb() -> bytes:
     return flat_png(20_000, 20_000, bit_depth=1)
 
 
-TOO_LARGE = r"are \d+ pixels, more than the \d+ that are legal.*--max-pixels"
+TOO_LARGE = r"are [\d.]+ (million )?pixels, more than the [\d.]+ .*that are legal.*max-pixels"
 
 
 def test_images_too_large_are_refused_before_they_are_unpacked(tmp_path, bomb):
@@ -399,7 +399,7 @@ def test_all_commands_that_read_pictures_obey_the_limit(
     monkeypatch.setattr("vos.sam.load.load_sam", stand_in)
     limits = {30 * 41: 0, 30 * 41 - 1: 1}
     for limit, number in limits.items():
-        options = ("--fit-steps", "2", "--overwrite", "--max-pixels", str(limit))
+        options = ("--overwrite", "--max-pixels", str(limit))
         with caplog.at_level(logging.WARNING, "vos"):
             done = CliRunner().invoke(command, [*arguments, *options])
         said = f"{done.exception}{caplog.text}"
@@ -407,14 +407,12 @@ def test_all_commands_that_read_pictures_obey_the_limit(
         assert (done.exception is None) == (number == 0), said
 
 
-def test_the_frames_of_a_set_obey_the_limit(tmp_path, monkeypatch):
+def test_the_frames_of_a_set_obey_the_limit(tmp_path):
     add_pictures(tmp_path)
     (sequence,) = find_davis_sequences(tmp_path)
-    monkeypatch.setattr("vos.sets.davis.read_mask", lambda path, max_pixels: read_mask(path))
-    outputs = Outputs(folder=tmp_path / "out", name="one")
-    config = RunConfig(fit=FitConfig(num_steps=2))
-    with pytest.raises(SourceError, match=f"00.jpg.*{TOO_LARGE}"):
-        next(segment_sequence(sequence, outputs, stand_in(), config, max_pixels=30 * 41 - 1))
+    job = davis_job(sequence, vos.JobOutputs(folder=tmp_path / "out"), max_pixels=30 * 41 - 1)
+    with pytest.raises(VosError, match=TOO_LARGE):
+        vos.run_job(job, stand_in())
 
 
 @pytest.mark.parametrize("command", [images_command, davis_command, perseg_command])
@@ -558,7 +556,7 @@ TEXTS = st.one_of(
 
 @given(TEXTS)
 def test_options_are_read_or_refused(text):
-    for kind in (Moment(), Coordinates("X,Y"), Coordinates("X0,Y0,X1,Y1"), FrameMask()):
+    for kind in (Moment(), ClickHint(), BoxHint(), FrameMask()):
         try:
             value = kind.convert(text, None, None)
         except click.BadParameter:
@@ -620,8 +618,18 @@ def test_colours_are_read_or_refused(data, palette, shape, is_lossy):
     pixels = st.sampled_from(palette)
     rgb = data.draw(hnp.arrays(np.uint8, (*shape, 3), elements=pixels))
     grey = data.draw(hnp.arrays(np.uint16, shape, elements=pixels | st.just(65535)))
-    for read_one, array in ((labels_from_colours, rgb), (labels_from_grey, grey)):
-        refused_or_legal(lambda: read_one(array, is_lossy=is_lossy), shape)  # noqa: B023
+    refused_or_legal(lambda: labels_from_colours(rgb, is_lossy=is_lossy)[0], shape)
+    refused_or_legal(lambda: labels_from_grey(grey, is_lossy=is_lossy), shape)
+
+
+@given(st.data(), SHAPES)
+def test_palette_pictures_are_read_or_refused(tmp_path_factory, data, shape):
+    image = Image.fromarray(data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 5))))
+    colours = st.sampled_from([*DAVIS_PALETTE[:6].tolist(), [255, 0, 0], [9, 9, 9]])
+    image.putpalette(np.ravel(data.draw(st.lists(colours, min_size=6, max_size=6))).tolist())
+    path = tmp_path_factory.mktemp("palette") / "m.png"
+    image.save(path)
+    refused_or_legal(lambda: read_mask(path), shape)
 
 
 @given(st.data())
@@ -674,7 +682,7 @@ def test_the_tool_sees_crashes_hangs_and_memory(tmp_path, monkeypatch):
     tool = importlib.import_module("wrong_fuzz_files")
     monkeypatch.setattr(tool, "make_originals", lambda folder: (folder / "x").write_bytes(b"x"))
     try:
-        results = list(tool.run_cases(range(5), seed=0, num_workers=1, seconds=3, memory_mb=256))
+        results = list(tool.run_cases(range(5), seed=0, num_workers=1, seconds=8, memory_mb=256))
     finally:
         del sys.modules["wrong_fuzz_files"]
     for result, outcome in zip(results, faults.values(), strict=True):

@@ -38,8 +38,8 @@ def clip(num_frames: int = 8, comes_at: int = 3):
     ]
 
 
-def run(pictures, sam, later=None, **settings):
-    config = vos.RunConfig(fit=FIT, **settings)
+def run(pictures, sam, later=None, method=None):
+    config = vos.RunConfig(method=method or vos.Memory())
     frames = vos.frames_from_arrays(rgb for rgb, _ in pictures)
     found = vos.segment_video(frames, pictures[0][1], sam, config, later_references=later)
     return [masks for _, masks in found]
@@ -50,12 +50,24 @@ def iou(ours: np.ndarray, theirs: np.ndarray) -> float:
     return (ours & theirs).sum() / union if union else 1.0
 
 
-@pytest.mark.parametrize("method", ["persam_f", "persam"])
-@pytest.mark.parametrize("prior", ["none", "box"])
-def test_an_object_may_appear_first_at_a_later_reference(sam, prior, method):
+EVERY_METHOD = pytest.mark.parametrize(
+    "method",
+    [
+        vos.Memory(),
+        vos.PersamF(fit=FIT),
+        vos.PersamF(fit=FIT, prior="none"),
+        vos.Persam(),
+        vos.Persam(prior="none"),
+    ],
+    ids=lambda method: f"{method.name}-{getattr(method, 'prior', '')}",
+)
+
+
+@EVERY_METHOD
+def test_an_object_may_appear_first_at_a_later_reference(sam, method):
     """It is absent until then, though it is in the picture from frame 3 on."""
     pictures = clip()
-    results = run(pictures, sam, {5: pictures[5][1]}, prior=prior, method=method)
+    results = run(pictures, sam, {5: pictures[5][1]}, method)
     for t, (masks, (_, truth)) in enumerate(zip(results, pictures, strict=True)):
         assert masks.object_ids == (1, 2)
         assert masks.present.tolist() == [True, t >= 5]
@@ -97,7 +109,7 @@ def test_a_lost_object_is_taken_up_by_its_correction(sam):
     pictures = [draw({1: (5, 10)} | ({2: (140, 70)} if t in (0, 4, 5) else {})) for t in range(6)]
     shy = vos.AbsenceConfig(return_similarity_ratio=1, return_iou_ratio=1)
     given = np.where(pictures[4][1] == 2, 2, 0).astype(np.uint8)
-    results = run(pictures, sam, {4: given}, absence=shy)
+    results = run(pictures, sam, {4: given}, vos.PersamF(fit=FIT, absence=shy))
     assert [masks.present[1] for masks in results] == [True, False, False, False, True, True]
 
 
@@ -111,7 +123,7 @@ def test_frames_before_a_reference_do_not_wait_for_it(sam):
             num_read += 1
             yield rgb
 
-    config = vos.RunConfig(fit=FIT, num_read_ahead=1)
+    config = vos.RunConfig(num_read_ahead=1)
     results = vos.segment_video(
         vos.frames_from_arrays(arrays()), pictures[0][1], sam, config,
         later_references={1000: pictures[0][1]},
@@ -132,9 +144,7 @@ def test_a_reference_that_is_not_later(sam, index):
 def test_a_reference_of_a_frame_that_was_skipped(sam):
     pictures = clip(6)
     frames = (f for f in vos.frames_from_arrays(rgb for rgb, _ in pictures) if f.index % 2 == 0)
-    results = vos.segment_video(
-        frames, pictures[0][1], sam, vos.RunConfig(fit=FIT), later_references={3: pictures[3][1]}
-    )
+    results = vos.segment_video(frames, pictures[0][1], sam, later_references={3: pictures[3][1]})
     assert len(list(itertools.islice(results, 2))) == 2
     with pytest.raises(InputError, match=r"frame 3 .* just reached is frame 4"):
         next(results)
@@ -144,7 +154,7 @@ def test_a_reference_beyond_the_end(sam):
     pictures = clip(2)
     results = vos.segment_video(
         vos.frames_from_arrays(rgb for rgb, _ in pictures), pictures[0][1], sam,
-        vos.RunConfig(fit=FIT), later_references={7: pictures[0][1]},
+        later_references={7: pictures[0][1]},
     )  # fmt: skip
     assert len(list(itertools.islice(results, 2))) == 2
     with pytest.raises(InputError, match="no frame 7"):

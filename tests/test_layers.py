@@ -13,6 +13,7 @@ import vos
 PACKAGE = Path(vos.__file__).parent
 # The house from the top down. A part may import from lower rows only, never from its own.
 LAYERS = (
+    {"__main__"},
     {"cli"},
     {"score"},
     {"sets"},
@@ -21,10 +22,11 @@ LAYERS = (
     {"track"},
     {"source", "sink", "sam", "synthetic"},
     {"masks"},
+    {"hint"},
     {"config"},
     {"records"},
     {"files"},
-    {"errors"},
+    {"errors", "moments"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 

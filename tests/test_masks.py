@@ -23,6 +23,7 @@ from vos.masks import (
     object_ids,
     read_label_png,
     read_mask,
+    read_painted_mask,
     write_label_png,
 )
 
@@ -194,7 +195,7 @@ def test_one_object_in_any_pixel_type(tmp_path, caplog, image):
 def test_ids_are_kept(tmp_path, caplog):
     labels = discs(num_objects=3)
     labels[labels == 3] = 254
-    labels[5, 5] = 77  # even where an object is a single pixel
+    labels[5, 5:9] = 77  # even where an object is a few pixels
     for image in (
         labels,
         labels.astype(np.uint16),
@@ -204,7 +205,10 @@ def test_ids_are_kept(tmp_path, caplog):
     for dtype in (np.uint8, np.int64, np.uint16):
         np.save(tmp_path / "m.npy", labels.astype(dtype))
         assert (read_mask(tmp_path / "m.npy") == labels).all()
-    assert not caplog.records
+    assert set(caplog.messages) == {
+        f"mask {tmp_path / name}: object 77 has 4 pixels only; it can hardly be found again"
+        for name in ("m.png", "m.npy")
+    }
 
 
 @pytest.mark.parametrize("as_palette", [False, True])
@@ -274,6 +278,165 @@ def test_a_palette_that_never_uses_black_gives_ids(tmp_path):
     assert (read_mask(saved(tmp_path, image)) == discs()).all()
 
 
+def scaled(image: np.ndarray, scale: float, interpolation: int) -> np.ndarray:
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
+
+
+SOFTENINGS = {
+    "halved": lambda image: scaled(image, 0.5, cv2.INTER_AREA),
+    "shrunk": lambda image: scaled(image, 0.37, cv2.INTER_AREA),
+    "enlarged": lambda image: scaled(image, 2, cv2.INTER_LINEAR),
+    "halved and enlarged": lambda image: scaled(
+        scaled(image, 0.5, cv2.INTER_AREA), 4, cv2.INTER_NEAREST
+    ),
+    "blurred": lambda image: cv2.blur(image, (3, 3)),
+    "blurred much": lambda image: cv2.GaussianBlur(image, (0, 0), 2),
+}
+PAINTS = {
+    "white": [(0, 0, 0), (255, 255, 255), (255, 255, 255)],
+    "pale": [(0, 0, 0), (200, 200, 200), (200, 200, 200)],
+    "davis": DAVIS_PALETTE[:3].tolist(),
+    "pure": [(0, 0, 0), (0, 255, 0), (255, 0, 0)],
+    "odd": [(0, 0, 0), (40, 120, 250), (200, 30, 90)],
+}
+
+
+def two_rectangles(*, touching: bool) -> np.ndarray:
+    """Two rectangles on odd pixels, so that halving them mixes some edges and not others."""
+    labels = np.zeros((120, 160), np.uint8)
+    labels[21:77, 17:61] = 1
+    labels[30:101, 61 if touching else 90 : 141] = 2
+    return labels
+
+
+@pytest.mark.parametrize("touching", [False, True], ids=["apart", "touching"])
+@pytest.mark.parametrize("paint", PAINTS)
+@pytest.mark.parametrize("softening", SOFTENINGS)
+def test_softened_masks_have_the_objects_that_were_painted(
+    tmp_path, caplog, softening, paint, touching
+):
+    labels = two_rectangles(touching=touching)
+    if paint in ("white", "pale"):
+        labels = np.minimum(labels, 1)
+    image = SOFTENINGS[softening](np.array(PAINTS[paint], np.uint8)[labels])
+    want = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    want *= 200 if paint == "pale" else 1
+    images = [image] if paint in ("davis", "pure", "odd") else [image, image[..., 0]]
+    # A palette of all its colours loses nothing.
+    if len(np.unique(image.reshape(-1, 3), axis=0)) <= 256:
+        images.append(Image.fromarray(image).quantize(256, dither=Image.Dither.NONE))
+    for soft in images:
+        got = read_mask(saved(tmp_path, soft))
+        assert object_ids(got) == object_ids(want)
+        assert (got != want).mean() < 0.04
+    assert "soft edges" in caplog.text
+
+
+@pytest.mark.parametrize("value", [1, 100, 128, 254])
+def test_a_stray_pixel_of_another_value_is_no_object(tmp_path, caplog, value):
+    image = discs(num_objects=1) * 255
+    for at in ((3, 3), (30, 40)):  # in the background, in the object
+        stray = image.copy()
+        stray[at] = value
+        want = np.where(stray == value, value >= 128, image > 0)
+        assert (read_mask(saved(tmp_path, stray)) == want).all()
+        assert "1 of 4800 pixels were given to the nearest of 2 main colours" in caplog.text
+        coloured = np.dstack([image, image // 2, image * 0])
+        coloured[at] = (value, 0, 200)
+        assert object_ids(read_mask(saved(tmp_path, coloured))) == (1,)
+
+
+def quantised(image: np.ndarray, num_colours: int) -> Image.Image:
+    """The picture with few colours, each replaced by that of DAVIS' palette at its index."""
+    few = Image.fromarray(image).quantize(num_colours, dither=Image.Dither.NONE)
+    few.putpalette(DAVIS_PALETTE.tobytes())
+    return few
+
+
+@pytest.mark.parametrize("num_colours", [4, 8, 16])
+@pytest.mark.parametrize("softening", ["shrunk", "enlarged", "blurred", "blurred much"])
+def test_a_softened_mask_that_was_quantised_under_the_palette(
+    tmp_path, caplog, softening, num_colours
+):
+    labels = discs((240, 320), 1)
+    image = SOFTENINGS[softening](np.dstack([labels * 255] * 3))
+    want = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    got = read_mask(saved(tmp_path, quantised(image, num_colours)))
+    assert len(object_ids(got)) == 1
+    assert ((got > 0) != want).mean() < 0.02
+    assert "it looks like a softened mask that was quantised" in caplog.text
+
+
+@pytest.mark.parametrize("object_id", [0, 1, 5])
+def test_a_flat_mask_under_the_palette(tmp_path, caplog, object_id):
+    labels = np.full((50, 60), object_id, np.uint8)
+    path = saved(tmp_path, Image.open(io.BytesIO(encode_label_png(labels))))
+    if object_id == 0:
+        with pytest.raises(MaskError, match="no object"):
+            read_mask(path)
+    else:
+        assert (read_mask(path) == labels).all()
+        assert "softened" not in caplog.text
+
+
+def test_thin_objects_are_no_edges(tmp_path, caplog):
+    labels = discs((60, 80), 2)
+    labels[50, 4:70] = 3  # a line
+    labels[15:45, 12] = 4  # and one along an object
+    for image in (labels, DAVIS_PALETTE[labels], Image.open(io.BytesIO(encode_label_png(labels)))):
+        assert (read_mask(saved(tmp_path, image)) == labels).all()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("used", [(0, 2, 5), (5, 0, 2), (0, 7), (0, 16, 3, 1)])
+def test_a_reduced_palette_of_davis_colours_gives_their_ids(tmp_path, used):
+    """ImageMagick, GIMP and optimisers drop unused colours and move the others."""
+    places = discs(num_objects=len(used) - 1)
+    image = Image.fromarray(places)
+    image.putpalette(DAVIS_PALETTE[list(used)].tobytes())
+    want = np.array(used, np.uint8)[places]
+    assert (read_mask(saved(tmp_path, image)) == want).all()
+    assert (read_mask(saved(tmp_path, DAVIS_PALETTE[want])) == want).all()
+
+
+def test_objects_keep_the_colours_of_their_mask(tmp_path):
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)
+    labels = discs()
+    red_and_green = {1: (0, 255, 0), 2: (255, 0, 0)}
+    painted = read_painted_mask(saved(tmp_path, colours[labels]))
+    assert painted.colours == red_and_green
+    assert (painted.labels == np.array([0, 2, 1])[labels]).all()
+    softened_too = read_painted_mask(saved(tmp_path, softened(colours[discs((240, 320))])))
+    assert softened_too.colours == red_and_green
+
+    palette = Image.fromarray(labels)
+    palette.putpalette([0, 0, 0, 236, 95, 103, 249, 145, 87])  # ids under another palette
+    painted = read_painted_mask(saved(tmp_path, palette))
+    assert painted.colours == {1: (236, 95, 103), 2: (249, 145, 87)}
+    assert (painted.labels == labels).all()
+
+    davis = {1: (128, 0, 0), 2: (0, 128, 0)}
+    for image in (labels, DAVIS_PALETTE[labels], Image.open(io.BytesIO(encode_label_png(labels)))):
+        assert read_painted_mask(saved(tmp_path, image)).colours == davis
+    white = read_painted_mask(saved(tmp_path, (labels > 0).astype(np.uint8) * 255))
+    assert white.colours == {1: (128, 0, 0)}  # white says nothing of the object
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((slice(10, 12), slice(10, 12)), "object 1 has 4 pixels only"),
+        ((slice(1, 60), slice(1, 79)), "object 1 fills 96 % of it; is it the background?"),
+        ((slice(0, 60), slice(0, 80)), "no pixel is background"),
+    ],
+)
+def test_objects_that_can_hardly_be_meant(tmp_path, caplog, box, message):
+    labels = np.zeros((60, 80), np.uint8)
+    labels[box] = 1
+    assert (read_mask(saved(tmp_path, labels)) == labels).all()
+    assert message in caplog.text
+
+
 @pytest.mark.parametrize("name", ["m.jpg", "m.png", "m.webp"])
 def test_soft_edges_are_cut_at_half(tmp_path, caplog, name):
     soft = softened(discs((240, 320), 1) * 255)
@@ -324,7 +487,7 @@ def test_shared_masks_are_read(shared):
         (photo(), "m.png", "looks like a photo"),
         (photo(), "m.jpg", "looks like a photo"),
         (photo(num_channels=1)[..., 0], "m.png", "looks like a photo"),
-        (discs((20, 80), 20).astype(np.uint16) * 20, "m.png", r"within 0\.\.254, got 400"),
+        (discs((60, 80), 2).astype(np.uint16) * 200, "m.png", r"within 0\.\.254, got 400"),
         (np.zeros((9, 9), np.float32), "m.tiff", "floating-point"),
         (np.where(discs((240, 320)) == 1, 30, 0).astype(np.uint8), "m.jpg", "no object"),
     ],
@@ -350,11 +513,12 @@ def test_a_colour_too_small_to_be_told_from_soft_edges(tmp_path):
 
 
 def test_more_than_254_colours(tmp_path):
-    blocks = np.arange(256, dtype=np.uint8).repeat(4)[None].repeat(4, axis=0)
-    image = np.dstack([blocks, 255 - blocks, blocks // 2])
+    blocks = np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(12, axis=0).repeat(12, axis=1)
+    image = np.dstack([blocks, blocks * 77, blocks * 151])
     with pytest.raises(MaskError, match="256 colours; at most 254"):
         read_mask(saved(tmp_path, image))
-    assert len(object_ids(read_mask(saved(tmp_path, image[:, :-8])))) == 254
+    image[-12:, -24:] = 0
+    assert len(object_ids(read_mask(saved(tmp_path, image)))) == 253
 
 
 def test_unreadable_files(tmp_path):
@@ -374,7 +538,7 @@ def test_a_picture_declared_too_large_is_not_decoded(tmp_path):
     data[16:24] = struct.pack(">II", 60000, 60000)
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
     (tmp_path / "m.png").write_bytes(data)
-    with pytest.raises(MaskError, match="more than the 134217728 that are legal"):
+    with pytest.raises(MaskError, match=r"more than the 134\.2 million pixels that are legal"):
         read_mask(tmp_path / "m.png")
 
 
@@ -388,6 +552,15 @@ def test_arrays_that_are_no_mask(tmp_path, array):
         read_mask(tmp_path / "m.npy")
     with pytest.raises(MaskError, match="mask must be"):
         mask_from_array(array)
+
+
+def test_what_a_mask_is_its_content_tells(tmp_path):
+    labels = discs()
+    np.save(tmp_path / "m.npy", labels)
+    (tmp_path / "m.npy").rename(tmp_path / "array.png")
+    saved(tmp_path, labels, "picture.npy", format="PNG")
+    for name in ("array.png", "picture.npy"):
+        assert (read_mask(tmp_path / name) == labels).all()
 
 
 def test_broken_npy(tmp_path):
@@ -441,7 +614,14 @@ def test_match_frame():
     assert (match_frame(half.repeat(2, 0).repeat(2, 1), (30, 40), resize=True) == half).all()
     labels[0, 0] = 9
     with pytest.raises(MaskError, match="loses object 9"):
-        match_frame(labels, (20, 20), resize=True)
+        match_frame(labels, (15, 20), resize=True)
+
+
+def test_a_mask_of_another_shape_is_stretched_with_a_warning(caplog):
+    match_frame(discs(), (31, 40), resize=True)
+    assert not caplog.records
+    match_frame(discs((60, 60)), (72, 128), resize=True)
+    assert "60 x 60 pixels are stretched to 128 x 72, of another shape" in caplog.text
 
 
 def test_object_ids():

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vos
-from vos.config import MemoryConfig
+from vos.config import Memory
 from vos.errors import InputError
 from vos.records import Frame
 from vos.synthetic import ClipConfig, make_clip
 from vos.track.memory.colours import learn_colours
-from vos.track.memory.correspond import Memory, correspond
+from vos.track.memory.correspond import RememberedCells, correspond
+from vos.track.memory.crops import encode_crops, share_windows, window_around
 from vos.track.memory.follow import Tracks, follow
 from vos.track.memory.head import fit_head
-from vos.track.memory.look import look, share_windows, window_around
 from vos.track.memory.tracks import learn
 
 SIZES = st.tuples(st.integers(16, 400), st.integers(16, 400))
@@ -50,18 +50,18 @@ def test_a_window_of_a_lost_object_ends_as_the_whole_frame():
 
 
 @given(st.lists(frames_and_boxes(), min_size=1, max_size=6), st.integers(1, 4))
-def test_shared_windows_are_few_and_hold_each_objects_own(cases, max_windows):
+def test_shared_windows_are_few_and_hold_each_objects_window(cases, max_windows):
     frame_hw = (400, 400)
     windows = [window_around(box, frame_hw, 1.5, 0.1) for _, box in cases]
-    shared, places = share_windows(windows, frame_hw, max_windows)
+    shared, indices = share_windows(windows, frame_hw, max_windows)
     assert len(shared) <= max_windows
-    assert set(places) == set(range(len(shared)))
-    for own, place in zip(windows, places, strict=True):
-        around = shared[place]
-        assert around[0] <= own[0] + 1
-        assert around[1] <= own[1] + 1
-        assert around[2] >= own[2] - 1
-        assert around[3] >= own[3] - 1
+    assert set(indices) == set(range(len(shared)))
+    for window, index in zip(windows, indices, strict=True):
+        around = shared[index]
+        assert around[0] <= window[0] + 1
+        assert around[1] <= window[1] + 1
+        assert around[2] >= window[2] - 1
+        assert around[3] >= window[3] - 1
 
 
 def test_objects_far_apart_keep_their_own_windows():
@@ -75,12 +75,12 @@ def unit(*values):
 
 
 def test_cells_take_the_labels_of_what_they_resemble():
-    memory = Memory(unit([1, 0], [0, 1]), torch.tensor([1.0, 0.0]), torch.zeros(2, 2))
+    memory = RememberedCells(unit([1, 0], [0, 1]), torch.tensor([1.0, 0.0]), torch.zeros(2, 2))
     found = correspond(unit([1, 0.1], [0.1, 1]), torch.zeros(2, 2), [memory], [], 1.0)
     assert found.probabilities[0] > 0.99
     assert found.probabilities[1] < 0.01
-    assert found.own_similarities[0] > 0.99
-    assert found.own_similarities[1] < 0.2
+    assert found.object_similarities[0] > 0.99
+    assert found.object_similarities[1] < 0.2
 
 
 def test_the_correspondence_multiplies_in_few_shapes(monkeypatch):
@@ -96,9 +96,11 @@ def test_the_correspondence_multiplies_in_few_shapes(monkeypatch):
     sizes = [(1, 1), (3, 4), (63, 511), (64, 512), (65, 513), (500, 700), (1300, 1024)]
     for num_queries, num_cells in sizes:
         cells = torch.randn(num_queries + num_cells, 8, generator=generator)
-        places = torch.rand(num_queries + num_cells, 2, generator=generator)
-        memory = Memory(-cells[num_queries:], torch.ones(num_cells), places[num_queries:])
-        found = correspond(cells[:num_queries], places[:num_queries], [memory], [memory], 1.0)
+        positions = torch.rand(num_queries + num_cells, 2, generator=generator)
+        memory = RememberedCells(
+            -cells[num_queries:], torch.ones(num_cells), positions[num_queries:]
+        )
+        found = correspond(cells[:num_queries], positions[:num_queries], [memory], [memory], 1.0)
         torch.testing.assert_close(found.probabilities, torch.ones(num_queries))
     assert all(rows % 64 == 0 and keys % 512 == 0 for rows, keys in shapes)
     assert len(shapes) < len(sizes)
@@ -106,12 +108,12 @@ def test_the_correspondence_multiplies_in_few_shapes(monkeypatch):
 
 def test_a_recent_frame_counts_near_by_and_a_reference_anywhere():
     """Two equal cells, one the object's: in a recent frame the nearer one decides."""
-    places = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
-    memory = Memory(unit([1, 0], [1, 0]), torch.tensor([1.0, 0.0]), places)
+    positions = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
+    memory = RememberedCells(unit([1, 0], [1, 0]), torch.tensor([1.0, 0.0]), positions)
     queries = unit([1, 0], [1, 0])
-    recent = correspond(queries, places, [memory], [memory], 5.0)
+    recent = correspond(queries, positions, [memory], [memory], 5.0)
     assert recent.probabilities[0] > recent.probabilities[1]
-    anywhere = correspond(queries, places, [memory], [], 5.0)
+    anywhere = correspond(queries, positions, [memory], [], 5.0)
     assert torch.allclose(anywhere.probabilities, torch.tensor(0.5))
 
 
@@ -119,12 +121,12 @@ def test_the_penalty_is_the_square_of_the_distance():
     """The product that carries the penalties against the plain formula."""
     generator = torch.Generator().manual_seed(0)
     cells = torch.nn.functional.normalize(torch.randn(30, 8, generator=generator), dim=1)
-    places = torch.rand(30, 2, generator=generator) * 800
+    positions = torch.rand(30, 2, generator=generator) * 800
     labels = torch.rand(30, generator=generator)
-    queries, at = cells[:7], places[7:14]
-    far = Memory(-cells, torch.zeros(30), places)
-    found = correspond(queries, at, [far], [Memory(cells, labels, places)], 100.0)
-    distances = torch.cdist(at, places)
+    queries, at = cells[:7], positions[7:14]
+    far = RememberedCells(-cells, torch.zeros(30), positions)
+    found = correspond(queries, at, [far], [RememberedCells(cells, labels, positions)], 100.0)
+    distances = torch.cdist(at, positions)
     similarities = torch.cat(
         [queries @ -cells.T, queries @ cells.T - 0.1 * (distances / 100).square()], dim=1
     )
@@ -137,12 +139,12 @@ def test_the_penalty_is_the_square_of_the_distance():
 def test_the_head_learns_what_tells_the_object_apart():
     generator = torch.Generator().manual_seed(0)
     channels = torch.randn(4, 4000, generator=generator)
-    evidence = torch.randn(2, 4000, generator=generator)
-    shares = (channels[2] + evidence[1] > 0.5).float()
-    head = fit_head(channels, evidence, shares)
+    maps = torch.randn(2, 4000, generator=generator)
+    shares = (channels[2] + maps[1] > 0.5).float()
+    head = fit_head(channels, maps, shares)
     by_channels = (head.channels @ channels)[None]
-    logits = by_channels[0] + head.evidence @ evidence + head.bias
-    mixed = head.logits(by_channels, evidence[:, None], own_logits=torch.full((1, 4000), 8.0))
+    logits = by_channels[0] + head.maps @ maps + head.bias
+    mixed = head.logits(by_channels, maps[:, None], sam_logits=torch.full((1, 4000), 8.0))
     assert torch.allclose(mixed[0], 0.75 * logits + 0.25 * 8, atol=1e-3)
     assert ((logits > 0) == shares.bool()).float().mean() > 0.98
     assert abs(head.channels[2]) > 10 * abs(head.channels[0])
@@ -156,14 +158,14 @@ def test_colours_of_the_object_are_told_from_those_beside_it():
     assert blue < -3
 
 
-def test_a_look_knows_where_its_cells_are():
+def test_a_crop_knows_where_its_cells_are():
     sam = vos.load_sam("nano", device="cpu", dtype="float32")
     frame = Frame(0, 0.0, "0", np.zeros((60, 100, 3), np.uint8))
-    (seen,) = look(frame, [(20, 10, 80, 40)], sam)
-    assert seen.is_inside.sum() == len(seen.cells) == len(seen.places_xy)
-    assert seen.places_xy.min(dim=0).values.tolist() == pytest.approx([20, 10], abs=1)
-    assert seen.places_xy.max(dim=0).values.tolist() == pytest.approx([79, 39], abs=1)
-    assert torch.allclose(seen.cells.norm(dim=1), torch.ones(1), atol=1e-5)
+    (crop,) = encode_crops(frame, [(20, 10, 80, 40)], sam)
+    assert crop.is_inside.sum() == len(crop.cells) == len(crop.positions_xy)
+    assert crop.positions_xy.min(dim=0).values.tolist() == pytest.approx([20, 10], abs=1)
+    assert crop.positions_xy.max(dim=0).values.tolist() == pytest.approx([79, 39], abs=1)
+    assert torch.allclose(crop.cells.norm(dim=1), torch.ones(1), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -173,18 +175,13 @@ def test_a_look_knows_where_its_cells_are():
         {"min_window_share": 2},
         {"lose_likeness": -1},
         {"return_likeness": 1.5},
-        {"max_looks": 0},
+        {"max_windows": 0},
         {"num_recent": -1},
     ],
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
-        MemoryConfig(**wrong)
-
-
-def test_the_method_without_a_fit_has_no_memory():
-    with pytest.raises(InputError, match="take the prior box or none"):
-        vos.RunConfig(method="persam", prior="memory")
+        Memory(**wrong)
 
 
 def follow_clip(settings, config=None):
@@ -207,6 +204,7 @@ def follow_clip(settings, config=None):
 SMALL = {"frame_hw": (240, 320), "num_frames": 24}
 
 
+@pytest.mark.portable
 def test_look_alikes_do_not_take_over():
     ious, _ = follow_clip(
         SMALL | {"num_frames": 16, "num_objects": 2, "num_distractors": 2, "seed": 3}
@@ -220,7 +218,7 @@ def test_memory_and_time_do_not_grow_with_length():
     sam = vos.load_sam("nano", device="cpu", dtype="float32")
     pairs = list(make_clip(ClipConfig(**SMALL | {"num_objects": 1, "num_frames": 12})))
     frame, labels = pairs[0]
-    config = MemoryConfig()
+    config = Memory()
     tracks = Tracks((1,), (learn([(frame, labels)], 1, sam, config),))
     sizes = []
     for frame, _ in pairs[1:]:
@@ -232,6 +230,7 @@ def test_memory_and_time_do_not_grow_with_length():
     assert max(sizes[config.num_recent :]) < 1.05 * sizes[config.num_recent]
 
 
+@pytest.mark.portable
 def test_an_object_that_is_gone_is_lost_and_found_again():
     """An empty scene in the middle: nothing is made up there, and the object comes back."""
     sam = vos.load_sam("nano", device="cpu", dtype="float32")
@@ -249,12 +248,12 @@ def test_an_object_that_is_gone_is_lost_and_found_again():
 
 
 @pytest.mark.parametrize("frame_hw", [(1, 1), (2, 300), (300, 1), (3, 5), (64, 1000)])
-@pytest.mark.parametrize("place", [(0, 0), (-1, -1)])
+@pytest.mark.parametrize("corner", [(0, 0), (-1, -1)])
 @pytest.mark.parametrize("context", [1.8, None])
-def test_one_pixel_in_the_corner_of_a_thin_frame_is_no_error(frame_hw, place, context):
+def test_one_pixel_in_the_corner_of_a_thin_frame_is_no_error(frame_hw, corner, context):
     rgb, mask = np.full((*frame_hw, 3), 90, np.uint8), np.zeros(frame_hw, np.uint8)
-    rgb[place], mask[place] = (230, 60, 40), 1
-    config = vos.RunConfig(memory=MemoryConfig(context=context))
+    rgb[corner], mask[corner] = (230, 60, 40), 1
+    config = vos.RunConfig(method=Memory(context=context))
     frames = vos.frames_from_arrays([rgb] * 3)
     sam = vos.SamModel(ColourSam())
     results = list(vos.segment_video(frames, mask, sam, config))
@@ -264,10 +263,10 @@ def test_one_pixel_in_the_corner_of_a_thin_frame_is_no_error(frame_hw, place, co
 def test_an_object_may_be_lost_for_hours():
     sam = vos.SamModel(ColourSam())
     rgb, mask = np.full((48, 64, 3), 90, np.uint8), np.zeros((48, 64), np.uint8)
-    seen = rgb.copy()
-    seen[10:30, 10:30], mask[10:30, 10:30] = (230, 60, 40), 1
-    frame, empty = vos.frames_from_arrays([seen, rgb])
-    config = MemoryConfig()
+    with_object = rgb.copy()
+    with_object[10:30, 10:30], mask[10:30, 10:30] = (230, 60, 40), 1
+    frame, empty = vos.frames_from_arrays([with_object, rgb])
+    config = Memory()
     track = learn([(frame, mask)], 1, sam, config)
     track = replace(track, motion=replace(track.motion, num_frames_lost=1_000_000))
     masks, tracks = follow(empty, Tracks((1,), (track,)), sam, config)
@@ -280,15 +279,15 @@ def test_an_object_may_be_lost_for_hours():
 def test_windows_of_many_objects_are_shared_at_once():
     """254 objects: pairs are compared all together, not one by one."""
     windows = [(x, y, x + 8, y + 8) for y in range(0, 160, 10) for x in range(0, 160, 10)][:254]
-    shared, places = share_windows(windows, (168, 168), 3)
+    shared, indices = share_windows(windows, (168, 168), 3)
     assert len(shared) <= 3
-    assert len(places) == 254
+    assert len(indices) == 254
 
 
 def test_results_do_not_depend_on_reading_ahead():
     settings = SMALL | {"num_objects": 2, "num_frames": 4}
     _, here = follow_clip(settings, vos.RunConfig(num_read_ahead=0))
-    _, ahead = follow_clip(settings, vos.RunConfig(num_read_ahead=8, batch_size=4))
+    _, ahead = follow_clip(settings, vos.RunConfig(num_read_ahead=8))
     for one, other in zip(here, ahead, strict=True):
         assert np.array_equal(one.labels, other.labels)
         assert np.array_equal(one.scores, other.scores)

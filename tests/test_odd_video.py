@@ -192,7 +192,7 @@ def test_8k(tmp_path):
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         picture = av.VideoFrame(width, height, "yuv420p")
-        for plane, value in zip(picture.planes, (81, 90, 240), strict=True):  # red, BT.601
+        for plane, value in zip(picture.planes, (63, 102, 240), strict=True):  # red, BT.709
             plane.update(bytes([value]) * plane.buffer_size)
         container.mux(stream.encode(picture))
         container.mux(stream.encode(None))

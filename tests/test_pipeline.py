@@ -5,12 +5,14 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from colour_sam import PALETTE, ColourSam
+from PIL import Image
 
 import vos
-from vos.config import AbsenceConfig
-from vos.errors import DamagedSourceError, InputError, MaskError, SourceError
+from vos.errors import DamagedSourceError, DeviceError, InputError, MaskError, SourceError
 from vos.masks import mask_box_xyxy
+from vos.segment.forward import segment_steps
 
 HEIGHT, WIDTH = 120, 200
 SIDE = 36
@@ -57,18 +59,20 @@ def iou(ours: np.ndarray, theirs: np.ndarray) -> float:
     return (ours & theirs).sum() / union if union else 1.0
 
 
-@pytest.mark.parametrize("prior", ["none", "box"])
-def test_every_object_is_followed(sam, prior):
+def every_method(*methods):
+    return pytest.mark.parametrize("config", [vos.RunConfig(method=each) for each in methods])
+
+
+@every_method(vos.PersamF(prior="none"), vos.PersamF(), vos.Persam(), vos.Memory())
+def test_every_object_is_followed(sam, config):
     pictures = clip()
-    for masks, (_, truth) in zip(
-        run(pictures, sam, vos.RunConfig(prior=prior)), pictures, strict=True
-    ):
+    for masks, (_, truth) in zip(run(pictures, sam, config), pictures, strict=True):
         assert masks.object_ids == (1, 2, 3)
         for object_id in masks.object_ids:
             assert iou(masks.labels == object_id, truth == object_id) > 0.85
 
 
-@pytest.mark.parametrize("config", [vos.RunConfig(), vos.RunConfig(prior="none")])
+@every_method(vos.Memory(), vos.PersamF(prior="none"))
 def test_an_object_that_leaves_and_returns_keeps_all_identities(sam, config):
     gone = range(4, 8)
     pictures = clip(gone=gone)
@@ -127,21 +131,21 @@ def test_a_tiny_object_gives_finite_results(sam):
 @pytest.mark.parametrize("num_read_ahead", [0, 3])
 def test_batches_and_reading_ahead_do_not_change_the_masks(sam, batch_size, num_read_ahead):
     pictures = clip(7, gone=range(3, 5))
-    one_by_one = run(pictures, sam, vos.RunConfig(prior="box", batch_size=1))
-    config = vos.RunConfig(prior="box", batch_size=batch_size, num_read_ahead=num_read_ahead)
+    one_by_one = run(pictures, sam, vos.RunConfig(method=vos.PersamF(batch_size=1)))
+    method = vos.PersamF(batch_size=batch_size)
+    config = vos.RunConfig(method=method, num_read_ahead=num_read_ahead)
     for ours, theirs in zip(run(pictures, sam, config), one_by_one, strict=True):
         np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
-@pytest.mark.parametrize("prior", ["box", "memory"])
-def test_a_damaged_source_yields_its_good_frames_first(sam, prior):
+@every_method(vos.PersamF(batch_size=4), vos.Memory())
+def test_a_damaged_source_yields_its_good_frames_first(sam, config):
     pictures = clip(6)
 
     def frames():
         yield from vos.frames_from_arrays(rgb for rgb, _ in pictures)
         raise DamagedSourceError("broke off")
 
-    config = vos.RunConfig(prior=prior, batch_size=4)
     results = vos.segment_video(frames(), pictures[0][1], sam, config)
     assert len(list(itertools.islice(results, 6))) == 6
     with pytest.raises(DamagedSourceError, match="broke off"):
@@ -180,15 +184,50 @@ def test_frames_of_another_size(sam):
         list(vos.segment_video(mixed, pictures[0][1], sam))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"prior": "x"}, {"box_margin_px": -1}, {"batch_size": 0}, {"num_read_ahead": -1}],
-)
-def test_settings_are_checked(settings):
-    with pytest.raises(InputError):
-        vos.RunConfig(**settings)
+def test_a_path_is_opened(sam, tmp_path):
+    pictures = clip(3)
+    for t, (rgb, _) in enumerate(pictures):
+        Image.fromarray(rgb).save(tmp_path / f"{t}.png")
+    for path in (tmp_path, str(tmp_path)):
+        pairs = list(vos.segment_video(path, pictures[0][1], sam))
+        assert [frame.name for frame, _ in pairs] == ["0", "1", "2"]
+        for (_, masks), expected in zip(pairs, run(pictures, sam), strict=True):
+            np.testing.assert_array_equal(masks.labels, expected.labels)
+    with pytest.raises(SourceError, match="missing"):
+        list(vos.segment_video(tmp_path / "missing", pictures[0][1], sam))
 
 
-def test_absence_settings_are_checked():
-    with pytest.raises(InputError, match="lose_iou_ratio"):
-        AbsenceConfig(lose_iou_ratio=1.5)
+def test_what_is_no_frame_is_refused(sam):
+    rgb, labels = clip(1)[0]
+    with pytest.raises(InputError, match=r"vos\.Frame.*got ndarray"):
+        list(vos.segment_video([rgb], labels, sam))
+    frame = vos.Frame(0, 0.0, "0", rgb)
+    with pytest.raises(InputError, match=r"vos\.Frame.*got str"):
+        list(vos.segment_images("folder", [(frame, labels)], sam))
+
+
+def test_progress_of_another_method_is_refused(sam):
+    pictures = clip(2)
+    frames = list(vos.frames_from_arrays(rgb for rgb, _ in pictures))
+    first = next(segment_steps(frames, pictures[0][1], sam))
+    published = vos.RunConfig.published()
+    with pytest.raises(InputError, match="not of the method persam-f"):
+        list(segment_steps(frames[1:], first.progress, sam, published))
+
+
+class FullDevice(vos.SamModel):
+    """Has no memory for even one picture."""
+
+    def encode(self, pictures):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_what_can_be_done_about_full_memory_depends_on_the_method():
+    rgb, labels = clip(1)[0]
+    frame, full = vos.Frame(0, 0.0, "0", rgb), FullDevice(ColourSam())
+    with pytest.raises(DeviceError, match="on cpu; take a smaller model or another device"):
+        list(vos.segment_video([frame], labels, full))
+    with pytest.raises(DeviceError, match="--batch-size 1"):
+        list(vos.segment_video([frame], labels, full, vos.RunConfig.published()))
+    with pytest.raises(DeviceError, match="--batch-size 1"):
+        list(vos.segment_images([frame], [(frame, labels)], full))

@@ -38,7 +38,9 @@ def test_batch_size_does_not_change_real_masks(shared: Path, nano, batch_size):
     reference = vos.read_mask(shared / "davis/Annotations/480p/dog/00000.png")
 
     def labels(size: int) -> np.ndarray:
-        config = vos.RunConfig(prior="box", batch_size=size, fit=vos.FitConfig(num_steps=100))
+        config = vos.RunConfig(
+            method=vos.PersamF(batch_size=size, fit=vos.FitConfig(num_steps=100))
+        )
         with vos.open_source(images, end=6) as frames:
             results = vos.segment_video(frames, reference, nano, config)
             return np.stack([masks.labels for _, masks in results])

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,12 @@ def test_every_file_can_be_told_by_its_hash_and_name() -> None:
     assert [spec.name for spec in specs if spec.url is None] == ["nano"]
     assert all(spec.url.endswith(f"/{spec.file_name}") for spec in specs if spec.url)
     assert all(spec.url.startswith("https://") for spec in specs if spec.url)
+
+
+def test_the_readme_says_the_same_sizes_and_inputs() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`.*? \| (?:embedded, )?([\d.]+ [MG]B) \| (\d+) \|", readme, re.M)
+    assert rows == [(spec.name, spec.size_text, str(spec.image_size)) for spec in MODELS.values()]
 
 
 def test_the_registry_cannot_be_changed() -> None:

@@ -24,9 +24,10 @@ from interrupted_runs import (
     shell,
 )
 from PIL import Image
+from sound_clips import heard, write_sound_clip
 
 import vos
-from vos.config import FitConfig
+from vos.config import FitConfig, Memory, PersamF
 from vos.masks import write_label_png
 from vos.records import SourceInfo
 from vos.run import resume, saving
@@ -35,8 +36,8 @@ from vos.run.resume import Mark, Saved, load_saved, open_again
 from vos.run.state import decode_state, encode_state
 from vos.segment.forward import Progress, Step, segment_steps
 from vos.source import Selection, open_selection
-from vos.track.method import Published
 from vos.track.published.prior import fresh_priors
+from vos.track.published.video import Personalized
 
 NUM_KILLS = 20
 SAVE_EVERY = (0, 3600)  # at every frame, or only once at the start and when a run ends
@@ -81,7 +82,9 @@ def killed(clip, uninterrupted, tmp_path_factory) -> Path:
     assert run_process(folder, *RUN, kill_at=uninterrupted[1][0] * 3 // 4)[0] == -9
     assert 2 * FRAMES_PER_PIECE <= len(list((folder / "out" / "clip").glob("*.png"))) < NUM_FRAMES
     saved = saved_in(folder / "out")
-    assert FRAMES_PER_PIECE <= saved.mark.place < saved.num_frames, "nothing kept, or nothing drawn"
+    assert FRAMES_PER_PIECE <= saved.mark.number < saved.num_frames, (
+        "nothing kept, or nothing drawn"
+    )
     return folder
 
 
@@ -121,11 +124,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(place, uninterrupted, number):
     assert contents(place / "out") == want
 
 
-@pytest.mark.parametrize("options", [("--batch-size", 3), ("--no-overlay",), ("--every", 2)])
+@pytest.mark.parametrize(
+    "options", [("--method", "persam-f", "--batch-size", 3), ("--no-overlay",), ("--every", 2)]
+)
 def test_other_ways_to_run_go_on_too(place, options):
     options = ("clip.mp4", *OPTIONS, "--save-every", 0, *options)
-    whole = ("clip.mp4", *OPTIONS[:-3], "whole", *OPTIONS[-2:], *options[len(OPTIONS) + 1 :])
-    code, num_events = run_process(place, *whole)
+    code, num_events = run_process(place, *options, "--out", "whole")
     assert code == 0, (place / "stderr").read_text()
     assert run_process(place, *options, kill_at=num_events * 2 // 3)[0] == -9
     assert run_process(place, *options, "--resume")[0] == 0, (place / "stderr").read_text()
@@ -136,7 +140,7 @@ def test_a_folder_of_images_keeps_its_names(place):
     (place / "clip").mkdir()
     for t in range(NUM_FRAMES):
         Image.fromarray(draw(t)[0]).save(place / "clip" / f"shot{t + 8}.png")
-    options = ("--ref-mask", "mask.png", "--fit-steps", 4, "--save-every", 0)
+    options = ("--ref-mask", "mask.png", "--save-every", 0)
     code, num_events = run_process(place, "clip", *options, "--out", "whole")
     assert code == 0, (place / "stderr").read_text()
     assert run_process(place, "clip", *options, "--out", "out", kill_at=num_events * 2 // 3)[0] < 0
@@ -150,7 +154,7 @@ def test_a_far_frame_is_reached_by_seeking(tmp_path, monkeypatch):
     make_clip(tmp_path, num_frames=300)
     monkeypatch.chdir(tmp_path)
     write_label_png(tmp_path / "mask.png", draw(250, 300)[1])
-    options = ("clip.mp4", "--ref-mask", "mask.png", "--fit-steps", 4, "--save-every", 0)
+    options = ("clip.mp4", "--ref-mask", "mask.png", "--save-every", 0)
     options = (*options, "--start", 250)
     code, num_events = run_process(tmp_path, *options, "--out", "whole")
     assert code == 0, (tmp_path / "stderr").read_text()
@@ -170,6 +174,65 @@ def test_without_resume_earlier_results_are_refused(broken_off, capsys):
     assert shell(*RUN, "--overwrite", "--end", 2) == 1  # the later reference lies beyond
     assert shell("clip.mp4", *OPTIONS, "--overwrite", "--end", 2) == 0
     assert len(contents(broken_off / "out")) == 4
+
+
+def test_overwriting_a_killed_run_leaves_foreign_files(broken_off, uninterrupted):
+    mine = broken_off / "out" / "clip" / "mine.png"
+    mine.write_bytes(b"mine")
+    assert shell(*RUN, "--overwrite") == 0
+    assert contents(broken_off / "out") == {**uninterrupted[0], "clip/mine.png": b"mine"}
+
+
+def test_going_on_leaves_foreign_files(broken_off, uninterrupted, capsys):
+    """Also one that takes the name of a label map to come."""
+    last = broken_off / "out" / "clip" / f"{NUM_FRAMES - 1:05d}.png"
+    for path in (last, last.with_name("mine.png")):
+        path.write_bytes(b"mine")
+    assert shell(*RUN, "--resume") == 1
+    assert f"{last.name} is there, and no summary says that vos wrote it" in only_error(capsys)
+    assert last.read_bytes() == b"mine"
+    last.unlink()
+    assert shell(*RUN, "--resume") == 0
+    assert contents(broken_off / "out") == {**uninterrupted[0], "clip/mine.png": b"mine"}
+
+
+def test_the_time_that_a_run_took_is_that_of_all_its_parts(broken_off):
+    saved = saved_in(broken_off / "out")
+    assert saved.elapsed_seconds > 0
+    longer = replace(saved, elapsed_seconds=5000.0)
+    (broken_off / "out" / ".clip.unfinished" / "state").write_bytes(encode_state(longer))
+    assert shell(*RUN, "--resume") == 0
+    summary = json.loads((broken_off / "out" / "clip.json").read_text())
+    assert 5000 < summary["elapsed_seconds"] < 5600
+
+
+def test_tallies_and_report_are_of_the_whole_run(broken_off, uninterrupted, capsys):
+    want = json.loads(uninterrupted[0]["clip.json"])["tallies"]
+    assert shell(*RUN, "--resume") == 0
+    assert json.loads((broken_off / "out" / "clip.json").read_text())["tallies"] == want
+    assert want[1]["first_index"] == 9
+    assert f"object 1: in {NUM_FRAMES} of {NUM_FRAMES} frames" in capsys.readouterr().out
+
+
+def test_sound_is_the_same_after_going_on(place):
+    write_sound_clip(place / "sound.mp4")
+    hints = (
+        "sound.mp4",
+        "--ref-box",
+        "3,4,12,13",
+        "--published",
+        "--fit-steps",
+        4,
+        "--save-every",
+        0,
+    )
+    code, num_events = run_process(place, *hints, "--out", "whole", "--start", 2)
+    assert code == 0, (place / "stderr").read_text()
+    hints = (*hints, "--start", 2)
+    assert run_process(place, *hints, "--out", "out", kill_at=num_events * 2 // 3)[0] == -9
+    assert run_process(place, *hints, "--out", "out", "--resume")[0] == 0
+    assert contents(place / "out") == contents(place / "whole")
+    assert heard(place / "out" / "sound.mp4")[1] == pytest.approx(0.8, abs=0.05)
 
 
 def test_resume_of_a_finished_run_says_so(place, uninterrupted, capsys):
@@ -195,14 +258,13 @@ def test_resume_does_not_take_over_foreign_files(place, capsys):
 @pytest.mark.parametrize(
     ("options", "difference"),
     [
-        (["--fit-steps", 5], "settings.fit.num_steps was 4 and is 5"),
-        (["--prior", "none"], "settings.prior was 'memory' and is 'none'"),
+        (["--method", "persam-f"], "settings.method.name was 'memory' and is 'persam-f'"),
         (["--end", 14], "selection.end was None and is 14"),
-        (["--skip-padding", "decoder"], "skip_padding was 'none' and is 'decoder'"),
+        (["--skip-padding"], "skip_padding was False and is True"),
         (["--alpha", 0.25], "overlay_alpha was 0.5 and is 0.25"),
         (["--no-overlay"], "overlay_alpha was 0.5 and is None"),
-        (["--ref", "10:later.png"], "references.later_masks_sha256.10 was None"),
-        (["--ref-mask", "later.png"], "references.mask_sha256 was"),
+        (["--ref", "10:later.png"], "references.1 was None"),
+        (["--ref-mask", "later.png"], "references.0.mask_sha256 was"),
     ],
 )
 def test_a_run_with_other_settings_does_not_go_on(broken_off, capsys, options, difference):
@@ -364,7 +426,7 @@ def test_a_state_names_only_what_is_on_the_disk(place, monkeypatch):
 
 
 def test_streams_cannot_be_resumed(place, capsys, monkeypatch):
-    monkeypatch.setattr("vos.source.describe_source", lambda path: None)
+    monkeypatch.setattr("vos.run.run_job.describe_source", lambda path: None)
     assert shell(*RUN, "--resume") == 1
     assert "can be read only once" in only_error(capsys)
     assert shell(*RUN) == 0
@@ -377,7 +439,7 @@ def test_resume_and_overwrite_exclude_one_another(place, capsys):
 
 
 def test_clicks_go_on_without_their_first_frame(place):
-    hints = ("clip.mp4", "--ref-point", "12,14", "--fit-steps", 4, "--save-every", 0)
+    hints = ("clip.mp4", "--ref-point", "12,14", "--save-every", 0)
     code, num_events = run_process(place, *hints, "--out", "whole")
     assert code == 0, (place / "stderr").read_text()
     assert run_process(place, *hints, "--out", "out", kill_at=num_events * 2 // 3)[0] == -9
@@ -397,14 +459,14 @@ def test_the_clip_shows_what_resuming_must_carry(uninterrupted):
 # --- what is carried, with a model whose results depend on it
 
 
-@pytest.fixture(scope="module", params=["box", "memory"])
+@pytest.fixture(scope="module", params=[PersamF(fit=FitConfig(num_steps=20)), Memory()])
 def nano_steps(request):
     """A clip, its settings, and all its steps; the third frame teaches a second object."""
     pictures = [draw(t, 8) for t in range(6)]
     rgb = [np.kron(picture, np.ones((3, 3, 1), np.uint8)) for picture, _ in pictures]
     labels = [np.kron(mask, np.ones((3, 3), np.uint8)) for _, mask in pictures]
     sam = vos.load_sam("nano")
-    config = vos.RunConfig(prior=request.param, fit=FitConfig(num_steps=20))
+    config = vos.RunConfig(method=request.param)
     later = {2: labels[2], 4: labels[1]}
 
     def go_on(start: np.ndarray | Progress, first: int = 0) -> list[Step]:
@@ -436,32 +498,28 @@ def test_nothing_of_the_progress_could_be_left_out(nano_steps):
     go_on, steps = nano_steps
     progress = steps[2].progress
     earlier = steps[1].progress.state
-    if isinstance(earlier, Published):
-        state = progress.state
-        changes = (
-            {"state": replace(state, priors=fresh_priors(len(state.targets.object_ids)))},
-            {"state": replace(state, targets=earlier.targets)},
-        )
+    if isinstance(earlier, Personalized):
+        changes = ({"priors": fresh_priors(len(earlier.object_ids))}, {"targets": earlier.targets})
     else:
-        motions = (replace(t.motion, box_xyxy=t.motion.box_xyxy + 90) for t in earlier.tracks)
-        tracks = (
-            replace(t, motion=motion, recent=())
-            for t, motion in zip(earlier.tracks, motions, strict=True)
+        tracks = tuple(
+            replace(t, motion=replace(t.motion, box_xyxy=t.motion.box_xyxy + 90), recent=())
+            for t in earlier.tracks.tracks
         )
-        changes = ({"state": replace(progress.state, tracks=tuple(tracks))},)
-    for change in (*changes, {"known": ()}):
-        assert not are_same(go_on(replace(progress, **change), 3), steps[3:])
+        changes = ({"tracks": replace(earlier.tracks, tracks=tracks)},)
+    for change in (*changes, {"references": ()}):
+        changed = replace(progress, state=replace(progress.state, **change))
+        assert not are_same(go_on(changed, 3), steps[3:])
 
 
 @pytest.mark.parametrize(("batch_size", "num_saved"), [(None, 8), (1, 8), (3, 6), (5, 5)])
 def test_a_state_is_saved_where_a_batch_ends(place, batch_size, num_saved):
     """So that later batches hold what they would have held."""
     sam = vos.SamModel(ColourSam())
-    config = vos.RunConfig(fit=FitConfig(num_steps=2), batch_size=batch_size)
+    method = PersamF(fit=FitConfig(num_steps=2), batch_size=batch_size)
     frames = vos.frames_from_arrays(draw(t)[0] for t in range(NUM_FRAMES))
     outputs = Outputs(folder=place / "out", name="clip")
     info = SourceInfo("clip", draw(0)[0].shape[:2])
-    steps = segment_steps(frames, draw(0)[1], sam, config)
+    steps = segment_steps(frames, draw(0)[1], sam, vos.RunConfig(method=method))
     results = saving.write_and_save(steps, outputs, info, {}, sam, batch_size=batch_size)
     for _ in range(8):
         next(results)

@@ -1,7 +1,10 @@
 import contextlib
+import itertools
 import json
 import resource
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,10 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vos.errors import InputError, OutputError, SourceError
+from vos.errors import DamagedSourceError, InputError, OutputError, SourceError
 from vos.masks import DAVIS_PALETTE, read_label_png
-from vos.records import Frame, FrameMasks
+from vos.records import Frame, FrameMasks, SourceInfo
+from vos.run.outputs import Outputs
+from vos.run.results import write_results
 from vos.sink import draw_overlay, write_label_pngs, write_overlay, write_summary, write_video
+from vos.sink.overlay import OverlayStyle
+from vos.sink.pieces import PiecedVideo
 from vos.sink.video import Encoding, Piece
 from vos.source import open_source
 
@@ -22,9 +29,10 @@ RATE = Fraction(25)
 UNFINISHED = "unfinished"  # where sinks keep what another run would go on from
 
 
-def overlay(pairs, path: Path, **options) -> Iterator:
-    options = {"frame_rate_hz": RATE, **options}
-    return write_overlay(pairs, path, pieces=path.parent / UNFINISHED / "pieces", **options)
+def overlay(pairs, path: Path, *, alpha: float = 0.5, **known) -> Iterator:
+    info = SourceInfo("clip", (48, 64), **{"frame_rate_hz": RATE, **known})
+    pieces = path.parent / UNFINISHED / "pieces"
+    return write_overlay(pairs, path, pieces=pieces, info=info, style=OverlayStyle(alpha=alpha))
 
 
 def summary(pairs, path: Path, header: dict[str, object]) -> Iterator:
@@ -226,7 +234,7 @@ def test_overlay_looks_like_the_frames(tmp_path):
     list(overlay(make_pairs(3), tmp_path / "o.mp4", alpha=0.4))
     for index, picture in enumerate(decode(tmp_path / "o.mp4")[0]):
         frame, masks = make_pair(index)
-        want = draw_overlay(frame.rgb, masks.labels, 0.4)
+        want = OverlayStyle(alpha=0.4).draw(frame, masks)
         assert np.abs(picture.astype(int) - want).mean() < 6
 
 
@@ -293,6 +301,52 @@ def test_drawing_tints_objects_and_nothing_else():
     assert is_changed[55:70, 70:80].any()  # the number
 
 
+def dashes(picture: np.ndarray, plain: np.ndarray, row: int) -> list[bool]:
+    """Where a contour is drawn along the upper side of an object."""
+    return (picture[row, 30:110] != plain[row, 30:110]).any(axis=1).tolist()
+
+
+def test_contours_of_doubtful_objects_are_dashed():
+    plain = np.full((240, 320, 3), 90, np.uint8)
+    labels = np.zeros((240, 320), np.uint8)
+    labels[40:120, 20:120] = 7
+    sure, doubtful = (
+        draw_overlay(plain, labels, 0, scores={7: score}, min_score=0.5) for score in (0.5, 0.49)
+    )
+    assert all(dashes(sure, plain, 40))
+    drawn = dashes(doubtful, plain, 40)
+    assert 0.2 < np.mean(drawn) < 0.8
+    assert 4 < sum(a != b for a, b in itertools.pairwise(drawn)) < 40
+
+
+def test_the_score_is_written_beside_the_id():
+    plain = np.full((240, 320, 3), 90, np.uint8)
+    labels = np.zeros((240, 320), np.uint8)
+    labels[40:200, 20:300] = 7
+    texts = [
+        draw_overlay(plain, labels, 0, scores=scores)[60:180, 40:280]
+        for scores in (None, {7: 0.5}, {7: 0.5004}, {7: 0.6})
+    ]
+    widths = [np.ptp(np.nonzero((text != 90).any(axis=(0, 2)))[0]) for text in texts]
+    assert widths[1] > 2 * widths[0]
+    assert (texts[1] == texts[2]).all()
+    assert (texts[1] != texts[3]).any()
+
+
+def test_objects_have_the_colours_that_they_are_given():
+    frame, masks = make_pair(0, hw=(240, 320))
+    labels = np.kron(masks.labels[:48, :64], np.ones((5, 5), np.uint8))
+    masks = replace(masks, labels=labels)
+    colours = {1: (0, 255, 0), 3: (255, 0, 0)}
+    picture = OverlayStyle(alpha=1, colours=colours).draw(frame, masks)
+    plain = OverlayStyle(alpha=1).draw(frame, masks)
+    inside = {1: np.s_[35:40, 35:40], 3: np.s_[135:140, 160:165]}  # away from contour and text
+    for object_id, colour in colours.items():
+        assert (labels[inside[object_id]] == object_id).all()
+        assert (picture[inside[object_id]] == colour).all()
+        assert (plain[inside[object_id]] == DAVIS_PALETTE[object_id]).all()
+
+
 def test_drawing_without_objects_changes_nothing():
     frame, masks = make_pair(0)
     assert (draw_overlay(frame.rgb, masks.labels * 0, 0.5) == frame.rgb).all()
@@ -301,6 +355,99 @@ def test_drawing_without_objects_changes_nothing():
 def test_drawing_checks_the_size():
     with pytest.raises(InputError, match="differ in size"):
         draw_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8), 0.5)
+
+
+def times_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(frame.time) for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.mov", "o.mkv"])
+@pytest.mark.parametrize(
+    "times",
+    [
+        [0, 0.04, 0.08, 28800, 28800.04],
+        [0, 0.04, 7 * 86400, 7 * 86400 + 0.04, 20 * 86400],
+        [100.0, 100.5, 90_000.0],
+    ],
+)
+def test_gaps_of_any_length(tmp_path, name, times):
+    pairs = (make_pair(index, pts=pts) for index, pts in enumerate(times))
+    list(overlay(pairs, tmp_path / name))
+    assert times_of(tmp_path / name) == pytest.approx([t - times[0] for t in times], abs=2e-3)
+
+
+def test_a_gap_that_no_mp4_can_hold_is_shortened_with_a_notice(tmp_path, caplog):
+    times = [0, 0.04, 1e9, 1e9 + 0.5]
+    pairs = (make_pair(index, pts=pts) for index, pts in enumerate(times))
+    list(overlay(pairs, tmp_path / "o.mp4"))
+    got = times_of(tmp_path / "o.mp4")
+    assert got[:2] == pytest.approx([0, 0.04], abs=2e-3)
+    assert got[3] - got[2] == pytest.approx(0.5, abs=2e-3)
+    assert "gap of more than 2147483 s shorter" in caplog.text
+
+
+def write_encoded(path: Path, **settings) -> None:
+    pieces = path.parent / UNFINISHED / "pieces"
+    with PiecedVideo(path, pieces, Encoding(crf=20, **settings)) as video:
+        for frame, _ in make_pairs(2):
+            video.add(frame.rgb, frame.pts_seconds)
+
+
+@pytest.mark.parametrize("aspect", [None, Fraction(1), Fraction(64, 45), Fraction(1, 2)])
+@pytest.mark.parametrize("name", ["o.mp4", "o.mkv"])
+def test_pixels_keep_their_aspect(tmp_path, name, aspect):
+    write_encoded(tmp_path / name, pixel_aspect=aspect)
+    with av.open(str(tmp_path / name)) as container:
+        got = container.streams.video[0].codec_context.sample_aspect_ratio
+    assert (got or 1) == (aspect or 1)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(2**31 - 1), Fraction(1, 2**31 - 1)])
+def test_an_aspect_beyond_belief_does_no_harm(tmp_path, aspect):
+    write_encoded(tmp_path / "o.mp4", pixel_aspect=aspect)
+    assert len(decode(tmp_path / "o.mp4")[0]) == 2
+
+
+@pytest.mark.parametrize("rate", [Fraction(2**31 - 1), Fraction(1, 2**31 - 1)])
+def test_a_rate_beyond_belief_does_no_harm(tmp_path, rate):
+    list(overlay(make_pairs(3), tmp_path / "o.mp4", frame_rate_hz=rate))
+    assert decode(tmp_path / "o.mp4")[1] == pytest.approx([0, 0.04, 0.08], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["take12:30.mp4", "file:o.mp4", "pipe:1.mp4", "http://x.mp4", "a%03d.mp4", "exp:1/o.mp4"],
+)
+def test_names_that_ffmpeg_could_take_for_addresses(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    list(overlay(make_pairs(2), Path(name)))
+    with Path(name).open("rb") as file, av.open(file) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 2
+
+
+@pytest.mark.parametrize("hw", [(16, 16_384), (16_383, 16)])
+def test_frames_as_large_as_h264_allows(tmp_path, hw):
+    list(overlay(make_pairs(1, hw=hw), tmp_path / "o.mp4"))
+    assert len(decode(tmp_path / "o.mp4")[0]) == 1
+
+
+@pytest.mark.parametrize("hw", [(16, 16_385), (20_000, 16)])
+def test_larger_frames_are_refused_before_the_first_one(tmp_path, hw):
+    asked = []
+
+    def pairs() -> Iterator:
+        for index in range(3):
+            asked.append(index)
+            yield make_pair(index)
+
+    outputs = Outputs(folder=tmp_path, name="clip")
+    with pytest.raises(OutputError, match=r"H.264 takes 16384 a side; pass --no-overlay"):
+        list(write_results(pairs(), outputs, SourceInfo("clip", hw), {}))
+    assert not asked
+    assert list(tmp_path.iterdir()) == []
+    outputs = Outputs(folder=tmp_path, name="clip", overlay_alpha=None)
+    assert len(list(write_results(pairs(), outputs, SourceInfo("clip", hw), {}))) == 3
 
 
 # --- videos
@@ -329,7 +476,12 @@ def test_write_video_rejects_a_crf(tmp_path):
 def test_summary_holds_all_there_is_to_know(tmp_path):
     list(summary(make_pairs(2), tmp_path / "s.json", {"model": "nano", "size": [1, 2]}))
     document = json.loads((tmp_path / "s.json").read_text())
-    assert list(document) == ["model", "size", "objects", "frames", "num_frames"]
+    assert list(document) == [
+        *("model", "size", "box_convention", "objects", "frames", "num_frames", "tallies"),
+        *("damaged", "elapsed_seconds"),
+    ]
+    assert "inclusive" in document["box_convention"]
+    assert [row["num_present"] for row in document["tallies"]] == [2, 0, 2]
     assert document["objects"] == [1, 2, 3]
     assert document["frames"][1] == {
         "index": 1,
@@ -349,8 +501,38 @@ def test_summary_has_a_line_for_each_frame(tmp_path):
         list(summary(make_pairs(num_frames), tmp_path / "s.json", {}))
         texts.append((tmp_path / "s.json").read_text().splitlines())
     assert len(texts[1]) == len(texts[0]) + 1
-    for line in texts[0][3:5]:
+    for line in texts[0][4:6]:
         assert json.loads(line.rstrip(","))["name"]
+
+
+def test_summary_of_a_result_says_where_all_of_it_is(tmp_path):
+    outputs = Outputs(folder=tmp_path / "out", name="clip")
+    info = SourceInfo("clip", (48, 64), Fraction(30_000, 1001))
+    started = time.monotonic() - 100
+    list(write_results(make_pairs(3), outputs, info, {"model": "x"}, started=started))
+    document = json.loads(outputs.summary_path.read_text())
+    assert (document["width_px"], document["height_px"]) == (64, 48)
+    assert document["frame_rate_hz"] == 29.97003
+    assert 100 < document["elapsed_seconds"] < 150
+    listed = [entry["label_map"] for entry in document["frames"]]
+    listed += [document["files"]["summary"], document["files"]["overlay"]]
+    found = [path for path in outputs.folder.rglob("*") if path.is_file()]
+    assert sorted(listed) == sorted(path.relative_to(outputs.folder).as_posix() for path in found)
+    assert (outputs.folder / document["files"]["label_maps"]).is_dir()
+
+
+def test_summary_says_where_the_source_broke_off(tmp_path):
+    def pairs() -> Iterator:
+        yield from make_pairs(2)
+        raise DamagedSourceError("a picture is damaged", frame_index=2, pts_seconds=0.08)
+
+    with pytest.raises(DamagedSourceError):
+        list(summary(pairs(), tmp_path / "s.json", {}))
+    document = json.loads((tmp_path / "s.json").read_text())
+    assert document["damaged"] == [
+        {"index": 2, "pts_seconds": 0.08, "message": "a picture is damaged"}
+    ]
+    assert document["num_frames"] == 2
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def write_images(folder: Path, names: list[str], **options) -> Path:
 
 
 def test_images_come_in_natural_order(tmp_path):
-    names = ["f1.png", "f2.png", "F3.bmp", "f10.webp", "f011.png", "f12.jpeg", "g1.jpg"]
+    names = ["f1.png", "f2.PNG", "F3.bmp", "f10.webp", "f011.png", "f12.jpeg", "g1.JPG"]
     folder = write_images(tmp_path / "clip", names)
     (folder / "notes.txt").write_text("no image")
     (folder / "._f1.png").write_bytes(b"what macOS leaves on foreign disks")
@@ -498,9 +498,9 @@ def test_a_far_start_gives_the_same_frames(long_clip, monkeypatch, start):
     decoded_from = []
     timed = video.timed
 
-    def spy(opened, decoded, point):
+    def spy(opened, decoded, point, shown):
         decoded_from.append(point.first_index if point else 0)
-        return timed(opened, decoded, point)
+        return timed(opened, decoded, point, shown)
 
     monkeypatch.setattr(video, "timed", spy)
     with open_source(path, start=start) as source:
@@ -543,8 +543,81 @@ def test_a_video_cut_short_gives_its_good_frames(tmp_path, name, options, reason
     frames, message = read_until_damage(path)
     assert 20 <= len(frames) <= 35
     assert are_equal(frames, whole[: len(frames)])
-    assert f"{name} breaks off after {len(frames)} frames" in message
+    where = f"{name} breaks off after {len(frames)} frames, at {frames[-1].pts_seconds:.3f} s"
+    assert where in message
     assert reason in message
+
+
+@pytest.mark.parametrize("name", ["clip.webm", "clip.mkv", "clip.flv"])
+def test_a_duration_that_the_frames_do_not_fill_is_no_damage(tmp_path, name):
+    options = {"codec": "libvpx"} if name == "clip.webm" else {}
+    path = write_clip(tmp_path / name, **options)
+    data = bytearray(path.read_bytes())
+    mark = b"\x44\x89\x88" if name != "clip.flv" else b"duration\0"
+    start = data.index(mark) + len(mark)
+    seconds = 7.5
+    data[start : start + 8] = struct.pack(">d", seconds if name == "clip.flv" else 1000 * seconds)
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        assert container.duration / av.time_base == pytest.approx(seconds, abs=0.1)
+    assert len(read(path)) == 12
+
+
+def test_a_file_cut_between_two_packets(tmp_path):
+    """Nothing is damaged but the end, which only the header knows of."""
+    path = write_clip(tmp_path / "clip.flv", 50)
+    with av.open(str(path)) as container:
+        at = [packet.pos for packet in container.demux(video=0) if packet.size][30]
+    path.write_bytes(path.read_bytes()[:at])
+    frames, message = read_until_damage(path)
+    assert len(frames) == 30
+    assert "it ends at 1.2 s of 2.0 s" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+        ("clip.mov", {"codec": "png", "pix_fmt": "rgb24"}),
+        ("clip.mp4", {"options": {"x264-params": "keyint=1"}}),
+    ],
+)
+def test_frames_that_a_recorder_dropped(tmp_path, name, options):
+    """Samples without bytes: the picture before is shown on, and nothing is damaged."""
+    path = write_clip(tmp_path / name, 8, **options)
+    whole = read(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"stsz") + 16
+    sizes = list(struct.unpack_from(">8I", data, start))
+    for dropped in (6, 3, 2):
+        sizes[dropped - 1] += sizes[dropped]  # decoders do not care for what comes after a picture
+        sizes[dropped] = 0
+    struct.pack_into(">8I", data, start, *sizes)
+    path.write_bytes(data)
+    frames = read(path)
+    shown = [0, 1, 4, 5, 7]
+    assert [frame.pts_seconds for frame in frames] == pytest.approx([i / 25 for i in shown])
+    assert [frame.index for frame in frames] == list(range(5))
+    if name == "clip.mov":  # H.264 would decode the frame behind as well
+        for frame, index in zip(frames, shown, strict=True):
+            assert (frame.rgb == whole[index].rgb).all()
+
+
+def test_dropped_frames_before_a_far_start(tmp_path):
+    path = write_clip(tmp_path / "clip.mov", 300, codec="mjpeg", pix_fmt="yuvj420p")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"stsz") + 16
+    sizes = list(struct.unpack_from(">300I", data, start))
+    sizes[9] += sizes[10]
+    sizes[10] = 0
+    struct.pack_into(">300I", data, start, *sizes)
+    path.write_bytes(data)
+    frames = read(path)
+    assert len(frames) == 299
+    assert are_equal(read(path, start=280), frames[280:])
+    assert are_equal(
+        read(path, start=11.4), [frame for frame in frames if frame.pts_seconds >= 11.4]
+    )
 
 
 def test_damage_after_a_far_start(tmp_path):
@@ -578,6 +651,20 @@ def test_damage_in_the_middle(tmp_path, name):
     assert 5 <= len(frames) <= 45
     assert are_equal(frames, whole[: len(frames)])
     assert f"breaks off after {len(frames)} frames" in message
+
+
+def test_damage_says_which_frame_is_missing(tmp_path):
+    path = write_clip(tmp_path / "clip.mkv", **noisy(50))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * 0.6)])
+    folder = write_images(tmp_path / "clip", ["0.png", "1.png", "2.png"])
+    (folder / "2.png").write_bytes(b"broken")
+    for source, seconds in ((path, 0.04), (folder, 1 / 24)):
+        frames = []
+        with open_source(source) as opened, pytest.raises(DamagedSourceError) as caught:
+            frames.extend(opened)
+        assert caught.value.frame_index == len(frames)
+        assert caught.value.pts_seconds == pytest.approx(len(frames) * seconds, abs=1e-3)
 
 
 def test_a_recording_that_begins_between_keyframes(tmp_path):

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import vos
-from vos.config import FitConfig
 from vos.errors import InputError
 from vos.run.resume import Mark, Saved
 from vos.run.state import decode_state, encode_state
@@ -135,15 +134,15 @@ def saved() -> bytes:
     labels[10:30, 10:30] = 1
     rgb = np.repeat(labels[:, :, None] * np.uint8(200), 3, axis=2)
     frames = vos.frames_from_arrays([rgb] * 3)
-    config = vos.RunConfig(fit=FitConfig(num_steps=2))
+    config = vos.RunConfig()
     steps = segment_steps(
         frames, labels, vos.SamModel(ColourSam()), config, later_references={1: labels}
     )
     progresses = [step.progress for step in steps]
-    assert [len(progress.known) for progress in progresses] == [1, 0, 0]
+    assert [len(progress.state.references) for progress in progresses] == [1, 0, 0]
     for progress in progresses:
         assert_equal(decode_state(Progress, encode_state(progress), CPU), progress)
-    return encode_state(Saved("{}", 1, Mark(0, 0, 0.0, "00000", "x"), progresses[0]))
+    return encode_state(Saved("{}", 1, Mark(0, 0, 0.0, "00000", "x"), progresses[0], 0.0))
 
 
 @settings(max_examples=150)

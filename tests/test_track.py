@@ -1,20 +1,16 @@
-"""The parts of tracking on their own: similarity, boxes, absence, competition, hints."""
+"""The parts of tracking on their own: similarity, boxes, absence, competition."""
 
 import numpy as np
 import pytest
 import torch
-from colour_sam import PALETTE, ColourSam
 from hypothesis import given
 from hypothesis import strategies as st
 
-import vos
 from vos.config import AbsenceConfig
-from vos.errors import InputError, MaskError
+from vos.errors import InputError
 from vos.masks import mask_box_xyxy
-from vos.records import Frame, FrameMasks, Targets
+from vos.records import FrameMasks, Targets
 from vos.sam.geometry import Letterbox
-from vos.track.hints import Hint, reference_from_hints
-from vos.track.published.encode import encode
 from vos.track.published.locate import (
     find_peaks,
     frame_similarities,
@@ -142,45 +138,3 @@ def test_targets_check_their_object_axis():
         Targets((2, 1), torch.ones(2, 1), torch.ones(2, 3), np.ones(2), np.ones(2))
     with pytest.raises(InputError, match="scale_weights has 1 rows for 2 objects"):
         Targets((1, 2), torch.ones(2, 1), torch.ones(1, 3), np.ones(2), np.ones(2))
-
-
-@pytest.fixture(scope="module")
-def scene():
-    rgb = np.zeros((100, 160, 3), dtype=np.uint8)
-    rgb[20:60, 20:60] = PALETTE[1]
-    rgb[40:90, 100:140] = PALETTE[2]
-    sam = vos.SamModel(ColourSam())
-    return next(encode([Frame(0, 0.0, "00000", rgb)], sam, 1)), sam
-
-
-def test_a_click_and_a_box_make_a_reference(scene):
-    encoded, sam = scene
-    hints = {3: Hint(points_xy=((40, 40),)), 7: Hint(box_xyxy=(98, 38, 142, 92))}
-    labels = reference_from_hints(encoded, hints, sam)
-    assert set(np.unique(labels)) == {0, 3, 7}
-    assert np.abs(mask_box_xyxy(labels == 3) - [20, 20, 59, 59]).max() <= 3
-    assert np.abs(mask_box_xyxy(labels == 7) - [100, 40, 139, 89]).max() <= 3
-
-
-@pytest.mark.parametrize(
-    ("hints", "message"),
-    [
-        ({}, "at least one"),
-        ({1: Hint()}, "neither a box nor a point"),
-        ({255: Hint(points_xy=((1, 1),))}, "255"),
-        ({1: Hint(points_xy=((160, 1),))}, "outside of the frame's 160 x 100"),
-        ({1: Hint(box_xyxy=(30, 10, 20, 50))}, "x0 < x1"),
-        ({1: Hint(box_xyxy=(0, 0, 161, 50))}, "160 x 100"),
-    ],
-)
-def test_hints_are_checked(scene, hints, message):
-    encoded, sam = scene
-    with pytest.raises(InputError, match=message):
-        reference_from_hints(encoded, hints, sam)
-
-
-def test_two_hints_at_one_object(scene):
-    encoded, sam = scene
-    same = {1: Hint(points_xy=((40, 40),)), 2: Hint(points_xy=((41, 41),))}
-    with pytest.raises(MaskError, match=r"no object at the hints of id \[2\]"):
-        reference_from_hints(encoded, same, sam)

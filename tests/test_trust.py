@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import vos
 from vos.masks import read_mask
-from vos.track.memory.trust import Evidence, expected_iou, gather, likeness_of
+from vos.track.memory.trust import Evidence, compare_masks, expected_iou, likeness_of
 
 SHARES = st.floats(0, 1)
 EVIDENCE = st.builds(Evidence, SHARES, SHARES, SHARES, SHARES)
@@ -37,11 +37,11 @@ def test_what_speaks_for_a_mask_is_measured():
     logits = torch.full((4, 8), -3.0)
     logits[:, :4] = 3.0
     logits[:, 3] = 0.5  # of 16 pixels of the mask 4 are not sure, and none outside is possible
-    own_logits = torch.full((4, 8), -3.0)
-    own_logits[:, :5] = 3.0
+    sam_logits = torch.full((4, 8), -3.0)
+    sam_logits[:, :5] = 3.0
     shares = torch.tensor([[1.0, 0.5], [0.0, 0.0]])
     probabilities = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
-    evidence = gather(0.9, logits, own_logits, shares, probabilities)
+    evidence = compare_masks(0.9, logits, sam_logits, shares, probabilities)
     assert astuple(evidence) == pytest.approx((0.9, 16 / 20, 1.0 / 2.5, 12 / 16))
 
 
@@ -62,10 +62,11 @@ def test_likeness_is_a_share_of_what_the_reference_gives(shares, similarities, e
 
 def test_masks_of_nothing_have_no_evidence():
     nothing = torch.full((4, 4), -9.0)
-    evidence = gather(0.0, nothing, nothing, torch.zeros(2, 2), torch.zeros(2, 2))
+    evidence = compare_masks(0.0, nothing, nothing, torch.zeros(2, 2), torch.zeros(2, 2))
     assert astuple(evidence) == (0, 0, 0, 0)
 
 
+@pytest.mark.portable
 def test_scores_are_near_the_ious_of_real_video(shared: Path):
     sam = vos.load_sam("nano", device="cpu", dtype="float32")
     ious, scores = [], []

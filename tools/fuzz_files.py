@@ -3,17 +3,21 @@
     python tools/fuzz_files.py --cases 2000
 
 Small videos, images, masks and weights are made, mutated (bits, fields, pieces, ends) and read as
-vos reads what users give it. Every case runs in a worker process with a limit of time and of
-memory, so that a crash, a hang or a case that swallows memory is seen and counted. A case is known
-by its number: ``--only 123 --keep FOLDER`` does it again and keeps its file.
+vos reads what users give it. Masks are also painted with other values, softened and reduced, and
+videos get side data of any kind, which must not cost a frame. Every case runs in a worker process
+with a limit of time and of memory, so that a crash, a hang or a case that swallows memory is seen
+and counted. A case is known by its number: ``--only 123 --keep FOLDER`` does it again and keeps its
+file.
 
 What is read must keep its promises too: frames of one size with ascending times, the same
-backwards, label maps with legal ids. Exit code 1 if anything broke them. Linux only.
+backwards, label maps with legal ids and a colour for each. Exit code 1 if anything broke them.
+Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import multiprocessing
 import os
 import re
@@ -29,13 +33,18 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from av import Packet
 
 from vos.records import Frame
 
 HW = (48, 64)
 MAX_PIXELS = 1 << 20  # of a frame; what is above it must be refused before it takes memory
+NUM_FRAMES = 12
 MAX_FRAMES = 200  # read of one file; none is made of more
 NUM_MEANWHILE = 50  # cases until a worker's memory counts as its usual one
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
@@ -68,7 +77,11 @@ class Result:
 
 
 def make_originals(folder: Path) -> None:
-    """Write one small file of each kind: ``video.*``, ``image.*``, ``mask.*`` and ``weights.*``."""
+    """Write one small file of each kind.
+
+    ``video.*``, ``image.*``, ``mask.*`` and ``weights.*`` are to be damaged, ``side.*`` to get side
+    data, and of ``paint.*`` only the names count.
+    """
     import torch
     from PIL import Image
     from safetensors.torch import save_file
@@ -80,6 +93,13 @@ def make_originals(folder: Path) -> None:
     write_video(folder / "video.webm", "libvpx-vp9", {"deadline": "realtime"})
     write_video(folder / "video.mov", "prores_ks", {}, "yuv422p10le")
     write_video(folder / "video.gif", "gif", {}, "rgb8")
+    write_video(folder / "side.h264", "libx264", {"bf": "0"})
+    write_video(folder / "side.mjpeg", "mjpeg", {}, "yuvj420p")
+    for suffix in ("avi", "mov"):
+        write_video(folder / f"video.exif.{suffix}", "mjpeg", {}, "yuvj420p")
+    shown = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,1)"
+    hdr = f"log-level=none:hdr10=1:transfer=smpte2084:colorprim=bt2020:{shown}:max-cll=1000,400"
+    write_video(folder / "video.hdr.mp4", "libx265", {"x265-params": hdr}, "yuv420p10le")
     rgb = picture(3)
     grey = rgb[..., 0]
     labels = np.zeros(HW, np.uint8)
@@ -92,6 +112,7 @@ def make_originals(folder: Path) -> None:
         ("image.jpeg", Image.fromarray(rgb), {"progressive": True, "exif": _exif()}),
         ("image.webp", Image.fromarray(rgb), {}),
         ("image.bmp", Image.fromarray(rgb), {}),
+        ("image.avif", Image.fromarray(rgb), {}),
         ("mask.png", palette, {}),
         ("mask.grey.png", Image.fromarray(labels * 127), {}),
         ("mask.deep.png", Image.fromarray(grey.astype(np.uint16) * 257), {}),
@@ -100,6 +121,11 @@ def make_originals(folder: Path) -> None:
         ("mask.gif", palette, {}),
     ):
         image.save(folder / name, **options)
+    others = [Image.fromarray(picture(index)) for index in range(1, 5)]
+    for name in ("video.animation.webp", "video.animation.png", "video.pages.tiff"):
+        Image.fromarray(rgb).save(folder / name, save_all=True, append_images=others, duration=40)
+    for suffix in PAINTED:
+        (folder / f"paint.{suffix}").write_bytes(b"made anew for each case")
     np.save(folder / "mask.npy", labels)
     weights = {"a.weight": torch.arange(300, dtype=torch.float32).reshape(20, 15)}
     save_file(weights, folder / "weights.safetensors")
@@ -115,7 +141,7 @@ def picture(index: int) -> np.ndarray:
 
 
 def write_video(path: Path, codec: str, options: dict[str, str], pix_fmt: str = "yuv420p") -> None:
-    """Write twelve frames."""
+    """Write some frames, each with EXIF if the name says so."""
     import av
 
     # With the index at the front, a file that is cut short still has a beginning to be read.
@@ -123,11 +149,25 @@ def write_video(path: Path, codec: str, options: dict[str, str], pix_fmt: str = 
     with av.open(str(path), "w", options=container_options) as container:
         stream = container.add_stream(codec, rate=Fraction(25), options=options)
         stream.height, stream.width, stream.pix_fmt = *HW, pix_fmt
-        for index in range(12):
+        for index in range(NUM_FRAMES):
             frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, 25)
-            container.mux(stream.encode(frame))
+            for packet in stream.encode(frame):
+                container.mux(with_exif(packet) if "exif" in path.name else packet)
         container.mux(stream.encode(None))
+
+
+def with_exif(packet: Packet) -> Packet:
+    """Give a JPEG picture's packet an EXIF record."""
+    import av
+
+    body = _exif()
+    jpeg = bytes(packet)
+    record = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    new = av.Packet(jpeg[:2] + record + jpeg[2:])
+    new.stream, new.is_keyframe = packet.stream, True
+    new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+    return new
 
 
 def _exif() -> bytes:
@@ -146,7 +186,11 @@ def make_case(number: int, seed: int, originals: dict[str, bytes]) -> tuple[str,
     rng = np.random.default_rng([seed, number])
     names = sorted(originals)
     name = names[number % len(names)]
+    if name.startswith("paint"):
+        return name, painted(rng, Path(name).suffix[1:])
     data = bytearray(originals[name])
+    if name.startswith("side"):
+        return name, bytes(with_side_data(data, rng))
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         mutation = MUTATIONS[rng.integers(len(MUTATIONS))]
         data = mutation(data, rng, originals[names[rng.integers(len(names))]])
@@ -160,7 +204,7 @@ Mutation = Callable[[bytearray, np.random.Generator, bytes], bytearray]
 
 
 def somewhere(data: bytearray, rng: np.random.Generator) -> int:
-    """Choose a place: any, near the beginning, or after the name of a box, chunk or atom."""
+    """Choose a position: any, near the beginning, or after the name of a box, chunk or atom."""
     if not data:
         return 0
     way = rng.integers(3)
@@ -169,8 +213,8 @@ def somewhere(data: bytearray, rng: np.random.Generator) -> int:
     if way == 1:
         return int(rng.integers(min(len(data), 64)))
     tags = [match.end() for match in re.finditer(rb"[A-Za-z]{4}", data)]
-    place = tags[rng.integers(len(tags))] if tags else 0
-    return min(place + int(rng.integers(-8, 24)), len(data) - 1) if place > 8 else 0
+    at = tags[rng.integers(len(tags))] if tags else 0
+    return min(at + int(rng.integers(-8, 24)), len(data) - 1) if at > 8 else 0
 
 
 def flip_bits(data: bytearray, rng: np.random.Generator, _: bytes) -> bytearray:
@@ -185,8 +229,8 @@ def set_field(data: bytearray, rng: np.random.Generator, _: bytes) -> bytearray:
         size = int(rng.choice([1, 2, 4, 8]))
         value = EXTREMES[rng.integers(len(EXTREMES))]
         order = "big" if rng.random() < 0.5 else "little"
-        place = somewhere(data, rng)
-        data[place : place + size] = (value % (1 << 8 * size)).to_bytes(size, order)
+        at = somewhere(data, rng)
+        data[at : at + size] = (value % (1 << 8 * size)).to_bytes(size, order)
     return data
 
 
@@ -195,21 +239,21 @@ def cut_end(data: bytearray, rng: np.random.Generator, _: bytes) -> bytearray:
 
 
 def cut_out(data: bytearray, rng: np.random.Generator, _: bytes) -> bytearray:
-    place = somewhere(data, rng)
-    del data[place : place + int(rng.integers(1, 400))]
+    at = somewhere(data, rng)
+    del data[at : at + int(rng.integers(1, 400))]
     return data
 
 
 def repeat(data: bytearray, rng: np.random.Generator, _: bytes) -> bytearray:
-    place = somewhere(data, rng)
-    piece = data[place : place + int(rng.integers(1, 400))]
-    return data[:place] + piece * int(rng.integers(2, 20)) + data[place:]
+    at = somewhere(data, rng)
+    piece = data[at : at + int(rng.integers(1, 400))]
+    return data[:at] + piece * int(rng.integers(2, 20)) + data[at:]
 
 
 def overwrite(data: bytearray, rng: np.random.Generator, _: bytes) -> bytearray:
-    place = somewhere(data, rng)
-    size = min(int(rng.integers(1, 300)), len(data) - place)
-    data[place : place + size] = rng.bytes(size) if rng.random() < 0.5 else bytes(size)
+    at = somewhere(data, rng)
+    size = min(int(rng.integers(1, 300)), len(data) - at)
+    data[at : at + size] = rng.bytes(size) if rng.random() < 0.5 else bytes(size)
     return data
 
 
@@ -237,15 +281,93 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
+def with_side_data(data: bytearray, rng: np.random.Generator) -> bytearray:
+    """Add what no decoder needs to a raw stream: SEI to H.264, application segments to JPEG.
+
+    Sizes are right, contents are anything.
+    """
+    is_jpeg = data.startswith(b"\xff\xd8")
+    marks = rb"\xff\xd8\xff" if is_jpeg else rb"\x00\x00\x01[\x65\x41]"
+    starts = [match.start() for match in re.finditer(marks, bytes(data))]
+    for start in sorted(rng.choice(starts, int(rng.integers(1, 5))), reverse=True):
+        # Nothing that looks like the mark of something else.
+        body = bytes(rng.integers(1, 0x80, int(rng.integers(1, 120)), dtype=np.uint8))
+        if is_jpeg:
+            name = (b"Exif\0\0II*\0\x08\0\0\0", b"JFIF\0", b"ICC_PROFILE\0\1\1", b"")
+            body = name[rng.integers(len(name))] + body
+            kind = bytes([0xFF, 0xE0 + int(rng.integers(1, 16))])
+            start, piece = start + 2, kind + (len(body) + 2).to_bytes(2, "big") + body
+        else:
+            kind = int(rng.integers(0, 210))
+            piece = b"\0\0\1\x06" + bytes([kind, len(body)]) + body + b"\x80"
+        data[start:start] = piece
+    return data
+
+
+PAINTED = ("png", "bmp", "tiff", "gif", "webp", "jpg", "npy")
+MODES = ("1", "L", "I;16", "P", "RGB", "RGBA", "LA")
+
+
+def painted(rng: np.random.Generator, suffix: str) -> bytes:
+    """Paint a mask: areas of any values, softened, reduced and stored in any way."""
+    from PIL import Image
+
+    from vos.masks import DAVIS_PALETTE
+
+    height, width = rng.integers(1, 80, 2)
+    ids = np.zeros((height, width), np.uint8)
+    for _ in range(rng.integers(0, 6)):
+        (top, bottom), (left, right) = (np.sort(rng.integers(0, n + 1, 2)) for n in (height, width))
+        ids[top:bottom, left:right] = rng.integers(0, 256)
+    if rng.random() < 0.2:
+        ids = rng.integers(0, 256, ids.shape, dtype=np.uint8)
+    if suffix == "npy":
+        kinds = (np.bool_, np.uint8, np.int16, np.int64, np.uint64, np.float32, np.complex64)
+        buffer = io.BytesIO()
+        np.save(buffer, ids.astype(kinds[rng.integers(len(kinds))]) * rng.choice([1, 1, 255]))
+        return buffer.getvalue()
+    palettes = (
+        DAVIS_PALETTE,
+        rng.permutation(DAVIS_PALETTE),
+        rng.integers(0, 256, (256, 3), dtype=np.uint8),
+        np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1),
+    )
+    colours = palettes[rng.integers(len(palettes))]
+    mode = MODES[rng.integers(len(MODES))]
+    image = Image.fromarray(colours[ids])
+    if rng.random() < 0.5:
+        size = int(rng.integers(1, 90)), int(rng.integers(1, 90))
+        image = image.resize(size, Image.Resampling(int(rng.integers(6))))
+    if mode == "P":
+        image = image.quantize(int(rng.integers(1, 257)), dither=Image.Dither.NONE)
+        if rng.random() < 0.5:
+            image.putpalette(palettes[rng.integers(len(palettes))].tobytes())
+    elif mode == "I;16":
+        grey = np.asarray(image.convert("L")).astype(np.uint16)
+        image = Image.fromarray(grey * np.uint16(rng.choice([1, 16, 256, 257])))
+    else:
+        image = image.convert(mode)
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format=FORMAT_OF.get(suffix, suffix.upper()))
+    except (OSError, ValueError):  # not every format takes every mode
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, format=FORMAT_OF.get(suffix, suffix.upper()))
+    return buffer.getvalue()
+
+
+FORMAT_OF = {"jpg": "JPEG"}
+
+
 def with_checksums(data: bytearray) -> bytearray:
     """Put right the checksums of a PNG's chunks, as far as there are chunks."""
-    place = 8
-    while place + 12 <= len(data):
-        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+    at = 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         if end + 4 > len(data):
             break
-        data[end : end + 4] = zlib.crc32(data[place + 4 : end]).to_bytes(4, "big")
-        place = end + 4
+        data[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
     return data
 
 
@@ -272,17 +394,21 @@ def read_file(path: Path) -> None:
         from vos.sam.weights.checkpoints import read_state_dict
 
         read_state_dict(path)
-    elif path.name.startswith("mask"):
-        from vos.masks import read_mask
+    elif path.name.startswith(("mask", "paint")):
+        from vos.masks import read_painted_mask
 
-        labels = read_mask(path, max_pixels=MAX_PIXELS)
+        mask = read_painted_mask(path, max_pixels=MAX_PIXELS)
+        labels = mask.labels
         promise(labels.dtype == np.uint8 and labels.ndim == 2, "a label map's layout")
         promise(0 < labels.max() <= 254 and labels.size <= MAX_PIXELS, "a label map's ids or size")
+        promise(set(mask.colours) == set(np.unique(labels).tolist()) - {0}, "a colour for each id")
     else:
-        read_frames(path)
+        num_frames = read_frames(path)
+        promise(num_frames == NUM_FRAMES or "side" not in path.name, "frames with side data")
 
 
-def read_frames(path: Path) -> None:
+def read_frames(path: Path) -> int:
+    """Read a video or an image there and back; give the number of frames."""
     from vos.errors import DamagedSourceError, SourceError
     from vos.source import Selection, open_backwards, open_source
 
@@ -317,6 +443,7 @@ def read_frames(path: Path) -> None:
         promise(str(damage) == str(damage_again), "the same damage backwards")
     if damage is not None:
         raise damage
+    return len(seen)
 
 
 def trace(frame: Frame) -> tuple[int, float, str, int, tuple[int, ...]]:

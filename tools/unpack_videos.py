@@ -4,7 +4,8 @@
     python benchmarks/davis.py FOLDER --year 2016 --split train
 
 Settings can so be compared on videos that are not what vos is measured by. The embedded model has
-seen their frames as pictures, so that its masks are better there than elsewhere, with any prior.
+seen most of their frames as pictures, so that its masks are better there than elsewhere, with any
+prior; those of the split ``held_out`` only if it was trained with another ``--hold-out``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from nano_training.pairs import read_pairs
+from nano_training.pairs import PairSet, hold_out, read_pairs
 
 from vos.masks import write_label_png
 
@@ -21,10 +22,19 @@ from vos.masks import write_label_png
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
-def main(sources: tuple[Path, ...], out: Path) -> None:
-    """Write frames, masks and the list of sequences ``train``."""
-    names = []
-    for (_, name), frames in sorted(read_pairs(sources).videos.items()):
+@click.option(
+    "--hold-out", "num_held_out", type=click.IntRange(min=0), default=6, show_default=True
+)
+def main(sources: tuple[Path, ...], out: Path, num_held_out: int) -> None:
+    """Write frames, masks and the lists of sequences ``train`` and ``held_out``."""
+    pairs = read_pairs(sources)
+    write_videos(pairs, out, "train")
+    write_split(hold_out(pairs, num_held_out)[1], out, "held_out")
+
+
+def write_videos(pairs: PairSet, out: Path, split: str) -> None:
+    """Write the videos' frames and masks, and their names as a split."""
+    for (_, name), frames in sorted(pairs.videos.items()):
         images, masks = (out / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
         images.mkdir(parents=True)
         masks.mkdir(parents=True)
@@ -32,11 +42,16 @@ def main(sources: tuple[Path, ...], out: Path) -> None:
             _, labels = pair.decode()
             (images / f"{number:05d}.jpg").write_bytes(pair.image_file)
             write_label_png(masks / f"{number:05d}.png", (labels > 0).astype(np.uint8))
-        names.append(name)
         print(f"{name}: {len(frames)} frames")
-    split = out / "ImageSets" / "2016" / "train.txt"
-    split.parent.mkdir(parents=True)
-    split.write_text("".join(f"{name}\n" for name in names))
+    write_split(pairs, out, split)
+
+
+def write_split(pairs: PairSet, out: Path, split: str) -> None:
+    """Write the names of the videos."""
+    names = [name for _, name in sorted(pairs.videos)]
+    path = out / "ImageSets" / "2016" / f"{split}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}\n" for name in names))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ The data flow, one package per stage::
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
 
-``pipeline`` wires them, for videos and for sets of images; ``cli`` is the command line. Each
-stage is a plain function or generator over the frozen records of ``records``. Names below load
-what they need on first use, so that importing vos costs nothing.
+``sam`` is the model behind two calls, pictures to features and prompts to masks, which ``track``
+makes. ``segment`` wires source and track, ``run`` what a user wants and the files on disk, ``sets``
+whole data sets; ``cli`` is the command line. Each stage is a plain function or generator over the
+frozen records of ``records``. Names below load what they need on first use, so that importing vos
+costs nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from vos.config import PersamF as PersamF
     from vos.config import RunConfig as RunConfig
     from vos.errors import VosError as VosError
+    from vos.hint import Click as Click
+    from vos.hint import Hint as Hint
     from vos.masks import read_mask as read_mask
     from vos.records import Frame as Frame
     from vos.records import FrameMasks as FrameMasks
@@ -44,7 +48,6 @@ if TYPE_CHECKING:
     from vos.source import Selection as Selection
     from vos.source import frames_from_arrays as frames_from_arrays
     from vos.source import open_source as open_source
-    from vos.track.hints import Hint as Hint
 
 __version__ = "0.1.0"
 
@@ -53,7 +56,8 @@ _HOMES = {
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",
-    "Hint": "vos.track.hints",
+    "Click": "vos.hint",
+    "Hint": "vos.hint",
     "Job": "vos.run.job",
     "JobOutputs": "vos.run.job",
     "JobResult": "vos.run.run_job",

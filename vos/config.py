@@ -13,13 +13,7 @@ as published."""
 
 PRIORS: Final[tuple[str, ...]] = get_args(Prior)
 
-SkipPadding = Literal["none", "decoder", "all"]
-"""What of a model leaves out most of the padding: nothing, the mask decoder, or the image encoder
-as well."""
-
-SKIP_PADDING: Final[tuple[str, ...]] = get_args(SkipPadding)
-
-_STRICT: Final = {"extra": "forbid", "strict": True}
+STRICT: Final = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 """How pydantic reads these settings from JSON, for a job."""
 
 _COVERAGE_OF_VIDEOS: Final = 123.675 / 215
@@ -33,11 +27,11 @@ class FitConfig:
     Attributes:
         num_steps: AdamW steps on a cosine schedule.
         learning_rate: Step size at the start of the schedule.
-        box_prompt: Whether the object's own box and its centre are prompts of the fit, beside the
+        box_prompt: Whether the object's box and its centre are prompts of the fit, beside the
             similarity maximum.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     num_steps: int = 800
     learning_rate: float = 4e-4
@@ -75,7 +69,7 @@ class AbsenceConfig:
         return_iou_ratio: and this predicted IoU, to be taken up again.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     lose_similarity_ratio: float = 0.6
     lose_iou_ratio: float = 0.25
@@ -119,7 +113,7 @@ class Memory:
         return_likeness: A lost object needs this likeness to be taken up again.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: ClassVar = "memory"
 
     context: float | None = 1.8
@@ -172,7 +166,7 @@ class PublishedMethod:
         batch_size: Frames encoded together; None lets the device decide. No mask depends on it.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
     name: ClassVar[str]
 
     prior: Prior = "box"
@@ -252,10 +246,10 @@ class RunConfig:
 
     Attributes:
         method: How objects are found; each method has settings of its own.
-        num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's own.
+        num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     method: Method = Memory()
     num_read_ahead: int = 8

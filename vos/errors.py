@@ -19,7 +19,19 @@ class SourceError(VosError, OSError):
 
 
 class DamagedSourceError(SourceError):
-    """A source broke off after some good frames; those were delivered before this was raised."""
+    """A source broke off after some good frames; those were delivered before this was raised.
+
+    Attributes:
+        frame_index: Index of the first frame that cannot be had, if it is known.
+        pts_seconds: Its time, counted from the source's first frame, if it is known.
+    """
+
+    def __init__(
+        self, message: str, *, frame_index: int | None = None, pts_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.frame_index = frame_index
+        self.pts_seconds = pts_seconds
 
 
 class MaskError(VosError, ValueError):

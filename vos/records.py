@@ -39,8 +39,9 @@ class Frame:
 
     Attributes:
         index: Number of the frame in the source, counted from 0 over all frames, skipped ones too.
-        pts_seconds: Presentation time in seconds.
-        name: Stem for files that belong to this frame, such as ``00000``.
+        pts_seconds: Presentation time in seconds, counted from the source's first frame.
+        name: Stem for files that belong to this frame: the index of a video's frame, such as
+            ``00000``, or the stem of an image's file.
         rgb: (H, W, 3) uint8, RGB.
     """
 
@@ -78,16 +79,21 @@ class SourceInfo:
 
     Attributes:
         name: Name for the results: the file's stem or the folder's name.
-        frame_hw: Height and width in pixels after rotation.
+        frame_hw: Height and width in pixels after cropping and rotation.
         frame_rate_hz: Average frame rate of what is delivered, or None where it is unknown.
         num_frames: Expected number of delivered frames, or None where it is unknown; a hint for
             progress bars, never relied upon.
+        sample_aspect_ratio: Width of a pixel by its height, where the frame is shown.
+        start_seconds: Time of the source's first frame on the file's own clock, from which on
+            ``Frame.pts_seconds`` counts; other streams of the file, such as sound, are on it too.
     """
 
     name: str
     frame_hw: tuple[int, int]
     frame_rate_hz: Fraction | None = None
     num_frames: int | None = None
+    sample_aspect_ratio: Fraction = Fraction(1)
+    start_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

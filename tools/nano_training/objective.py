@@ -9,132 +9,86 @@ since the tracker picks by it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nano_training.clips import normalise
+from nano_training.decoder import MASK_STRIDE_PX, Prompts, decode, reduced_precision
 from nano_training.views import Batch
 from vos.sam.networks.nano import STRIDE_PX
-
-MASK_STRIDE_PX = 2
-"""Model pixels per pixel of the decoder's masks."""
-
-BOX_SHARE = 0.85
-"""Share of batches with a box; the others have a point alone."""
 
 PEAK_SHARE = 0.75
 """Share of the first points that are the similarity maximum, the others a random object point."""
 
 
+PIXEL_SCALE = 5.0
+
+DETAIL_WIDTH_PX = 18
+"""Parts narrower than so many model pixels count more, by ``DETAIL_GAIN``."""
+DETAIL_GAIN = 3.0
+
+
 class SimilarityHead(nn.Module):
-    """Scale and bias that turn a cosine similarity into a logit; used in training only."""
+    """What turns similarities and fitted classifiers into logits; used in training only.
+
+    Scale and bias are for a cosine similarity, ``pixel_scale`` for a classifier of pixels that was
+    fitted to +-1.
+    """
 
     def __init__(self, scale: float = 10.0, bias: float = 0.5) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(scale))
         self.bias = nn.Parameter(torch.tensor(bias))
+        self.pixel_scale = nn.Parameter(torch.tensor(PIXEL_SCALE))
 
     def forward(self, similarity: Tensor) -> Tensor:
         return self.scale * (similarity - self.bias)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prompts:
-    """Prompts of B views with P points each, in model pixels; ``boxes_xyxy`` (B, 4) or None."""
-
-    points_xy: Tensor
-    boxes_xyxy: Tensor | None
-
-
-def compute_losses(
-    sam: nn.Module, head: SimilarityHead, batch: Batch, generator: torch.Generator
-) -> dict[str, Tensor]:
+def compute_losses(sam: nn.Module, head: SimilarityHead, batch: Batch) -> dict[str, Tensor]:
     """Give the loss as ``total`` with its parts, and how well the batch was solved.
 
     Args:
         sam: The model.
         head: Similarity logits.
         batch: Views; partners share an object.
-        generator: Source of the prompts' randomness, on the CPU.
     """
-    with _reduced_precision(batch.images.device):
-        features = sam.image_encoder(batch.images)
+    with reduced_precision(batch.images.device):
+        features = sam.image_encoder(normalise(batch.images))
     features = features.float()
-    size_px = batch.images.shape[-1]
+    size_px = batch.images.shape[1]
     similarity, occupied = _similarities(features, batch.masks)
     parts, hit = _similarity_losses(head(similarity), similarity, occupied)
-    prompts = _draw_prompts(similarity, occupied, batch, generator)
-    truth = F.avg_pool2d(batch.masks[:, None].float(), MASK_STRIDE_PX)[:, 0] >= 0.5
+    prompts = _draw_prompts(similarity, occupied, batch)
+    shares = F.avg_pool2d(batch.masks[:, None].float(), MASK_STRIDE_PX)[:, 0]
+    truth = shares >= 0.5
+    details = detail_weights(shares)
 
-    logits, scores = decode(sam, features, prompts, None, size_px)
-    ious = _ious(logits > 0, truth[:, None])
-    weights = _draw_scale_weights(len(truth), generator).to(logits.device)
+    decoded = decode(sam, features, prompts, None, size_px)
+    logits, scores = decoded.logits, decoded.scores
+    ious = mask_ious(logits > 0, truth[:, None])
+    weights = _draw_scale_weights(batch.noise[:, 4:6])
     combined = (logits * weights[:, :, None, None]).sum(dim=1)
-    parts["mask1"] = _mask_loss(logits, truth)
-    parts["combined"] = segmentation_loss(combined[:, None], truth).mean()
+    parts["mask1"] = _mask_loss(logits, shares, details)
+    parts["combined"] = segmentation_loss(combined[:, None], shares, details).mean()
     parts["iou1"] = F.mse_loss(scores, ious)
 
     refined = prompts
     if prompts.boxes_xyxy is not None:
         boxes = tight_boxes(combined.detach() > 0, prompts.boxes_xyxy)
         refined = Prompts(prompts.points_xy, boxes)
-    logits2, scores2 = decode(sam, features, refined, combined.detach(), size_px)
-    ious2 = _ious(logits2 > 0, truth[:, None])
-    parts["mask2"] = _mask_loss(logits2, truth)
+    decoded = decode(sam, features, refined, combined.detach(), size_px)
+    logits2, scores2 = decoded.logits, decoded.scores
+    ious2 = mask_ious(logits2 > 0, truth[:, None])
+    parts["mask2"] = _mask_loss(logits2, shares, details)
     parts["iou2"] = F.mse_loss(scores2, ious2)
 
     parts["total"] = torch.stack(list(parts.values())).sum()
-    parts["J1"] = _ious(combined[:, None] > 0, truth[:, None]).mean()
+    parts["J1"] = mask_ious(combined[:, None] > 0, truth[:, None]).mean()
     parts["J2"] = ious2.gather(1, scores2.argmax(dim=1, keepdim=True)).mean()
     parts["hit"] = hit
     return parts
-
-
-def decode(
-    sam: nn.Module, features: Tensor, prompts: Prompts, mask_logits: Tensor | None, size_px: int
-) -> tuple[Tensor, Tensor]:
-    """Run the decoder on B views, one set of prompts each.
-
-    Args:
-        sam: The model.
-        features: (B, C, h, w).
-        prompts: One set for each view; all points are positive.
-        mask_logits: (B, 4h, 4w) or None.
-        size_px: Side of the views, model pixels.
-
-    Returns:
-        (B, 3, 4h, 4w) mask logits and (B, 3) predicted IoU.
-    """
-    encoder, grid_hw = sam.prompt_encoder, tuple(features.shape[-2:])
-    encoder.input_image_size, encoder.image_embedding_size = (size_px, size_px), grid_hw
-    labels = torch.ones(prompts.points_xy.shape[:2], device=features.device)
-    masks = None if mask_logits is None else mask_logits[:, None]
-    sparse, dense = encoder(
-        points=(prompts.points_xy, labels), boxes=prompts.boxes_xyxy, masks=masks
-    )
-    positions = encoder.get_dense_pe()
-    # SAM's decoder takes one image with many prompts. It begins by adding the dense prompts to
-    # the image's features, so many images pass through it as dense prompts of an empty one.
-    with _reduced_precision(features.device):
-        logits, scores = sam.mask_decoder(
-            image_embeddings=torch.zeros_like(features[:1], dtype=torch.bfloat16),
-            image_pe=positions.bfloat16(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=(features + dense).bfloat16(),
-            multimask_output=True,
-        )
-    return logits.float(), scores.float()
-
-
-def _reduced_precision(device: torch.device) -> torch.autocast:
-    """Convolve and multiply in bfloat16.
-
-    Only encoder and decoder run in it: its 8 bits would round the prompts' coordinates to a
-    pixel and more, and tie the largest similarities.
-    """
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def _similarities(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,62 +131,84 @@ def _similarity_losses(
     return {"similarity": balanced, "peak": -0.15 * on_peak.mean()}, hit
 
 
-def _draw_prompts(
-    similarity: Tensor, occupied: Tensor, batch: Batch, generator: torch.Generator
-) -> Prompts:
-    num_views, width = len(similarity), similarity.shape[-1]
-    device = similarity.device
-    has_box = _uniform(1, generator).item() < BOX_SHARE
+def _draw_prompts(similarity: Tensor, occupied: Tensor, batch: Batch) -> Prompts:
+    width = similarity.shape[-1]
+    noise = batch.noise
     peaks = similarity.detach().flatten(1).argmax(dim=1)
-    weights = occupied.flatten(1).float().cpu()
-    random_cells = torch.multinomial(weights, 1, generator=generator)[:, 0].to(device)
-    is_hit = occupied.flatten(1).gather(1, peaks[:, None])[:, 0]
-    uses_peak = _uniform(num_views, generator).to(device) < PEAK_SHARE
-    if not has_box:
+    own = occupied.flatten(1)
+    # The first cell that as many of the object's come before as the noise says.
+    counts = own.cumsum(dim=1)
+    random_cells = (counts > noise[:, 1:2] * counts[:, -1:]).int().argmax(dim=1)
+    is_hit = own.gather(1, peaks[:, None])[:, 0]
+    uses_peak = noise[:, 0] < PEAK_SHARE
+    if not batch.has_boxes:
         # Nothing but the point tells which object is meant, so it must lie on it.
-        uses_peak &= is_hit
+        uses_peak = uses_peak & is_hit
     cells = torch.where(uses_peak, peaks, random_cells)
     centres = torch.stack([cells % width, cells // width], dim=1) + 0.5
-    jitter = _uniform((num_views, 2), generator).to(device) - 0.5
-    points = (centres + 0.8 * jitter) * STRIDE_PX - 0.5
-    if not has_box:
+    points = (centres + 0.8 * (noise[:, 2:4] - 0.5)) * STRIDE_PX - 0.5
+    if not batch.has_boxes:
         return Prompts(points[:, None], None)
     boxes = batch.boxes_xyxy
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     return Prompts(torch.stack([points, middles], dim=1), boxes)
 
 
-def _uniform(size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.rand(size, generator=generator)
+def _draw_scale_weights(noise: Tensor) -> Tensor:
+    """Turn (B, 2) noise into (B, 3) weights from where the scale fit usually ends.
 
-
-def _draw_scale_weights(num_views: int, generator: torch.Generator) -> Tensor:
-    """Draw (B, 3) weights from where the scale fit usually ends: 1/3 each or less of the first."""
-    first = 0.45 * _uniform(num_views, generator)
-    split = 0.4 + 0.2 * _uniform(num_views, generator)
+    That is 1/3 each or less of the first.
+    """
+    first = 0.45 * noise[:, 0]
+    split = 0.4 + 0.2 * noise[:, 1]
     rest = 1 - first
     return torch.stack([first, rest * split, rest * (1 - split)], dim=1)
 
 
-def _mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def _mask_loss(logits: Tensor, shares: Tensor, details: Tensor) -> Tensor:
     """SAM's loss of the best of three masks, and a little of all three."""
-    losses = segmentation_loss(logits, truth)
+    losses = segmentation_loss(logits, shares, details)
     return losses.amin(dim=1).mean() + 0.15 * losses.mean()
 
 
-def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Give 20 x focal + dice of (B, M, h, w) logits against (B, h, w) masks, as (B, M)."""
-    wanted = truth[:, None].float().expand_as(logits)
-    cross = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+def segmentation_loss(logits: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Give 20 x focal + dice of (B, M, h, w) logits against (B, h, w) shares, as (B, M).
+
+    A pixel at the object's edge is partly its own: where the outline runs is in its share. The
+    (B, h, w) weights are of the focal loss.
+    """
+    wanted = truth[:, None].float()
     chances = logits.sigmoid()
-    right = chances * wanted + (1 - chances) * (1 - wanted)
-    focal = ((0.75 - 0.5 * wanted) * (1 - right).square() * cross).mean(dim=(2, 3))
+    # log(1 + e^x) - xy is the binary cross-entropy, without the two more passes of torch's own.
+    cross = F.softplus(logits) - logits * wanted
+    wrong = (chances - wanted).square()
+    gains = 0.75 - 0.5 * wanted
+    if weights is not None:
+        gains = gains * weights[:, None]
+    focal = (gains * wrong * cross).mean(dim=(2, 3))
     overlap = (chances * wanted).sum(dim=(2, 3))
     dice = 1 - (2 * overlap + 1) / (chances.sum(dim=(2, 3)) + wanted.sum(dim=(2, 3)) + 1)
     return 20 * focal + dice
 
 
-def _ious(masks: Tensor, truth: Tensor) -> Tensor:
+@torch.no_grad()
+def detail_weights(truth: Tensor) -> Tensor:
+    """Weigh thin parts of (B, h, w) shares, and thin gaps, more than the rest.
+
+    They are few pixels, and no other loss misses them; in a video they are what drops out of the
+    mask first, and what is not remembered does not come back.
+    """
+    reach = DETAIL_WIDTH_PX // MASK_STRIDE_PX // 2
+
+    def grow(maps: Tensor) -> Tensor:
+        return F.max_pool2d(maps, 2 * reach + 1, 1, reach)
+
+    maps = truth[:, None].float()
+    opened, closed = grow(-grow(-maps)), -grow(-grow(maps))
+    return 1 + DETAIL_GAIN * (closed - opened)[:, 0]
+
+
+def mask_ious(masks: Tensor, truth: Tensor) -> Tensor:
     overlap = (masks & truth).sum(dim=(2, 3)).float()
     return overlap / (masks | truth).sum(dim=(2, 3)).clamp(min=1)
 

@@ -6,6 +6,7 @@ memory and are decoded when drawn, so that a whole training set fits.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tarfile
 from collections import defaultdict
@@ -19,6 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError
+
+GROUP_SHARES = {
+    "duts": 0.34,
+    "coco": 0.22,
+    "davis16": 0.24,
+    "ccp": 0.05,
+    "bsds": 0.03,
+    "pets": 0.04,
+}
+"""How often a group is drawn; any other group counts as ``OTHER_SHARE``."""
+
+OTHER_SHARE = 0.1
 
 VIDEO_GROUPS = frozenset({"davis16"})
 """Groups whose names are ``<sequence>_<frame number>``."""
@@ -71,6 +84,24 @@ class PairSet:
                 sequences[pair.group, match[1]][int(match[2])] = pair
         return sequences
 
+    def draw(self, rng: np.random.Generator) -> Pair:
+        """Draw a pair: first its group, by ``GROUP_SHARES``."""
+        group = self.by_group[str(rng.choice(self._group_names, p=self._group_chances))]
+        return group[int(rng.integers(len(group)))]
+
+    @cached_property
+    def _group_names(self) -> list[str]:
+        return sorted(self.by_group)
+
+    @cached_property
+    def _group_chances(self) -> NDArray[np.float64]:
+        shares = np.array([GROUP_SHARES.get(name, OTHER_SHARE) for name in self._group_names])
+        return shares / shares.sum()
+
+    def number_of(self, pair: Pair) -> int:
+        """Give the number of a video's frame."""
+        return int(pair.name.rsplit("_", 1)[1])
+
     def frames_near(self, pair: Pair, max_distance: int) -> list[Pair]:
         """Give the other frames of the pair's video within a distance, the nearest first."""
         match = re.fullmatch(r"(.+)_(\d+)", pair.name)
@@ -80,6 +111,31 @@ class PairSet:
         frames = self.videos[pair.group, match[1]]
         near = [other for other in frames if 0 < abs(other - index) <= max_distance]
         return [frames[other] for other in sorted(near, key=lambda other: abs(other - index))]
+
+
+def hold_out(pairs: PairSet, num_videos: int) -> tuple[PairSet, PairSet]:
+    """Split off the videos that a run never sees, so that its weights can be chosen on them.
+
+    They are those whose names have the smallest SHA-256. Of a part of the data the same videos are
+    held out as of all of it, as far as it has them, and others besides.
+
+    Args:
+        pairs: Everything.
+        num_videos: How many, of each group of videos.
+
+    Returns:
+        What is trained on, and the held-out frames.
+    """
+    held_out = set()
+    for group in VIDEO_GROUPS:
+        names = [name for own_group, name in pairs.videos if own_group == group]
+        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held_out |= {(group, name) for name in ranked[:num_videos]}
+    files = {id(f) for video in held_out for f in pairs.videos[video].values()}
+    return (
+        PairSet(tuple(pair for pair in pairs.pairs if id(pair) not in files)),
+        PairSet(tuple(pair for pair in pairs.pairs if id(pair) in files)),
+    )
 
 
 def read_pairs(sources: Iterable[Path]) -> PairSet:

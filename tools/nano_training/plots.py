@@ -18,8 +18,13 @@ def draw_log(log: Path, png: Path) -> None:
     """Draw every column of a CSV log against its first one."""
     with log.open(newline="") as file:
         header, *rows = list(csv.reader(file))
-    values = np.array(rows, float).reshape(len(rows), len(header))
-    panels = [_draw_curve(name, values[:, 0], values[:, i]) for i, name in enumerate(header) if i]
+    # A step whose batches were all of one kind says nothing of the other.
+    cells = [[float(cell) if cell else np.nan for cell in row] for row in rows]
+    values = np.array(cells).reshape(len(rows), len(header))
+    panels = []
+    for i, name in enumerate(header[1:], start=1):
+        is_known = ~np.isnan(values[:, i])
+        panels.append(_draw_curve(name, values[is_known, 0], values[is_known, i]))
     panels += [np.full((*PANEL_HW, 3), 255, np.uint8)] * (-len(panels) % NUM_COLUMNS)
     lines = [np.hstack(panels[i : i + NUM_COLUMNS]) for i in range(0, len(panels), NUM_COLUMNS)]
     png.write_bytes(cv2.imencode(".png", np.vstack(lines))[1].tobytes())

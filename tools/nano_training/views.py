@@ -24,25 +24,19 @@ from nano_training.augment import (
     recolour,
     render,
 )
+from nano_training.clips import PADDING, ClipBatch, draw_clips
 from nano_training.pairs import Pair, PairSet
 from nano_training.shapes import draw_scene
 
-GROUP_SHARES = {
-    "duts": 0.34,
-    "coco": 0.22,
-    "davis16": 0.24,
-    "ccp": 0.05,
-    "bsds": 0.03,
-    "pets": 0.04,
-}
-"""How often a group is drawn; any other group counts as ``OTHER_SHARE``."""
-
-OTHER_SHARE = 0.1
 MAX_FRAME_DISTANCE = 12
 PREVIOUS_FRAME_DISTANCE = 2
 MIN_AREA_SHARE = 0.0015
 """Least share of the view's area that the object must have there."""
-PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
+BOX_SHARE = 0.85
+"""Share of batches of pairs with a box; the others have a point alone."""
+NUM_NOISE = 6
+VIEWS_OF_CLIPS_PER_PAIR = 3
+"""Frames of clips that cost as much as a pair, whose two views are decoded twice each."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,14 +44,55 @@ class Batch:
     """N pairs of views; views 2i and 2i + 1 show the same object.
 
     Attributes:
-        images: (2N, 3, S, S) float32, normalised, zeros outside the content.
+        images: (2N, S, S, 3) uint8, RGB; ``PADDING`` outside the content.
         masks: (2N, S, S) bool, the object.
         boxes_xyxy: (2N, 4) float32 model pixels, around the object in the frame before.
+        noise: (2N, NUM_NOISE) float32 in [0, 1), for what is drawn in the step.
+        has_boxes: Whether boxes are prompts, or a point alone.
     """
 
     images: Tensor
     masks: Tensor
     boxes_xyxy: Tensor
+    noise: Tensor
+    has_boxes: bool
+
+    @property
+    def num_views(self) -> int:
+        return len(self.images)
+
+    def split(self, num: int) -> list[Batch]:
+        """Give up to ``num`` batches of about as many pairs each."""
+        return [
+            Batch(
+                self.images[rows.flatten()],
+                self.masks[rows.flatten()],
+                self.boxes_xyxy[rows.flatten()],
+                self.noise[rows.flatten()],
+                self.has_boxes,
+            )
+            for rows in torch.arange(len(self.images)).unflatten(0, (-1, 2)).chunk(num)
+        ]
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy to a device, without waiting where the memory is pinned."""
+        return Batch(
+            self.images.to(device, non_blocking=True),
+            self.masks.to(device, non_blocking=True),
+            self.boxes_xyxy.to(device, non_blocking=True),
+            self.noise.to(device, non_blocking=True),
+            self.has_boxes,
+        )
+
+    def pin_memory(self) -> Batch:
+        """Copy to memory that a GPU reads by itself."""
+        return Batch(
+            self.images.pin_memory(),
+            self.masks.pin_memory(),
+            self.boxes_xyxy.pin_memory(),
+            self.noise.pin_memory(),
+            self.has_boxes,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +106,8 @@ class Recipe:
             the same number of pixels.
         view_sizes_px: Sides S, multiples of 32; each batch takes one of them.
         scene_share: Share of generated scenes where there are images too.
+        clip_share: Share of batches that are clips, for the prior ``memory``; the others are pairs
+            of views, for the published loop.
     """
 
     pairs: PairSet | None
@@ -78,40 +115,49 @@ class Recipe:
     num_pairs: int
     view_sizes_px: tuple[int, ...]
     scene_share: float = 0.1
+    clip_share: float = 0.0
 
 
-def draw_batch(recipe: Recipe, index: int) -> Batch:
+def draw_batch(recipe: Recipe, index: int) -> Batch | ClipBatch:
     """Draw batch ``index``."""
     rng = np.random.default_rng((recipe.seed, index))
     size_px = int(rng.choice(recipe.view_sizes_px))
     num_pairs = max(1, round(recipe.num_pairs * (recipe.view_sizes_px[0] / size_px) ** 2))
+    if recipe.clip_share and rng.random() < recipe.clip_share:
+        return draw_clips(recipe.pairs, rng, size_px, VIEWS_OF_CLIPS_PER_PAIR * num_pairs)
     views: list[View] = []
     for _ in range(num_pairs):
         views += _draw_two_views(recipe, rng, size_px)
-    images = torch.zeros(len(views), 3, size_px, size_px)
+    images = torch.full((len(views), size_px, size_px, 3), PADDING, dtype=torch.uint8)
     masks = torch.zeros(len(views), size_px, size_px, dtype=torch.bool)
     boxes = torch.zeros(len(views), 4)
     for row, view in enumerate(views):
         height, width = view.mask.shape
-        image = torch.from_numpy(view.image).permute(2, 0, 1)
-        images[row, :, :height, :width] = (image.float() - PIXEL_MEAN) / PIXEL_STD
+        images[row, :height, :width] = torch.from_numpy(view.image)
         masks[row, :height, :width] = torch.from_numpy(view.mask)
         boxes[row] = torch.from_numpy(draw_box(rng, view.previous))
-    return Batch(images, masks, boxes)
+    noise = torch.from_numpy(rng.random((len(views), NUM_NOISE), np.float32))
+    return Batch(images, masks, boxes, noise, has_boxes=bool(rng.random() < BOX_SHARE))
 
 
-class BatchStream(torch.utils.data.IterableDataset[Batch]):
-    """Batches ``start``, ``start + 1``, ... without end, for a loader with at most one worker."""
+class BatchStream(torch.utils.data.IterableDataset[Batch | ClipBatch]):
+    """Batches ``start``, ``start + 1``, ... without end, whatever the number of loader processes.
+
+    A loader takes batches from its workers in turn, so that each draws every nth.
+    """
 
     def __init__(self, recipe: Recipe, start: int) -> None:
         self.recipe = recipe
         self.start = start
 
-    def __iter__(self) -> Iterator[Batch]:
-        index = self.start
+    def __iter__(self) -> Iterator[Batch | ClipBatch]:
+        worker = torch.utils.data.get_worker_info()
+        index, step = self.start, 1
+        if worker is not None:
+            index, step = index + worker.id, worker.num_workers
         while True:
             yield draw_batch(self.recipe, index)
-            index += 1
+            index += step
 
 
 def use_one_thread(_worker: int) -> None:
@@ -147,7 +193,7 @@ def _views_of_scene(rng: Rng, content_hw: tuple[int, int]) -> list[View]:
 
 
 def _views_of_pair(pairs: PairSet, rng: Rng, content_hw: tuple[int, int]) -> list[View]:
-    pair = _draw_pair(pairs, rng)
+    pair = pairs.draw(rng)
     labels = pair.decode()[1]
     object_ids, areas = np.unique(labels[labels > 0], return_counts=True)
     object_ids = object_ids[areas >= MIN_AREA_SHARE * labels.size]
@@ -167,20 +213,12 @@ def _views_of_pair(pairs: PairSet, rng: Rng, content_hw: tuple[int, int]) -> lis
         for source, placing in ((source_a, placing_a), (source_b, placing_b))
     ]
     if rng.random() < 0.35:
-        views = add_distractor(views, *_draw_pair(pairs, rng).decode(), rng)
+        views = add_distractor(views, *pairs.draw(rng).decode(), rng)
     if not is_same_camera and rng.random() < 0.25:
         views[1] = flip(views[1])
     if rng.random() < 0.5:
         views = [flip(view) for view in views]
     return [View(recolour(rng, view.image), view.mask, view.previous) for view in views]
-
-
-def _draw_pair(pairs: PairSet, rng: Rng) -> Pair:
-    groups = pairs.by_group
-    names = sorted(groups)
-    shares = np.array([GROUP_SHARES.get(name, OTHER_SHARE) for name in names])
-    group = groups[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
-    return group[int(rng.integers(len(group)))]
 
 
 def _load(pairs: PairSet, pair: Pair, object_id: int) -> View:

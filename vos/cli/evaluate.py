@@ -49,6 +49,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     metavar="N",
     help="Threads to work in; one per core if not given.",
 )
+@click.version_option(package_name="vos-persam")
 def eval_command(
     gt_dir: Path,
     results_dir: Path,

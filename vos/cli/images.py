@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -128,7 +129,8 @@ def images_command(ctx: click.Context) -> None:
     prepare_process(options["num_threads"])
 
     from vos.run.run_job import load_model
-    from vos.sets.pictures import ImageOutputs, find_pictures, read_references, segment_pictures
+    from vos.sets.image_outputs import ImageOutputs
+    from vos.sets.pictures import find_pictures, read_references, segment_pictures
 
     max_pixels = options["max_pixels"]
     pictures = find_pictures(options["images"], max_pixels=max_pixels)
@@ -139,7 +141,7 @@ def images_command(ctx: click.Context) -> None:
         overwrite=options["overwrite"],
     )
     reference_files = [(options["ref_image"], options["ref_mask"]), *options["more_references"]]
-    outputs.check_free(pictures.files, reference_files)
+    outputs.check_free(pictures.files, chain.from_iterable(reference_files))
     references = read_references(
         reference_files, resize=options["resize_mask"], max_pixels=max_pixels
     )

@@ -18,7 +18,6 @@ def models_command() -> None:
         if spec.url is None:
             size, state = "none", "embedded"
         else:
-            size = "unknown" if spec.num_bytes is None else f"{spec.num_bytes / 1e6:.0f} MB"
-            state = "cached" if cached_file(spec) else "not cached"
+            size, state = spec.size_text, "cached" if cached_file(spec) else "not cached"
         rows.append((spec.name, size, spec.licence, state, spec.description))
     click.echo(table(rows, align="<"))

@@ -63,8 +63,9 @@ def perseg_command(ctx: click.Context) -> None:
 
     from vos.run.run_job import load_model
     from vos.score import evaluate_images
+    from vos.sets.image_outputs import ImageOutputs
     from vos.sets.perseg import find_perseg_classes
-    from vos.sets.pictures import ImageOutputs, Pictures, read_references, segment_pictures
+    from vos.sets.pictures import Pictures, read_references, segment_pictures
 
     root, max_pixels = options["root"], options["max_pixels"]
     stem = options["reference_name"]
@@ -78,7 +79,8 @@ def perseg_command(ctx: click.Context) -> None:
         for each in found
     }
     for each in found:
-        outputs[each.name].check_free(each.pictures, [each.reference])
+        picture, mask = each.reference
+        outputs[each.name].check_free(each.pictures, [picture, mask.parent])
     sam = load_model(model_choice(ctx))
     failures: dict[str, str] = {}
     for number, each in enumerate(found, start=1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from vos.sam.cores import num_usable_cores
+from vos.sam.cores import usable_cores
 from vos.sam.fast.allocator import keep_freed_memory
 
 
@@ -23,7 +23,7 @@ def prepare_process(num_threads: int | None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if num_threads is None and "OMP_NUM_THREADS" in os.environ:
         return
-    num_threads = num_threads or num_usable_cores()
+    num_threads = num_threads or usable_cores()
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
     if "torch" in sys.modules:
         import torch

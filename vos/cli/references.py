@@ -9,36 +9,49 @@ from typing import TYPE_CHECKING
 import click
 
 from vos.errors import InputError
+from vos.hint import Box, Click, Hint, parse_click
 from vos.moments import parse_moment
 
 if TYPE_CHECKING:
     from vos.run.references import Reference
-    from vos.track.hints import Hint
 
 # Python refuses to read numbers of thousands of digits.
-_HINT = re.compile(r"(?:(?P<id>\d{1,18}):)?(?P<numbers>-?\d{1,18}(?:,-?\d{1,18})+)")
+_BOX = re.compile(r"(?:(\d{1,18}):)?(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18})")
+
+Boxes = tuple[tuple[int | None, Box], ...]
+Clicks = tuple[tuple[int | None, Click], ...]
 
 
-Boxes = tuple[tuple[int | None, tuple[int, ...]], ...]
-Points = tuple[tuple[int | None, tuple[int, ...]], ...]
+class BoxHint(click.ParamType[tuple[int | None, Box]]):
+    """``[ID:]X0,Y0,X1,Y1`` in frame pixels."""
 
-
-class Coordinates(click.ParamType[tuple[int | None, tuple[int, ...]]]):
-    """``[ID:]X,Y[,...]`` in frame pixels, with a fixed number of values."""
-
-    def __init__(self, form: str) -> None:
-        self.name = form
-        self.num_values = form.count(",") + 1
+    name = "X0,Y0,X1,Y1"
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int | None, tuple[int, ...]]:
-        """Read the id, if any, and the numbers."""
-        match = _HINT.fullmatch(value.strip())
-        numbers = tuple(map(int, match["numbers"].split(","))) if match else ()
-        if match is None or len(numbers) != self.num_values:
+    ) -> tuple[int | None, Box]:
+        """Read the id, if any, and the corners."""
+        match = _BOX.fullmatch(value.strip())
+        if match is None:
             self.fail(f"{value!r} is not {self.name}, or ID:{self.name}, in pixels", param, ctx)
-        return (int(match["id"]) if match["id"] else None), numbers
+        named_id, *numbers = match.groups()
+        x0, y0, x1, y1 = map(int, numbers)
+        return (int(named_id) if named_id else None), (x0, y0, x1, y1)
+
+
+class ClickHint(click.ParamType[tuple[int | None, Click]]):
+    """``[ID:]X,Y`` in frame pixels; ``[ID:]!X,Y`` is beside the object."""
+
+    name = "X,Y"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int | None, Click]:
+        """Read the id, if any, and the click."""
+        try:
+            return parse_click(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 class FrameMask(click.ParamType[tuple[int | float, Path]]):
@@ -69,7 +82,8 @@ def references_of(ctx: click.Context) -> tuple[Reference, ...]:
     """
     from vos.run.references import Reference
 
-    mask, resize = ctx.params["ref_mask"], ctx.params["resize_mask"]
+    given, resize = ctx.params["ref_mask"], ctx.params["resize_mask"]
+    mask = None if given is None else Path(given)
     hints = _hints(ctx.params["ref_boxes"], ctx.params["ref_points"])
     if mask is None and not hints:
         raise click.UsageError(
@@ -86,23 +100,19 @@ def references_of(ctx: click.Context) -> tuple[Reference, ...]:
     return Reference(mask=mask, hints=hints, resize=resize), *later
 
 
-def _hints(boxes: Boxes, points: Points) -> dict[int, Hint]:
+def _hints(boxes: Boxes, clicks: Clicks) -> dict[int, Hint]:
     """Put together what was pointed out of each object.
 
     Boxes without an id are objects 1, 2, ... in their order; clicks without one are of object 1.
     """
-    from vos.track.hints import Hint
-
-    boxes_by_id: dict[int, tuple[int, int, int, int]] = {}
-    for object_id, (x0, y0, x1, y1) in boxes:
+    boxes_by_id: dict[int, tuple[Box, ...]] = {}
+    for object_id, box_xyxy in boxes:
         named_id = object_id or len(boxes_by_id) + 1
-        if named_id in boxes_by_id:
-            raise InputError(f"object {named_id} has several boxes; give one for each object")
-        boxes_by_id[named_id] = (x0, y0, x1, y1)
-    points_by_id: dict[int, tuple[tuple[int, int], ...]] = {}
-    for object_id, (x, y) in points:
-        points_by_id[object_id or 1] = (*points_by_id.get(object_id or 1, ()), (x, y))
+        boxes_by_id[named_id] = (*boxes_by_id.get(named_id, ()), box_xyxy)
+    clicks_by_id: dict[int, tuple[Click, ...]] = {}
+    for object_id, each in clicks:
+        clicks_by_id[object_id or 1] = (*clicks_by_id.get(object_id or 1, ()), each)
     return {
-        object_id: Hint(points_by_id.get(object_id, ()), boxes_by_id.get(object_id))
-        for object_id in sorted(boxes_by_id.keys() | points_by_id.keys())
+        object_id: Hint(clicks_by_id.get(object_id, ()), boxes_by_id.get(object_id, ()))
+        for object_id in sorted(boxes_by_id.keys() | clicks_by_id.keys())
     }

@@ -13,13 +13,14 @@ from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.moments import Moment
 from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
-from vos.cli.references import Coordinates, FrameMask, references_of
+from vos.cli.references import BoxHint, ClickHint, FrameMask, references_of
+from vos.cli.stdin import StandardInput
 
 _FILE = click.Path(path_type=Path)
 
 
 @click.command("run", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("video", metavar="VIDEO")
+@click.argument("video", type=StandardInput())
 @click.option(
     "--start",
     cls=InputOption,
@@ -48,7 +49,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--ref-mask",
     cls=ObjectsOption,
-    type=_FILE,
+    type=StandardInput(),
     metavar="FILE",
     help="Mask of the first frame used: ids, black and white, or a colour per object.",
 )
@@ -56,19 +57,19 @@ _FILE = click.Path(path_type=Path)
     "--ref-point",
     "ref_points",
     cls=ObjectsOption,
-    type=Coordinates("X,Y"),
+    type=ClickHint(),
     multiple=True,
-    help="Instead of a mask: a click on the object. Repeatable; all clicks are of "
-    "object 1 unless ID:X,Y names another.",
+    help="Instead of a mask: a click on the object, or as !X,Y a click beside it. Repeatable; all "
+    "clicks are of object 1 unless ID:X,Y names another.",
 )
 @click.option(
     "--ref-box",
     "ref_boxes",
     cls=ObjectsOption,
-    type=Coordinates("X0,Y0,X1,Y1"),
+    type=BoxHint(),
     multiple=True,
-    help="Instead of a mask: a box around an object. Repeatable, one object each; "
-    "ID:X0,Y0,X1,Y1 names the object.",
+    help="Instead of a mask: a box around an object. Repeatable, one object each unless "
+    "ID:X0,Y0,X1,Y1 names it.",
 )
 @click.option(
     "--ref",
@@ -129,9 +130,18 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Opacity of the overlay's colours.",
 )
+@click.option(
+    "--min-score",
+    cls=OutputOption,
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
+)
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
 @method_options
 @model_options
+@click.version_option(package_name="vos-persam")
 def run_command(ctx: click.Context) -> None:
     """Segment the objects of one mask in every frame of VIDEO.
 
@@ -140,7 +150,8 @@ def run_command(ctx: click.Context) -> None:
       vos-run video.mp4 --ref-point 410,220 --out results
       vos-run frames/ --ref-mask first.png --ref 120:fixed.png --model vit_h
 
-    VIDEO is a file, a folder of images, or the URL of a stream. The mask belongs to the first
+    VIDEO is a file, a folder of images, the URL of a stream, or - for the standard input, which may
+    instead be the mask. The mask belongs to the first
     frame used. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
     FOLDER/<name>.mp4 (overlay) and FOLDER/<name>.json (scores, boxes, settings).
 
@@ -156,6 +167,7 @@ def run_command(ctx: click.Context) -> None:
 
     from vos.run.job import Job, JobOutputs
     from vos.run.run_job import run_job
+    from vos.sink.tallies import report_objects
     from vos.source import Selection
 
     job = Job(
@@ -172,6 +184,7 @@ def run_command(ctx: click.Context) -> None:
             folder=options["out"],
             name=options["name"],
             overlay_alpha=None if options["no_overlay"] else options["alpha"],
+            min_score=options["min_score"],
             reference_path=options["save_ref"],
         ),
         model=model_choice(ctx),
@@ -187,9 +200,9 @@ def run_command(ctx: click.Context) -> None:
             should_stop=stop.is_set,
         )
     written = ", ".join(map(str, result.outputs.written))
-    if result.was_complete:
-        click.echo(f"finished before: {written}")
-        return
-    click.echo(f"{speed(result.num_done, result.num_before, result.seconds)}: {written}")
+    pace = speed(result.num_done, result.num_before, result.seconds)
+    click.echo(f"{'finished before' if result.was_complete else pace}: {written}")
+    for line in report_objects(result.tallies):
+        click.echo(line)
     if not result.is_complete:
         raise click.Abort(result.what_is_left)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
 import click
 
 from vos.errors import InputError, OutputError
+from vos.files import make_folder, write_whole
+from vos.run.names import name_fault
 
 
 @click.command("synth", context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,14 +36,16 @@ def synth_command(
 
     FOLDER/<name>.mp4 is the clip, FOLDER/Annotations/<name>/00000.png ... are the masks: the
     first is the reference for vos-run, all of them are the annotation for vos-eval.
+    FOLDER/<name>.synth.json lists these files, so that --overwrite replaces them and no others.
     """
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise click.BadParameter(f"{size!r} is not of the form 640x360", param_hint="--size")
-    if name != Path(name).name:
-        raise InputError(f"the name must be a plain file name, got {name!r}")
+    if fault := name_fault(name):
+        raise InputError(f"a clip cannot be named {name!r}: {fault}")
 
     from vos.masks import write_label_png
+    from vos.run.replacing import Ledger
     from vos.sink import write_video
     from vos.synthetic import ClipConfig, make_clip
 
@@ -52,15 +57,23 @@ def synth_command(
         seed=seed,
     )
     video, masks_folder = folder / f"{name}.mp4", folder / "Annotations" / name
+    masks = [masks_folder / f"{index:05d}.png" for index in range(num_frames)]
+    ledger = Ledger(
+        folder=folder,
+        summary=folder / f"{name}.synth.json",
+        journal=folder / f".{name}.synth.files",
+        result_files=(video, folder / f"{name}.synth.json"),
+        result_folders=(masks_folder,),
+    )
     if not overwrite and (video.exists() or masks_folder.exists()):
         raise OutputError(f"{video} or {masks_folder} is there already; pass --overwrite")
-    try:
-        masks_folder.mkdir(parents=True, exist_ok=True)
-        for path in masks_folder.glob("*.png"):
-            path.unlink()
-        for frame, labels in make_clip(config):
-            write_label_png(masks_folder / f"{frame.name}.png", labels)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error}") from error
+    results = [ledger.summary, video, *masks]
+    ledger.check_free(results)
+    ledger.remove_written()
+    make_folder(masks_folder)
+    files = [path.relative_to(folder).as_posix() for path in results]
+    write_whole(ledger.summary, f'{{\n"files": {json.dumps(files)}\n}}\n'.encode())
+    for frame, labels in make_clip(config):
+        write_label_png(masks_folder / f"{frame.name}.png", labels)
     write_video(video, (frame for frame, _ in make_clip(config)), Fraction(fps))
     click.echo(f"{num_frames} frames: {video}, {masks_folder}")

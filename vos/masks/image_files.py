@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Final
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from vos.errors import InputError
+from vos.errors import InputError, VosError
 
 MAX_PIXELS: Final = 1 << 27
 """Pixels of one frame or mask that are legal if nothing else is said: 16K, but not much more."""
@@ -29,6 +30,8 @@ BROKEN_IMAGE: Final = (
 """What Pillow and numpy raise on files that are no image, broken, or too large to decode."""
 
 _HEAD_BYTES: Final = 16
+_MAX_PIPE_BYTES: Final = 1 << 28
+_MILLION: Final = 10**6
 
 
 def check_max_pixels(max_pixels: int) -> None:
@@ -46,9 +49,16 @@ def size_fault(width: int, height: int, max_pixels: int) -> str | None:
     if width * height <= max_pixels:
         return None
     return (
-        f"{width} x {height} are {width * height} pixels, more than the {max_pixels} that are "
-        "legal; if the file is to be trusted, raise the limit with --max-pixels (max_pixels=...)"
+        f"{width} x {height} are {_in_words(width * height)}, more than the "
+        f"{_in_words(max_pixels)} that are legal; if the file is to be trusted, allow more "
+        "(max-pixels)"
     )
+
+
+def _in_words(num_pixels: int) -> str:
+    if num_pixels < _MILLION:
+        return f"{num_pixels} pixels"
+    return f"{num_pixels / _MILLION:.1f} million pixels"
 
 
 class _ClippedFile(io.BufferedReader):
@@ -58,8 +68,16 @@ class _ClippedFile(io.BufferedReader):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(io.FileIO(path))
-        self._num_bytes = os.fstat(self.fileno()).st_size
+        file = io.FileIO(path)
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            super().__init__(file)
+            self._num_bytes = status.st_size
+            return
+        with file:  # a pipe; Pillow moves about in a file
+            content = file.read(_MAX_PIPE_BYTES)
+        super().__init__(io.BytesIO(content))
+        self._num_bytes = len(content)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -83,25 +101,47 @@ def open_image(
 
     Raises:
         OSError: and the others of :data:`BROKEN_IMAGE`, ValueError for an image that is too large.
+            What else comes up while the image is open becomes an OSError.
     """
-    # Image.open has one limit for the whole process, and above half of it a warning.
-    Image.init()
+    try:
+        with _ClippedFile(path) as file:
+            for name in _accepted(file, formats):
+                file.seek(0)
+                try:
+                    # Image.open has one limit for the whole process, and above half of it warns.
+                    image = Image.OPEN[name][0](file, os.fspath(path))
+                except (SyntaxError, IndexError, TypeError, struct.error):
+                    continue
+                fault = size_fault(*image.size, max_pixels)
+                if fault is not None:
+                    raise ValueError(fault)
+                yield image
+                return
+        raise OSError(f"it is none of {', '.join(formats)}, or broken")
+    except (*BROKEN_IMAGE, VosError, MemoryError):
+        raise
+    except Exception as error:  # plug-ins raise what they come across
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def is_image(path: str | os.PathLike[str], formats: Sequence[str]) -> bool:
+    """Tell whether a file begins like an image.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with _ClippedFile(path) as file:
-        head = file.read(_HEAD_BYTES)
-        for name in formats:
-            factory, accepts = Image.OPEN[name]
-            # A string says why the format cannot be read here.
-            is_accepted = accepts is None or accepts(head)
-            if isinstance(is_accepted, str) or not is_accepted:
-                continue
-            file.seek(0)
-            try:
-                image = factory(file, os.fspath(path))
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
-            fault = size_fault(*image.size, max_pixels)
-            if fault is not None:
-                raise ValueError(fault)
-            yield image
-            return
-    raise OSError(f"it is none of {', '.join(formats)}, or broken")
+        return any(_accepted(file, formats))
+
+
+def _accepted(file: io.BufferedReader, formats: Sequence[str]) -> Iterator[str]:
+    """Give the formats whose beginning a file has."""
+    Image.init()
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    for name in filter(Image.OPEN.get, formats):  # older versions know fewer
+        accepts = Image.OPEN[name][1]
+        # A string says why the format cannot be read here.
+        is_accepted = accepts is None or accepts(head)
+        if is_accepted and not isinstance(is_accepted, str):
+            yield name

@@ -1,15 +1,9 @@
-"""What the pixels of a picture mean when it is a mask.
-
-A pixel is *solid* when its 3 x 3 neighbourhood has one value. In a label map most values come in
-solid areas. Where they do not, edges were softened by antialiasing, scaling or lossy compression:
-every pixel then goes to the nearest *main* value, one that comes in solid areas and is far from
-every more frequent main value.
-"""
+"""What the pixels of a picture mean when it is a mask."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -17,19 +11,21 @@ from numpy.typing import NDArray
 
 from vos.errors import MaskError
 from vos.masks.png import DAVIS_PALETTE
+from vos.masks.values import MAIN_DISTANCE, Values
 from vos.records import MAX_OBJECT_ID, Labels
 
 _log = logging.getLogger("vos")
 
+Rgb = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
+Painted = tuple[Labels, Mapping[int, Rgb]]
+"""A label map, and the colours in which its objects were painted, as far as they mean anything."""
+
 _VOID: Final = 255
 _WHITE: Final = 255
 _PALETTE_GREYS: Final = DAVIS_PALETTE[np.ptp(DAVIS_PALETTE, axis=1) == 0, 0]
-_MIN_SOLID_SHARE: Final = 1 / 8  # of a value's pixels; lines of 3 pixels' width reach 1/3
-_MIN_SOLID_PX: Final = 4  # of a main value; keeps specks of compression noise out
-_MAIN_DISTANCE: Final = 48  # levels of 255: main values differ by more, noise moves by less
-_MIN_FLAT_SHARE: Final = 0.5  # of all pixels, solid in any value; a photo has far fewer
-_MAX_MIXED_SHARE: Final = 0.25  # of all pixels, far from every main value
-_MAX_COLOURS: Final = 1 << 16  # a photo has more, and telling its main ones would take long
+_MIN_BAND_SHARE: Final = 0.3  # of the contacts between ids; label maps have next to none
 _PALETTE_ERROR: Final = 8  # levels of 255 by which compression moves a flat palette colour
 
 
@@ -77,18 +73,22 @@ def labels_from_grey(grey: NDArray[np.integer], *, is_lossy: bool) -> Labels:
     """
     if grey.max() > _WHITE and not np.any(grey % 257):
         grey = grey // 257  # 8 bits spread over 16
-    values = _Values.of(grey[..., None])
-    if values.is_label_map(is_lossy=is_lossy):
+    values = Values.of(grey[..., None])
+    is_one_object = not is_lossy and values.is_one_bright_area()
+    if values.is_label_map(is_lossy=is_lossy) and not is_one_object:
         return labels_from_ids(grey)
     if grey.max() > _WHITE:
-        values = _Values.of(grey[..., None] >> 8)
+        values = Values.of(grey[..., None] >> 8)
+    if is_one_object:
+        brightest = values.colours[-1, 0]
+        return labels_from_ids(values.nearest(np.array([[0], [brightest]])) * brightest)
     mains = values.main_colours()[:, 0]
-    between = mains[(mains > _MAIN_DISTANCE) & (mains < _WHITE - _MAIN_DISTANCE)]
+    between = mains[(mains > MAIN_DISTANCE) & (mains < _WHITE - MAIN_DISTANCE)]
     levels = np.union1d(between, [0, _WHITE])
     return labels_from_ids(levels[values.nearest(levels[:, None])])
 
 
-def labels_from_colours(rgb: NDArray[np.uint8], *, is_lossy: bool) -> Labels:
+def labels_from_colours(rgb: NDArray[np.uint8], *, is_lossy: bool) -> Painted:
     """Give every colour but black an id: DAVIS' for a palette colour, else the lowest free one.
 
     A grey picture is a map of ids or one white object, unless all its greys are DAVIS' colours.
@@ -98,128 +98,116 @@ def labels_from_colours(rgb: NDArray[np.uint8], *, is_lossy: bool) -> Labels:
         is_lossy: Whether the values went through lossy compression, so that none is exact.
 
     Returns:
-        (H, W) uint8 with ids 0 to 254; free ids are given in ascending order of (R, G, B).
+        (H, W) uint8 with ids 0 to 254; free ids are given in ascending order of (R, G, B). And
+        the colour of each id, unless the picture is grey.
 
     Raises:
         MaskError: the picture is no mask, or has no object or too many.
     """
     is_grey = bool((rgb == rgb[..., :1]).all())
     if is_grey and np.setdiff1d(rgb[..., 0], _PALETTE_GREYS).size:
-        return labels_from_grey(rgb[..., 0], is_lossy=is_lossy)
-    values = _Values.of(rgb)
+        return labels_from_grey(rgb[..., 0], is_lossy=is_lossy), {}
+    values = Values.of(rgb)
     if values.is_label_map(is_lossy=is_lossy):
-        return labels_from_ids(_ids_of_colours(values.colours, tolerance=0)[values.index])
+        kept = values.without_edges_and_specks(DAVIS_PALETTE)
+        if len(kept) == len(values.colours):
+            return _painted(kept, values.index, tolerance=0)
+        return _painted(kept, values.nearest(kept), tolerance=0)
     mains = values.main_colours()
     if len(mains) < 2:
         raise MaskError(
             f"it has {len(values.colours)} colours, but no object large enough to tell its colour "
             "from softened edges"
         )
-    ids = _ids_of_colours(mains, tolerance=_PALETTE_ERROR)
-    return labels_from_ids(ids[values.nearest(mains)])
+    return _painted(mains, values.nearest(mains), tolerance=_PALETTE_ERROR)
 
 
-def is_label_map(values: NDArray[np.integer]) -> bool:
-    """Tell whether the values of an (H, W) picture of up to 16 bits come in solid areas."""
-    return _Values.of(values[..., None]).is_label_map(is_lossy=False)
+def labels_from_palette(indices: NDArray[np.int64], palette: NDArray[np.int64]) -> Painted | None:
+    """Take a palette picture's indices as ids, unless its colours are what counts.
 
+    They are ids where each used colour stands at its index of DAVIS' palette, and in other
+    palettes where black, if it is used, is index 0. Colours count where all used ones are DAVIS',
+    but at other indices, as after a program has reduced the palette, and where there are soft
+    edges. A softened mask that was quantised and then given DAVIS' palette has lost its colours:
+    there the values at the edges go to the nearest area, and background is what has most of the
+    picture's border.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Values:
-    """The N different values of a picture.
+    Args:
+        indices: (H, W) int64.
+        palette: (M, 3) int64 RGB.
 
-    Attributes:
-        colours: (N, c) int64, ascending; c is 1 for grey and 3 for RGB.
-        index: (H, W) which of them a pixel has.
-        counts_px: (N,) pixels of each value.
-        solids_px: (N,) solid pixels of each value.
+    Returns:
+        (H, W) uint8 with ids 0 to 254 and the colours of the ids; None where colours count.
+
+    Raises:
+        MaskError: there is no object.
     """
+    used = np.unique(indices)
+    palette = np.pad(palette, ((0, 256 - len(palette)), (0, 0)))
+    if (palette[used] == DAVIS_PALETTE[used]).all():
+        values = Values.of(indices[..., None])
+        if values.share_of_bands < _MIN_BAND_SHARE:
+            return labels_from_ids(indices), {}
+        return _labels_from_areas(values), {}
+    davis = {tuple(colour) for colour in DAVIS_PALETTE.tolist()}
+    if all(tuple(colour) in davis for colour in palette[used].tolist()):
+        return None
+    (black,) = np.nonzero(palette.max(axis=1) == 0)
+    if 0 not in black and np.isin(used, black).any():
+        return None
+    values = Values.of(palette.astype(np.uint8)[indices])
+    if not values.is_label_map(is_lossy=False) or values.are_edges.any():
+        return None
+    colours = {index: _rgb(palette[index]) for index in used.tolist() if np.ptp(palette[index])}
+    return labels_from_ids(indices), colours
 
-    colours: NDArray[np.int64]
-    index: NDArray[np.int64]
-    counts_px: NDArray[np.int64]
-    solids_px: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, pixels: NDArray[np.integer]) -> _Values:
-        """Count the values of an (H, W, c) picture of up to 16 bits."""
-        codes = pixels[..., 0].astype(np.int64)
-        for channel in range(1, pixels.shape[2]):
-            codes = codes << 16 | pixels[..., channel]
-        values, index, counts_px = np.unique(codes, return_inverse=True, return_counts=True)
-        index = index.reshape(codes.shape)  # numpy 1 gives it flat
-        shifts = 16 * np.arange(pixels.shape[2])[::-1]
-        same_x = codes[:, 1:] == codes[:, :-1]
-        same_y = codes[1:] == codes[:-1]
-        rows = same_x[:, 1:] & same_x[:, :-1]
-        is_solid = rows[2:] & rows[1:-1] & rows[:-2] & same_y[1:, 1:-1] & same_y[:-1, 1:-1]
-        return cls(
-            colours=values[:, None] >> shifts & 0xFFFF,
-            index=index,
-            counts_px=counts_px,
-            solids_px=np.bincount(index[1:-1, 1:-1][is_solid], minlength=len(values)),
-        )
+def _labels_from_areas(values: Values) -> Labels:
+    """Give every pixel the id of the area nearest to it; see :func:`labels_from_palette`."""
+    from scipy.ndimage import distance_transform_edt
 
-    @property
-    def _are_solid(self) -> NDArray[np.bool_]:
-        return (self.solids_px > 0) & (self.solids_px >= _MIN_SOLID_SHARE * self.counts_px)
-
-    def is_label_map(self, *, is_lossy: bool) -> bool:
-        """Tell whether the values can be taken as they are."""
-        num_values = len(self.colours)
-        return num_values <= 2 or (not is_lossy and 2 * self._are_solid.sum() >= num_values)
-
-    def main_colours(self) -> NDArray[np.int64]:
-        """Give the (M, c) main values, the most frequent one first.
-
-        Raises:
-            MaskError: too little of the picture is flat for a mask.
-        """
-        flat_share = self.solids_px.sum() / self.counts_px.sum()
-        if len(self.colours) > _MAX_COLOURS or flat_share < _MIN_FLAT_SHARE:
-            raise MaskError(
-                f"it looks like a photo, with {len(self.colours)} colours and only "
-                f"{flat_share:.0%} of it in areas of one colour; a mask has one flat colour (or "
-                "grey value) for each object"
-            )
-        candidates = np.flatnonzero(self._are_solid & (self.solids_px >= _MIN_SOLID_PX))
-        mains: list[NDArray[np.int64]] = []
-        by_count = np.argsort(-self.counts_px[candidates], kind="stable")
-        for colour in self.colours[candidates[by_count]]:
-            if all(np.abs(colour - main).max() > _MAIN_DISTANCE for main in mains):
-                mains.append(colour)
-        return np.array(mains).reshape(-1, self.colours.shape[1])
-
-    def nearest(self, mains: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give every pixel the index of the main value nearest to it, (H, W).
-
-        Raises:
-            MaskError: too many pixels are far from every main value.
-        """
-        # One main value at a time: a distance matrix of all would be large.
-        nearest = np.zeros(len(self.colours), dtype=np.int64)
-        best = np.full(len(self.colours), np.iinfo(np.int64).max)
-        is_mixed = np.ones(len(self.colours), dtype=bool)
-        for number, main in enumerate(mains):
-            difference = self.colours - main
-            squared = (difference**2).sum(axis=1)
-            nearest[squared < best] = number
-            best = np.minimum(best, squared)
-            is_mixed &= np.abs(difference).max(axis=1) > _MAIN_DISTANCE
-        num_px = self.counts_px.sum()
-        mixed_share = self.counts_px[is_mixed].sum() / num_px
-        if mixed_share > _MAX_MIXED_SHARE:
-            raise MaskError(
-                f"{mixed_share:.0%} of its pixels have none of its {len(mains)} main colours; a "
-                "mask has one flat colour (or grey value) for each object"
-            )
+    ids = values.colours[:, 0].copy()
+    are_areas = values.are_solid & ~values.are_bands
+    num_bands = np.count_nonzero(~are_areas)
+    is_edge = ~are_areas[values.index]
+    ys, xs = distance_transform_edt(is_edge, return_distances=False, return_indices=True)
+    areas = values.index[ys, xs]
+    border = np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])
+    background = np.bincount(border).argmax()
+    if num_bands < 2 and ids[background] == 0:
         _log.warning(
-            "mask: soft edges; %d of %d pixels were given to the nearest of %d main colours",
-            self.counts_px[best > 0].sum(),
-            num_px,
-            len(mains),
+            "mask: object %d is a narrow band between others; if the mask was softened, paint it "
+            "with hard edges",
+            ids[values.are_bands].max(),
         )
-        return nearest[self.index]
+        return labels_from_ids(ids[values.index])
+    _log.warning(
+        "mask: it looks like a softened mask that was quantised: %d of its %d values lie at edges "
+        "only and went to the nearest area, and index %d, which has most of the border, is "
+        "background; check the objects",
+        num_bands,
+        len(ids),
+        ids[background],
+    )
+    if ids[background] != 0:
+        # What stood at 0 is an object.
+        ids[ids == 0] = np.setdiff1d(np.arange(1, _VOID), ids[are_areas])[0]
+        ids[background] = 0
+    return labels_from_ids(ids[areas])
+
+
+def _painted(colours: NDArray[np.int64], index: NDArray[np.int64], *, tolerance: int) -> Painted:
+    """Number (N, 3) colours, of which every pixel has one."""
+    ids = _ids_of_colours(colours, tolerance=tolerance)
+    colour_of = {int(object_id): _rgb(rgb) for object_id, rgb in zip(ids, colours, strict=True)}
+    if _VOID in colour_of and ids.max(initial=0, where=ids < _VOID) == 0:
+        colour_of[1] = colour_of[_VOID]
+    return labels_from_ids(ids[index]), colour_of
+
+
+def _rgb(colour: NDArray[np.int64]) -> Rgb:
+    red, green, blue = colour.tolist()
+    return red, green, blue
 
 
 def _ids_of_colours(colours: NDArray[np.int64], *, tolerance: int) -> NDArray[np.int64]:

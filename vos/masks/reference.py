@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Final
 
 import numpy as np
@@ -15,17 +16,18 @@ from PIL import Image, ImageOps
 
 from vos.errors import MaskError
 from vos.masks.image_files import (
-    BROKEN_IMAGE,
     MAX_PIXELS,
     check_max_pixels,
     open_image,
     size_fault,
 )
 from vos.masks.pixels import (
-    is_label_map,
+    Painted,
+    Rgb,
     labels_from_colours,
     labels_from_grey,
     labels_from_ids,
+    labels_from_palette,
 )
 from vos.masks.png import DAVIS_PALETTE, grey_spread
 from vos.records import Labels
@@ -39,6 +41,23 @@ _NPY_VERSIONS: Final = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _LOSSY_FORMATS: Final = ("JPEG", "MPO")  # MPO: a JPEG with further pictures
+_FEW_PX: Final = 16  # of an object
+_MOST_SHARE: Final = 0.9  # of a mask, for one object
+_MAX_STRETCH: Final = 1.05  # of the ratio of width to height
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaintedMask:
+    """A label map and how its objects are painted.
+
+    Attributes:
+        labels: (H, W) uint8 with ids 0 to 254 and at least one object.
+        colours: The colour of each object by its id: that of the file where it has colours, else
+            that of DAVIS' palette.
+    """
+
+    labels: Labels
+    colours: Mapping[int, Rgb]
 
 
 def read_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Labels:
@@ -52,11 +71,13 @@ def read_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> 
     - one object: bool, 0 and 1, or 0 and 255 (65535 at 16 bits);
     - one colour per object on black or transparent ground. A colour of DAVIS' palette gives its
       index there; the other colours take the lowest free ids in ascending order of (R, G, B).
-      A palette picture is read by its colours when it has soft edges, or when black is used but
-      is not index 0.
+      A palette picture is read by its colours when it has soft edges, when black is used but is
+      not index 0, or when all its used colours are DAVIS', at other indices than there.
 
     Softened edges go to the nearest object or to the background (grey: above half is object),
-    transparency below half is background; both are logged as warnings.
+    transparency below half is background. Both are logged as warnings; so are objects of a few
+    pixels, objects that fill nearly all of the mask, and masks without background, which are
+    legal but rarely meant.
 
     Args:
         path: The mask's file.
@@ -70,21 +91,38 @@ def read_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> 
             no object, more than 254 of them, or a picture that is no mask.
         InputError: ``max_pixels`` is below 1.
     """
+    return read_painted_mask(path, max_pixels=max_pixels).labels
+
+
+def read_painted_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> PaintedMask:
+    """Read a reference mask as :func:`read_mask` does, and the colours of its objects."""
     check_max_pixels(max_pixels)
     path = Path(path)
+    colours: Mapping[int, Rgb] = {}
     try:
-        if path.suffix.lower() == ".npy":
+        if _is_array_file(path):
             _check_array_file(path, max_pixels)
-            return mask_from_array(np.load(path, mmap_mode="r", allow_pickle=False))
-        with open_image(path, _FORMATS, max_pixels) as image:
-            labels = _labels_from_image(image)
+            labels = mask_from_array(np.load(path, mmap_mode="r", allow_pickle=False))
+        else:
+            with open_image(path, _FORMATS, max_pixels) as image:
+                labels, colours = _labels_from_image(image)
     except FileNotFoundError as error:
         raise MaskError(f"there is no mask {path}") from error
     except MaskError as error:
         raise MaskError(f"mask {path}: {error}") from error
-    except (*BROKEN_IMAGE, TokenError) as error:  # numpy parses the header of .npy as Python
+    except MemoryError:
+        raise
+    except Exception as error:  # of many kinds: numpy parses the header of .npy as Python
         raise MaskError(f"cannot read the mask {path}: {error}") from error
-    return labels
+    _warn_of_sizes(labels, path)
+    ids = object_ids(labels)
+    return PaintedMask(labels, {i: colours.get(i) or rgb_of(i) for i in ids})
+
+
+def rgb_of(object_id: int) -> Rgb:
+    """Give the colour of an id in DAVIS' palette."""
+    red, green, blue = DAVIS_PALETTE[object_id].tolist()
+    return red, green, blue
 
 
 def mask_from_array(array: NDArray[np.generic]) -> Labels:
@@ -129,7 +167,14 @@ def match_frame(labels: Labels, frame_hw: tuple[int, int], *, resize: bool = Fal
     if not resize:
         raise MaskError(
             f"the mask is {width} x {height} pixels, the frame {frame_width} x {frame_height}; "
-            "they must agree, or be made to with --resize-mask (resize=True)"
+            "they must be of one size, unless the mask is to be resized (resize-mask)"
+        )
+    stretch = (width / height) / (frame_width / frame_height)
+    if max(stretch, 1 / stretch) > _MAX_STRETCH:
+        _log.warning(
+            "mask: %d x %d pixels are stretched to %d x %d, of another shape; it fits only if the "
+            "frame was squeezed in the same way when the mask was drawn",
+            *(width, height, frame_width, frame_height),
         )
     size = frame_width, frame_height
     scaled = np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
@@ -160,6 +205,11 @@ def object_ids(labels: Labels) -> tuple[int, ...]:
     return ids
 
 
+def _is_array_file(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+
+
 def _check_array_file(path: Path, max_pixels: int) -> None:
     """Check the size that a ``.npy`` file claims; numpy's own sums overflow.
 
@@ -179,7 +229,25 @@ def _check_array_file(path: Path, max_pixels: int) -> None:
         raise MaskError(fault)
 
 
-def _labels_from_image(image: Image.Image) -> Labels:
+def _warn_of_sizes(labels: Labels, path: Path) -> None:
+    """Warn of objects that can hardly be meant."""
+    counts_px = np.bincount(labels.ravel(), minlength=256)
+    for object_id in np.flatnonzero(counts_px[1:]) + 1:
+        if counts_px[object_id] < _FEW_PX:
+            _log.warning(
+                "mask %s: object %d has %d pixels only; it can hardly be found again",
+                *(path, object_id, counts_px[object_id]),
+            )
+        elif _MOST_SHARE * labels.size < counts_px[object_id] < labels.size:
+            _log.warning(
+                "mask %s: object %d fills %.0f %% of it; is it the background?",
+                *(path, object_id, 100 * counts_px[object_id] / labels.size),
+            )
+    if counts_px[0] == 0:
+        _log.warning("mask %s: no pixel is background (0, black or transparent)", path)
+
+
+def _labels_from_image(image: Image.Image) -> Painted:
     """Tell ids, one white object and colours apart."""
     is_lossy = image.format in _LOSSY_FORMATS
     spread = grey_spread(image)
@@ -191,9 +259,10 @@ def _labels_from_image(image: Image.Image) -> Labels:
         values = np.asarray(image).astype(np.int64) // spread
         values[is_clear] = 0
         if image.mode != "P":
-            return labels_from_grey(values, is_lossy=is_lossy)
-        if _are_ids(values, np.array(image.getpalette("RGB")).reshape(-1, 3)):
-            return labels_from_ids(values)
+            return labels_from_grey(values, is_lossy=is_lossy), {}
+        palette = np.array(image.getpalette("RGB"), dtype=np.int64).reshape(-1, 3)
+        if (painted := labels_from_palette(values, palette)) is not None:
+            return painted
     rgb = np.array(image.convert("RGB"))
     rgb[is_clear] = 0
     return labels_from_colours(rgb, is_lossy=is_lossy)
@@ -208,12 +277,3 @@ def _clear_pixels(image: Image.Image) -> NDArray[np.bool_]:
     if num_half:
         _log.warning("mask: %d half transparent pixels; below half is background", num_half)
     return alpha < 128
-
-
-def _are_ids(indices: NDArray[np.int64], palette: NDArray[np.int64]) -> bool:
-    """Tell whether a palette picture's indices are object ids, rather than its colours."""
-    used = np.unique(indices)
-    if used[-1] < len(palette) and (palette[used] == DAVIS_PALETTE[used]).all():
-        return True
-    (black,) = np.nonzero(palette.max(axis=1) == 0)
-    return is_label_map(indices) and (0 in black or not np.isin(used, black).any())

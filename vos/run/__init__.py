@@ -1,1 +1,11 @@
-"""."""
+"""Everything between what the user wants and files on the disk.
+
+In flows a source with references and settings, out flow the files of one result, and what became of
+each object.
+
+    outputs, names   where the results go, and names they may have
+    replacing        what may be replaced there: what vos wrote, and nothing that the run reads
+    only_writer      one run at a time
+    results, saving  the chain of sinks, and the saved state beside it
+    resume, state    whether a run that broke off is the same one, and where it stands
+"""

@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from vos.config import METHODS, RunConfig
+from vos.config import METHODS, STRICT, RunConfig
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.run.references import Reference, check_frames_differ
+from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.source import Selection
-
-T = TypeVar("T")
-
-_STRICT = {"extra": "forbid", "strict": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +34,7 @@ class ModelChoice:
         skip_padding: Whether the image encoder leaves out most of the padding.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     name: str = "nano"
     checkpoint: Path | None = None
@@ -54,14 +52,17 @@ class JobOutputs:
         folder: Folder of the results.
         name: Name of the results; the source's if None.
         overlay_alpha: Opacity of the overlay's colours in [0, 1]; None writes no overlay.
+        min_score: Below this score a mask is doubtful: its contour is dashed in the overlay, and
+            the summary counts it.
         reference_path: A PNG for the mask of the first frame, as it is used; or None.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     folder: Path = Path("results")
     name: str | None = None
     overlay_alpha: float | None = 0.5
+    min_score: float = DEFAULT_MIN_SCORE
     reference_path: Path | None = None
 
 
@@ -78,7 +79,7 @@ class Job:
         config: The method and its settings.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar = STRICT
 
     source: str
     references: tuple[Reference, ...]
@@ -122,7 +123,7 @@ class Job:
                 field that is wrong.
         """
         try:
-            document = json.loads(text)
+            document = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise InputError(f"this is no job: it is no JSON: {error}") from error
         if not isinstance(document, dict):
@@ -141,6 +142,10 @@ class Job:
             )
         settings = _validate(METHODS[name], method, "config.method.")
         return replace(job, config=replace(job.config, method=settings))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _each_moment(document: dict[str, Any], change: Callable[[Any], Any]) -> None:
@@ -167,20 +172,20 @@ def _read_moment(value: Any) -> Any:
     return moment
 
 
-def _validate(kind: type[T], document: Any, prefix: str) -> T:
+def _validate(kind: Any, document: Any, prefix: str) -> Any:
     from pydantic import ValidationError
 
     try:
-        value: T = _adapter(kind).validate_json(json.dumps(document))
+        return _adapter(kind).validate_json(json.dumps(document))
     except ValidationError as error:
         faults = (
             f"{prefix}{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise InputError(f"this is no job: {'; '.join(faults)}") from error
-    return value
 
 
-def _adapter(kind: type) -> Any:
+@cache
+def _adapter(kind: Any) -> Any:
     # pydantic takes half a second to import, which most runs have no use for.
     from pydantic import TypeAdapter
 

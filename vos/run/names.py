@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final
+
+from pathvalidate import ErrorReason, ValidationError, validate_filename
 
 # Systems allow 255; files in the making have a longer name than the finished ones.
 _MAX_BYTES: Final = 200
-_WINDOWS_CHARACTERS: Final = frozenset('<>:"|?*')
-_WINDOWS_DEVICES: Final = frozenset(
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
-    + [f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789\u00b9\u00b2\u00b3"]
-)
+_NOT_PLAIN: Final = frozenset("/\\\t\n\r\v\f")
+_FURTHER_DEVICES: Final = ("CONIN$", "CONOUT$")
 
 
 def name_fault(name: str, *, on_windows: bool = os.name == "nt") -> str | None:
@@ -28,18 +26,20 @@ def name_fault(name: str, *, on_windows: bool = os.name == "nt") -> str | None:
     Returns:
         What is wrong, or None.
     """
-    if name in ("", ".", "..") or PurePosixPath(name).name != name:
+    if name in ("", ".", "..") or _NOT_PLAIN & {*name}:
         return "it must be a plain file name"
-    if PureWindowsPath(name).name != name and (on_windows or "\\" in name):
-        return "it must be a plain file name"
-    if any(ord(character) < 32 for character in name):
-        return "it holds control characters"
-    if len(os.fsencode(name)) > _MAX_BYTES:
-        return f"it is longer than {_MAX_BYTES} bytes"
-    if not on_windows:
-        return None
-    if _WINDOWS_CHARACTERS & set(name) or name[-1] in " .":
-        return 'Windows forbids <>:"|?* and a space or dot at the end'
-    if name.split(".")[0].rstrip(" ").upper() in _WINDOWS_DEVICES:
-        return "on Windows it is a device"
+    # Bytes that are no text count as one letter each. Windows looks at what comes before the dot.
+    text = name.encode(errors="replace").decode()
+    try:
+        for part in (text, text.split(".")[0].rstrip(" ")) if on_windows else (text,):
+            validate_filename(
+                part or text,
+                platform="Windows" if on_windows else "Linux",
+                max_len=_MAX_BYTES,
+                additional_reserved_names=_FURTHER_DEVICES if on_windows else (),
+            )
+    except ValidationError as error:
+        if error.reason is ErrorReason.INVALID_LENGTH:
+            return f"it is longer than {_MAX_BYTES} bytes"
+        return error.reason.description
     return None

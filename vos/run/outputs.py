@@ -1,26 +1,30 @@
-"""Where the results of one video go, and which sinks write them."""
+"""Where the results of one video go, and what may be replaced there."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
+from typing import Final
 
 from vos.config import RunConfig
-from vos.errors import InputError, OutputError, VosError
-from vos.files import refusals
-from vos.masks import read_label_png
-from vos.records import Frame, Labels, SourceInfo
+from vos.errors import InputError, OutputError
+from vos.files import part_path, refusals
+from vos.records import Frame
 from vos.run.names import name_fault
-from vos.run.only_writer import only_writer
+from vos.run.replacing import Ledger, check_inputs_kept
 from vos.sam.model import SamModel
-from vos.sink import write_label_pngs, write_overlay, write_summary
-from vos.sink.passing import Pair, closing_upstream
-from vos.sink.summary import kept_names
+from vos.sink.pieces import PIECES
+from vos.sink.tallies import DEFAULT_MIN_SCORE
+from vos.sink.video import check_frame_size
+
+_STATE: Final = "state"
+_SUMMARY: Final = "summary.json"
+_PIECES: Final = "overlay"
+_JOURNAL: Final = "files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +36,17 @@ class Outputs:
         name: Name of this one, a plain file name.
         overlay_alpha: Opacity of the overlay's colours in [0, 1]; None writes no overlay.
         overwrite: Whether earlier results of this name may be replaced.
+        min_score: Below this score a mask is doubtful: its contour is dashed, and the tallies of
+            the summary count it.
+        colours: (red, green, blue) of objects in the overlay, by id; the others have DAVIS'.
     """
 
     folder: Path
     name: str
     overlay_alpha: float | None = 0.5
     overwrite: bool = False
+    min_score: float = DEFAULT_MIN_SCORE
+    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the name and the opacity.
@@ -74,17 +83,27 @@ class Outputs:
     @property
     def state_path(self) -> Path:
         """The saved state of the run, if it can go on."""
-        return self.unfinished_folder / "state"
+        return self.unfinished_folder / _STATE
 
     @property
     def unfinished_summary(self) -> Path:
         """The summary while it grows."""
-        return self.unfinished_folder / "summary.json"
+        return self.unfinished_folder / _SUMMARY
 
     @property
     def pieces_folder(self) -> Path:
         """The overlay's pieces while it grows."""
-        return self.unfinished_folder / "overlay"
+        return self.unfinished_folder / _PIECES
+
+    @property
+    def journal_path(self) -> Path:
+        """The list of the run's files while it grows."""
+        return self.unfinished_folder / _JOURNAL
+
+    @property
+    def removed_folder(self) -> Path:
+        """What ``unfinished_folder`` is called for the moment until it is removed."""
+        return self.folder / f".{self.name}.finished"
 
     @property
     def lock_path(self) -> Path:
@@ -97,193 +116,122 @@ class Outputs:
         return self.summary_path.exists() or self.unfinished_folder.exists()
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the result, but for those of single frames."""
+        overlay = () if self.overlay_alpha is None else (self.overlay_path,)
+        return (self.summary_path, *overlay)
+
+    @property
     def written(self) -> tuple[Path, ...]:
         """Where the results are, for people."""
-        overlay = () if self.overlay_alpha is None else (self.overlay_path,)
-        return (self.masks_folder, self.summary_path, *overlay)
+        return (self.masks_folder, *self.files)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Which files earlier runs wrote."""
+        return Ledger(
+            folder=self.folder,
+            summary=self.summary_path,
+            journal=self.journal_path,
+            result_files=(self.summary_path, self.overlay_path),
+            result_folders=(self.masks_folder,),
+        )
+
+    def check_inputs_kept(self, inputs: Iterable[str | os.PathLike[str]]) -> None:
+        """Make sure that nothing a run reads is replaced or removed by its results.
+
+        Args:
+            inputs: As in :func:`vos.run.replacing.check_inputs_kept`.
+
+        Raises:
+            OutputError: an input is among the results.
+        """
+        hidden = (self.unfinished_folder, self.removed_folder, self.lock_path)
+        earlier = [path for path in self.ledger.files() if path == self.overlay_path]
+        check_inputs_kept(inputs, (*self.written, *hidden, *earlier))
+
+    def check_frame_size(self, frame_hw: tuple[int, int]) -> None:
+        """Make sure that frames are not too large for the overlay, if there is to be one.
+
+        Raises:
+            OutputError: they are.
+        """
+        if self.overlay_alpha is not None:
+            check_frame_size(frame_hw)
 
     def check_free(self) -> None:
         """Make sure that nothing is replaced that the user did not give away.
 
         Raises:
-            OutputError: something of this name is there, or the folder is a file.
+            OutputError: something of this name is there that is of no earlier run, or may not be
+                replaced; or the folder is a file.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"the output folder {self.folder} is a file")
-        if self.overwrite:
-            return
-        if self.unfinished_folder.exists():
-            raise OutputError(
-                f"{self.masks_folder} is of a run that did not end; go on with it with --resume, "
-                "or pass --overwrite to start again"
-            )
-        for path in (self.masks_folder, self.overlay_path, self.summary_path):
-            is_taken = any(path.iterdir()) if path.is_dir() else path.exists()
-            if is_taken:
-                raise OutputError(
-                    f"{path} is there already; choose another output folder or name, "
-                    "or pass --overwrite to replace it"
-                )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Kept:
-    """What a run takes over from an earlier one that broke off.
-
-    Attributes:
-        num_frames: Frames whose label maps and summary are done.
-        num_in_pieces: Those of them that stand in closed pieces of the overlay.
-        again: The frames between these two, read once more.
-    """
-
-    num_frames: int = 0
-    num_in_pieces: int = 0
-    again: Iterable[Frame] = ()
-
-
-def write_results(
-    pairs: Iterable[Pair],
-    outputs: Outputs,
-    info: SourceInfo,
-    header: dict[str, object],
-) -> Generator[Pair, None, None]:
-    """Write everything that was asked for while the frames pass by.
-
-    Nothing is touched before the first frame is there, so that a bad reference or model leaves no
-    trace. The state of the run is not saved: if it breaks off, what is done is complete, and
-    cannot be gone on with.
-
-    Args:
-        pairs: Frames and their masks.
-        outputs: Where the files go.
-        info: What is known of the source; the overlay takes its frame rate.
-        header: What the summary says of the run.
-
-    Yields:
-        The same pairs.
-
-    Raises:
-        OutputError: results are in the way, another run is writing there, or the disk refuses.
-    """
-    return write_resumably(
-        pairs, outputs, info, header, kept=Kept(), at_end=lambda _: remove_unfinished(outputs)
-    )
-
-
-def write_resumably(
-    pairs: Iterable[Pair],
-    outputs: Outputs,
-    info: SourceInfo,
-    header: dict[str, object],
-    *,
-    kept: Kept,
-    at_end: Callable[[bool], None],
-) -> Generator[Pair, None, None]:
-    """Write results as :func:`write_results`, so that another run can go on with them.
-
-    Args:
-        pairs: Frames and their masks.
-        outputs: Where the files go.
-        info: What is known of the source.
-        header: What the summary says of the run.
-        kept: What there is of an earlier run.
-        at_end: Called when nothing more is written, while no other run may write there: with
-            True if the last frame is done, with False if the run breaks off. What is in
-            ``outputs.unfinished_folder`` is its to keep or to remove.
-
-    Yields:
-        The same pairs.
-
-    Raises:
-        OutputError: results are in the way, another run is writing there, the disk refuses, or what
-            is to be kept is gone.
-    """
-    with closing_upstream(pairs) as iterator:
-        if not kept.num_frames:
-            outputs.check_free()
-            first = next(iterator, None)
-            if first is None:
+        with refusals(f"read {self.folder}"):
+            left = self.unfinished_folder
+            is_left = left.exists()
+            if is_left and not self.journal_path.exists() and any(left.iterdir()):
+                raise OutputError(f"{left} is no unfinished run of vos; move it elsewhere")
+            if self.overwrite:
+                is_file = self.masks_folder.exists() and not self.masks_folder.is_dir()
+                self.ledger.check_free((*self.files, *([self.masks_folder] if is_file else [])))
                 return
-            iterator = chain([first], iterator)
-        with only_writer(outputs.lock_path, outputs.masks_folder):
-            if not kept.num_frames:
-                outputs.check_free()  # another run may have come first
-                if outputs.overwrite:
-                    _remove_earlier(outputs)
-            else:
-                _check_kept(outputs, kept.num_frames)
-            try:
-                yield from _through_sinks(iterator, outputs, info, header, kept)
-            except BaseException:
-                with suppress(VosError):
-                    at_end(False)
-                raise
-            at_end(True)
+            if is_left:
+                raise OutputError(
+                    f"{self.masks_folder} is of a run that did not end; go on with it with "
+                    "--resume, or pass --overwrite to start again"
+                )
+            for path in self.written:
+                is_taken = any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+                if is_taken:
+                    raise OutputError(
+                        f"{path} is there already; choose another output folder or name, "
+                        "or pass --overwrite to replace it"
+                    )
+
+    def label_path(self, frame: Frame) -> Path:
+        """The label map of a frame."""
+        return self.masks_folder / f"{frame.name}.png"
+
+    def remove_earlier(self) -> None:
+        """Remove an earlier result, so that none of its frames outlives it; other files stay.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        self.ledger.remove_written()
+        with refusals("replace the earlier results"):
+            _clear(self.unfinished_folder)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a run needs to go on.
+
+        It goes in one step, so that a run that is killed meanwhile is not taken for an unfinished
+        one.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        left, removed = self.unfinished_folder, self.removed_folder
+        with refusals(f"remove {left}"):
+            _clear(removed)  # left there by a run that was killed just then
+            if left.exists() and not removed.exists():
+                left.replace(removed)
+            _clear(removed)
 
 
-def _through_sinks(
-    pairs: Iterator[Pair],
-    outputs: Outputs,
-    info: SourceInfo,
-    header: dict[str, object],
-    kept: Kept,
-) -> Iterator[Pair]:
-    """Chain the sinks that were asked for."""
-    again = _with_labels(kept.again, outputs)
-    pairs = write_label_pngs(pairs, outputs.masks_folder)
-    if outputs.overlay_alpha is not None:
-        pairs = write_overlay(
-            pairs,
-            outputs.overlay_path,
-            pieces=outputs.pieces_folder,
-            frame_rate_hz=info.frame_rate_hz,
-            alpha=outputs.overlay_alpha,
-            num_kept=kept.num_in_pieces,
-            again=again,
-        )
-    else:
-        for _ in again:
-            pass  # the source moves on
-    yield from write_summary(
-        pairs,
-        outputs.summary_path,
-        header,
-        unfinished=outputs.unfinished_summary,
-        num_kept=kept.num_frames,
-    )
-
-
-def remove_unfinished(outputs: Outputs) -> None:
-    """Remove what a run needs to go on.
-
-    It goes in one step, so that a run that is killed meanwhile is not taken for an unfinished one.
-
-    Raises:
-        OutputError: the disk refuses.
-    """
-    left = outputs.unfinished_folder
-    if not left.exists():
-        return
-    removed = left.with_name(f".{outputs.name}.finished")
-    with refusals(f"remove {left}"):
-        shutil.rmtree(removed, ignore_errors=True)
-        left.replace(removed)
-        shutil.rmtree(removed)
-
-
-def _check_kept(outputs: Outputs, num_frames: int) -> None:
-    """Make sure that all label maps of the earlier run are there."""
-    for name in kept_names(outputs.unfinished_summary, num_frames):
-        path = outputs.masks_folder / f"{name}.png"
-        if not path.is_file():
-            raise OutputError(
-                f"{path}, which was done before, is gone; pass --overwrite to start again"
-            )
-
-
-def _with_labels(frames: Iterable[Frame], outputs: Outputs) -> Iterator[tuple[Frame, Labels]]:
-    for frame in frames:
-        yield frame, read_label_png(outputs.masks_folder / f"{frame.name}.png")
+def _clear(folder: Path) -> None:
+    """Remove what a run keeps to go on; other files stay, and the folder with them."""
+    files = [folder / name for name in (_STATE, _SUMMARY, _JOURNAL)]
+    for path in (*files, *(folder / _PIECES).glob(PIECES)):
+        path.unlink(missing_ok=True)
+        part_path(path).unlink(missing_ok=True)
+    for path in (folder / _PIECES).glob(part_path(Path(PIECES)).name):
+        path.unlink()
+    for path in (folder / _PIECES, folder):
+        with suppress(OSError):
+            path.rmdir()
 
 
 def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, object]:
@@ -307,14 +255,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _remove_earlier(outputs: Outputs) -> None:
-    """Remove an earlier result, so that none of its frames outlives it; other files stay."""
-    with refusals("replace the earlier results"):
-        for path in outputs.masks_folder.glob("*.png"):
-            path.unlink()
-        for path in (outputs.overlay_path, outputs.summary_path):
-            path.unlink(missing_ok=True)
-        if outputs.unfinished_folder.exists():
-            shutil.rmtree(outputs.unfinished_folder)

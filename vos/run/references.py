@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from vos.config import STRICT
 from vos.errors import InputError, MaskError
-from vos.masks import match_frame, read_mask
+from vos.hint import Hint
+from vos.masks import PaintedMask, match_frame, read_painted_mask
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
-from vos.track.hints import Hint, reference_from_hints
+from vos.track.hints import reference_from_hints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Reference:
         join_objects: Whether all objects of the mask count as one, as in DAVIS 2016.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar = STRICT
 
     frame: int | float | None = None
     mask: Path | None = None
@@ -48,16 +50,18 @@ class Reference:
             got = "neither" if self.mask is None else "both"
             raise InputError(f"a reference is a mask, or else boxes and clicks; got {got}")
 
-    def read_mask(self, *, max_pixels: int) -> Labels | None:
-        """Read the mask, not yet matched to its frame; None for hints.
+    def read_mask(self, *, max_pixels: int) -> PaintedMask | None:
+        """Read the mask, not yet matched to its frame, and its colours; None for hints.
 
         Raises:
             MaskError: as :func:`vos.read_mask`.
         """
         if self.mask is None:
             return None
-        labels = read_mask(self.mask, max_pixels=max_pixels)
-        return (labels > 0).astype(np.uint8) if self.join_objects else labels
+        painted = read_painted_mask(self.mask, max_pixels=max_pixels)
+        if self.join_objects:
+            return PaintedMask((painted.labels > 0).astype(np.uint8), {})
+        return painted
 
     def fit(self, labels: Labels, frame_hw: tuple[int, int]) -> Labels:
         """Bring the mask to its frame's size.
@@ -70,18 +74,17 @@ class Reference:
         except MaskError as error:
             raise MaskError(f"mask {self.mask}: {error}") from error
 
-    def describe(self, labels: Labels | None) -> dict[str, object]:
+    def describe(self, painted: PaintedMask | None) -> dict[str, object]:
         """Say what tells it from other references, for the summary of a run.
 
         Args:
-            labels: The mask that was read, or None for hints.
+            painted: The mask that was read, or None for hints.
         """
         return {
             "frame": self.frame,
-            "mask_sha256": None if labels is None else _hash(labels),
+            "mask_sha256": None if painted is None else _hash(painted.labels),
             "hints": {
-                str(object_id): {"points_xy": hint.points_xy, "box_xyxy": hint.box_xyxy}
-                for object_id, hint in sorted(self.hints.items())
+                str(object_id): asdict(hint) for object_id, hint in sorted(self.hints.items())
             },
         }
 
@@ -93,7 +96,8 @@ def segment_hints(frame: Frame, reference: Reference, sam: SamModel) -> Labels:
         InputError: a hint lies outside of the frame, or an id is out of range.
         MaskError: the model finds nothing there.
     """
-    return reference_from_hints(frame, reference.hints, sam)
+    labels, _ = reference_from_hints(frame, reference.hints, sam)
+    return labels
 
 
 def check_frames_differ(references: Sequence[Reference]) -> None:

@@ -9,10 +9,12 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vos.errors import InputError, OutputError, SourceError, VosError, is_out_of_memory
+from vos.files import refusals
 from vos.records import MAX_OBJECT_ID, Frame, SourceInfo
 from vos.run.outputs import Outputs
 from vos.run.state import check_finite, decode_state
@@ -25,24 +27,24 @@ class Mark:
     """The frame at which the source is opened again, the first of the overlay's open piece.
 
     Attributes:
-        place: Its number among the delivered frames.
+        number: Its number among the delivered frames.
         index: ``Frame.index``.
         pts_seconds: ``Frame.pts_seconds``.
         name: ``Frame.name``.
         rgb_sha256: Hash of its pixels.
     """
 
-    place: int
+    number: int
     index: int
     pts_seconds: float
     name: str
     rgb_sha256: str
 
     @classmethod
-    def of(cls, place: int, frame: Frame) -> Mark:
+    def of(cls, number: int, frame: Frame) -> Mark:
         """Mark a frame."""
         rgb_sha256 = hashlib.sha256(frame.rgb.tobytes()).hexdigest()
-        return cls(place, frame.index, frame.pts_seconds, frame.name, rgb_sha256)
+        return cls(number, frame.index, frame.pts_seconds, frame.name, rgb_sha256)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,12 +56,14 @@ class Saved:
         num_frames: Frames done.
         mark: Where to open the source.
         progress: What the next frame needs.
+        elapsed_seconds: How long the run has taken so far.
     """
 
     header: str
     num_frames: int
     mark: Mark
     progress: Progress
+    elapsed_seconds: float
 
 
 def load_saved(outputs: Outputs, header: dict[str, object], device: torch.device) -> Saved | None:
@@ -127,8 +131,8 @@ def _check_sound(saved: Saved) -> None:
         InputError: there are some.
     """
     mark, progress = saved.mark, saved.progress
-    if not 0 <= mark.place < saved.num_frames:
-        raise InputError(f"frame {mark.place} is not one of the {saved.num_frames} done")
+    if not 0 <= mark.number < saved.num_frames:
+        raise InputError(f"frame {mark.number} is not one of the {saved.num_frames} done")
     if not 0 <= mark.index <= progress.frame_index:
         raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
     ids = progress.state.object_ids
@@ -137,22 +141,29 @@ def _check_sound(saved: Saved) -> None:
     check_finite(saved)
 
 
-def is_finished(outputs: Outputs, header: dict[str, object]) -> bool:
-    """Tell whether an earlier run has done all of this.
+def read_finished(outputs: Outputs, header: dict[str, object]) -> dict[str, Any] | None:
+    """Read the summary of an earlier run that has done all of this.
+
+    Returns:
+        The summary, or None where no run has come to its end.
 
     Raises:
-        OutputError: there are results of another run; the message names what differs.
+        OutputError: there are results of another run, and the message names what differs; or label
+            maps of this one are gone.
     """
     if outputs.unfinished_folder.exists() or not outputs.summary_path.exists():
-        return False
-    try:
-        before = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
+        return None
+    faults = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+    with refusals(f"read {outputs.summary_path}", *faults):
+        before: dict[str, Any] = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
         _check_same({key: before.get(key) for key in header}, header, outputs)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot read {outputs.summary_path}: {error}") from error
-    return True
+        for frame in before["frames"]:
+            path = outputs.folder / frame["label_map"]
+            if not path.is_file():
+                raise OutputError(
+                    f"{path}, which was done before, is gone; pass --overwrite to start again"
+                )
+    return before
 
 
 @contextmanager
@@ -174,8 +185,8 @@ def open_again(
                 first_index = mark.index if is_direct else None
                 opened = open_selection(path, selection, first_index=first_index)
                 frames = stack.enter_context(opened)
-                first = next(islice(frames, 0 if is_direct else mark.place, None), None)
-                if first is not None and Mark.of(mark.place, first) == mark:
+                first = next(islice(frames, 0 if is_direct else mark.number, None), None)
+                if first is not None and Mark.of(mark.number, first) == mark:
                     break
             stack.pop_all().close()
         else:

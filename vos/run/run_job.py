@@ -7,20 +7,25 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Final
 
-from vos.errors import DamagedSourceError, InputError, VosError
-from vos.masks import write_label_png
+from vos.errors import DamagedSourceError, InputError, OutputError, SourceError, VosError
+from vos.masks import PaintedMask, write_label_png
 from vos.records import Frame, FrameMasks, Labels
 from vos.run.job import Job, ModelChoice
 from vos.run.outputs import Outputs, describe_run
 from vos.run.references import Reference, segment_hints
-from vos.run.resume import going_on, is_finished, load_saved, open_again
+from vos.run.replacing import check_inputs_kept
+from vos.run.resume import going_on, load_saved, open_again, read_finished
 from vos.run.saving import write_and_save
 from vos.sam import load
 from vos.sam.model import SamModel
 from vos.segment.forward import Progress, segment_steps
-from vos.source import Selection, can_read_again, describe_source, open_selection
+from vos.sink.joining import Sound
+from vos.sink.tallies import ObjectTallies
+from vos.source import Selection, Source, can_read_again, describe_source, open_selection
+from vos.source.sound import sound_of
 from vos.track.method import frames_together
 
 SAVE_EVERY_SECONDS: Final = 60.0
@@ -57,6 +62,7 @@ class JobResult:
         num_done: Frames done by this run.
         num_before: Frames done by an earlier one that broke off.
         seconds: What this run took.
+        tallies: A row per object, as :meth:`vos.sink.tallies.ObjectTallies.rows` gives.
     """
 
     outputs: Outputs
@@ -65,6 +71,7 @@ class JobResult:
     num_done: int = 0
     num_before: int = 0
     seconds: float = 0.0
+    tallies: tuple[dict[str, object], ...] = ()
 
     @property
     def what_is_left(self) -> str:
@@ -106,71 +113,47 @@ def run_job(
     if resume and overwrite:
         raise InputError("a run is either resumed or overwritten, not both")
     started = time.monotonic()
-    read_masks = [each.read_mask(max_pixels=job.selection.max_pixels) for each in job.references]
     with ExitStack() as stack:
-        source = stack.enter_context(open_selection(job.source, job.selection))
-        outputs = Outputs(
-            folder=job.outputs.folder,
-            name=job.outputs.name or source.info.name,
-            overlay_alpha=job.outputs.overlay_alpha,
-            overwrite=overwrite,
-        )
-        description = describe_source(job.source)
-        if resume and description is None:
-            raise InputError(f"{job.source} can be read only once, so its run cannot be resumed")
-        if not resume:
-            outputs.check_free()
-        first = next(source)
-        shown = [
-            _find(job, reference, labels, first)
-            for reference, labels in zip(job.references, read_masks, strict=True)
-        ]
-        _check_indices([each.index for each in shown], first)
+        opened = _open(job, stack, resume=resume, overwrite=overwrite)
+        outputs = opened.outputs
         sam = sam or load_model(job.model)
-        header = {
-            "job": job.to_json_values(),
-            **describe_run(job.source, sam, job.config),
-            "selection": asdict(job.selection),
-            "references": [
-                reference.describe(labels)
-                for reference, labels in zip(job.references, read_masks, strict=True)
-            ],
-            "overlay_alpha": outputs.overlay_alpha,
-            "source_file": description,
-        }
-        if resume and is_finished(outputs, header):
-            return JobResult(outputs=outputs, is_complete=True, was_complete=True)
+        header = _describe(job, opened, sam)
+        if resume and (summary := read_finished(outputs, header)) is not None:
+            tallied = tuple(summary["tallies"])
+            return JobResult(outputs=outputs, is_complete=True, was_complete=True, tallies=tallied)
         saved = load_saved(outputs, header, sam.device) if resume else None
-        labels_by_index = {each.index: each.make_labels(sam) for each in shown}
-        reference = labels_by_index.pop(first.index)
+        labels_by_index = {each.index: each.make_labels(sam) for each in opened.references}
+        reference = labels_by_index.pop(opened.first.index)
         begin: Labels | Progress = reference
         if saved is not None:
-            source.close()
+            opened.source.close()
             info, frames = stack.enter_context(open_again(job.source, job.selection, saved.mark))
             begin = saved.progress
         else:
             if outputs.unfinished_folder.exists():  # it broke off before the first save
                 outputs = replace(outputs, overwrite=True)
             outputs.check_free()
-            info, frames = source.info, chain([first], source)
+            info, frames = opened.source.info, chain([opened.first], opened.source)
             if job.outputs.reference_path is not None:
                 write_label_png(job.outputs.reference_path, reference)
+        tallies = ObjectTallies(outputs.min_score)
         steps = segment_steps(frames, begin, sam, job.config, later_references=labels_by_index)
-        if saved is not None:
-            steps = going_on(steps, outputs)
         pairs = write_and_save(
-            steps,
+            steps if saved is None else going_on(steps, outputs),
             outputs,
             info,
             header,
             sam,
             batch_size=frames_together(job.config, sam),
-            every_seconds=None if description is None else save_every_seconds,
+            every_seconds=None if opened.description is None else save_every_seconds,
             saved=saved,
             frames=frames,
+            sound=None if outputs.overlay_alpha is None else _sound(job),
+            tallies=tallies,
+            started=started,
         )
-        num_before = 0 if saved is None else saved.num_frames
-        num_done, is_complete = num_before, True
+        num_before = num_done = 0 if saved is None else saved.num_frames
+        is_complete = True
         try:
             with closing(pairs):
                 for frame, masks in pairs:
@@ -193,7 +176,80 @@ def run_job(
         num_done=num_done - num_before,
         num_before=num_before,
         seconds=time.monotonic() - started,
+        tallies=tuple(tallies.rows()),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """A job whose inputs are there and fit together.
+
+    Attributes:
+        source: The video, after its first frame.
+        first: Its first frame.
+        outputs: Where the results go.
+        references: With their frames.
+        painted: The masks of the job's references, None for hints.
+        description: What tells the source from others, None if it can be read only once.
+    """
+
+    source: Source
+    first: Frame
+    outputs: Outputs
+    references: list[_Shown]
+    painted: list[PaintedMask | None]
+    description: dict[str, object] | None
+
+
+def _open(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) -> _Opened:
+    """Open a job's inputs, and refuse what cannot be done before anything is written."""
+    painted = [each.read_mask(max_pixels=job.selection.max_pixels) for each in job.references]
+    source = stack.enter_context(open_selection(job.source, job.selection))
+    outputs = Outputs(
+        folder=job.outputs.folder,
+        name=job.outputs.name or source.info.name,
+        overlay_alpha=job.outputs.overlay_alpha,
+        overwrite=overwrite,
+        min_score=job.outputs.min_score,
+        colours={id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()},
+    )
+    _check_inputs_kept(job, outputs, resume=resume)
+    outputs.check_frame_size(source.info.frame_hw)
+    description = describe_source(job.source)
+    if resume and description is None:
+        raise InputError(f"{job.source} can be read only once, so its run cannot be resumed")
+    if not resume:
+        outputs.check_free()
+    first = next(source)
+    references = [
+        _find(job, reference, mask, first)
+        for reference, mask in zip(job.references, painted, strict=True)
+    ]
+    _check_indices([each.index for each in references], first)
+    return _Opened(source, first, outputs, references, painted, description)
+
+
+def _describe(job: Job, opened: _Opened, sam: SamModel) -> dict[str, object]:
+    """Say what the run is: what its summary begins with, and what tells it from other runs."""
+    outputs = opened.outputs
+    references = zip(job.references, opened.painted, strict=True)
+    return {
+        "job": _without_folder(job),
+        **describe_run(job.source, sam, job.config),
+        "selection": asdict(job.selection),
+        "references": [reference.describe(mask) for reference, mask in references],
+        "overlay_alpha": outputs.overlay_alpha,
+        "min_score": outputs.min_score,
+        "colours": {str(id_): rgb for id_, rgb in sorted(outputs.colours.items())},
+        "source_file": opened.description,
+    }
+
+
+def _without_folder(job: Job) -> dict[str, object]:
+    """Give a job as its results carry it: they may be moved, and lie beside it."""
+    document = job.to_json_values()
+    del document["outputs"]["folder"]
+    return document
 
 
 def load_model(choice: ModelChoice) -> SamModel:
@@ -208,7 +264,7 @@ def load_model(choice: ModelChoice) -> SamModel:
         choice.device,
         choice.dtype,
         compiled=choice.compiled,
-        skip_padding="all" if choice.skip_padding else "none",
+        skip_padding=choice.skip_padding,
     )
 
 
@@ -236,7 +292,25 @@ class _Shown:
         return segment_hints(self.frame, self.reference, sam)
 
 
-def _find(job: Job, reference: Reference, labels: Labels | None, first: Frame) -> _Shown:
+def _check_inputs_kept(job: Job, outputs: Outputs, *, resume: bool) -> None:
+    """Refuse results in the place of what the job reads, and a reference in that of any file."""
+    masks = (each.mask for each in job.references if each.mask is not None)
+    inputs: list[str | Path] = [job.source, *masks]
+    outputs.check_inputs_kept(inputs)
+    if job.outputs.reference_path is not None:
+        check_inputs_kept(inputs, [job.outputs.reference_path])
+        if job.outputs.reference_path.exists() and not (resume or outputs.overwrite):
+            raise OutputError(
+                f"{job.outputs.reference_path} is there already; choose another file for the "
+                "reference, or pass --overwrite to replace it"
+            )
+
+
+def _sound(job: Job) -> Sound | None:
+    return sound_of(job.source, max_pixels=job.selection.max_pixels)
+
+
+def _find(job: Job, reference: Reference, painted: PaintedMask | None, first: Frame) -> _Shown:
     """Find the frame of a reference, before anything is written.
 
     Raises:
@@ -250,20 +324,27 @@ def _find(job: Job, reference: Reference, labels: Labels | None, first: Frame) -
         frame = first
     elif can_read_again(job.source):
         alone = replace(job.selection, start=moment, end=None, every=1)
-        with open_selection(job.source, alone) as source:
-            frame = next(source)
-    elif labels is None or isinstance(moment, float):
+        try:
+            with open_selection(job.source, alone) as source:
+                frame = next(source)
+        except SourceError as error:
+            when = f"frame {moment}" if isinstance(moment, int) else f"the time {moment} s"
+            raise InputError(
+                f"there is a reference of {when}, but no such frame: {error}"
+            ) from error
+    elif painted is None or isinstance(moment, float):
         raise InputError(
             f"{job.source} can be read only once, so a later reference must be a mask of a frame "
             f"that is given by its number, got {moment}"
         )
     else:
         _check_used(job.selection, first, moment, None)
-        return _Shown(reference, labels, moment, None)
+        return _Shown(reference, painted.labels, moment, None)
     _check_used(job.selection, first, frame.index, frame.pts_seconds)
-    if labels is not None:
-        return _Shown(reference, reference.fit(labels, frame.frame_hw), frame.index, None)
-    return _Shown(reference, None, frame.index, frame)
+    if painted is None:
+        return _Shown(reference, None, frame.index, frame)
+    labels = reference.fit(painted.labels, frame.frame_hw)
+    return _Shown(reference, labels, frame.index, None)
 
 
 def _check_indices(indices: list[int], first: Frame) -> None:

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,14 +20,17 @@ import torch
 from vos.errors import SourceError
 from vos.files import refusals, sync_files, sync_folders, whole_file
 from vos.records import Frame, SourceInfo
-from vos.run.outputs import Kept, Outputs, remove_unfinished, write_results, write_resumably
+from vos.run.outputs import Outputs
+from vos.run.results import Kept, write_results
 from vos.run.resume import Mark, Saved
 from vos.run.state import decode_state, encode_state
 from vos.sam.model import SamModel
 from vos.segment.forward import Step
+from vos.sink.joining import Sound
 from vos.sink.passing import Pair
 from vos.sink.pieces import FRAMES_PER_PIECE, PIECES
-from vos.track.published.encode import default_batch_size
+from vos.sink.tallies import ObjectTallies
+from vos.track.batches import default_batch_size
 
 
 def write_and_save(
@@ -40,8 +44,11 @@ def write_and_save(
     every_seconds: float | None = 60,
     saved: Saved | None = None,
     frames: Iterable[Frame] = (),
+    sound: Sound | None = None,
+    tallies: ObjectTallies | None = None,
+    started: float | None = None,
 ) -> Generator[Pair, None, None]:
-    """Write results as :func:`~vos.run.outputs.write_results`, and save the state now and then.
+    """Write results as :func:`~vos.run.results.write_results`, and save the state now and then.
 
     The state is also saved when the consumer stops or anything fails. When the last frame is done
     nothing but the results is left.
@@ -57,6 +64,9 @@ def write_and_save(
             saves no state; the results are the same.
         saved: The state to go on from, or None for a new run.
         frames: From :func:`open_again`: where ``steps`` takes its frames from.
+        sound: As in :func:`~vos.run.results.write_results`.
+        tallies: As in :func:`~vos.run.results.write_results`.
+        started: As in :func:`~vos.run.results.write_results`.
 
     Yields:
         The frames of ``steps`` and their masks.
@@ -64,22 +74,28 @@ def write_and_save(
     Raises:
         OutputError: the disk refuses; what was saved last stays.
     """
+    started = time.monotonic() if started is None else started
+    writing = partial(
+        write_results, outputs=outputs, info=info, header=header, sound=sound, tallies=tallies
+    )
     if every_seconds is None:
-        yield from write_results(_pairs_of(steps), outputs, info, header)
+        yield from writing(_pairs_of(steps), started=started)
         return
     # The last bits of features may depend on the size of their batch, so batches begin where they
     # would have begun without a break.
     batch_size = batch_size or default_batch_size(sam)
-    saver = _Saver(outputs, json.dumps(header), saved, batch_size)
     kept = Kept()
     if saved is not None:
-        num_again = saved.num_frames - saved.mark.place
-        again = _exactly(frames, num_again)
-        kept = Kept(num_frames=saved.num_frames, num_in_pieces=saved.mark.place, again=again)
+        kept = Kept(
+            num_frames=saved.num_frames,
+            num_in_pieces=saved.mark.number,
+            again=_exactly(frames, saved.num_frames - saved.mark.number),
+            elapsed_seconds=saved.elapsed_seconds,
+        )
+    began = started - kept.elapsed_seconds
+    saver = _Saver(outputs, json.dumps(header), saved, batch_size, began)
     next_save = 0.0
-    results = write_resumably(
-        saver.watch(steps), outputs, info, header, kept=kept, at_end=saver.at_end
-    )
+    results = writing(saver.watch(steps), kept=kept, at_end=saver.at_end, started=started)
     with closing(results):
         try:
             for pair in results:
@@ -95,10 +111,18 @@ def write_and_save(
 class _Saver:
     """Keeps the latest state that a run can go on from, and puts it on the disk."""
 
-    def __init__(self, outputs: Outputs, header: str, saved: Saved | None, batch_size: int) -> None:
+    def __init__(
+        self,
+        outputs: Outputs,
+        header: str,
+        saved: Saved | None,
+        batch_size: int,
+        began: float,
+    ) -> None:
         self._outputs = outputs
         self._header = header
         self._batch_size = batch_size
+        self._began = began
         self._num_frames = 0 if saved is None else saved.num_frames
         self._mark = None if saved is None else saved.mark
         self._newest: Saved | None = None
@@ -121,9 +145,15 @@ class _Saver:
         if self._mark is None or self._num_frames % FRAMES_PER_PIECE == 0:
             self._mark = Mark.of(self._num_frames, frame)
         self._num_frames += 1
-        self._unsynced.append(self._outputs.masks_folder / f"{frame.name}.png")
+        self._unsynced.append(self._outputs.label_path(frame))
         if self._num_frames % self._batch_size == 0:
-            self._newest = Saved(self._header, self._num_frames, self._mark, self._step.progress)
+            self._newest = Saved(
+                self._header,
+                self._num_frames,
+                self._mark,
+                self._step.progress,
+                time.monotonic() - self._began,
+            )
 
     def save(self) -> bool:
         """Save the latest state, if that is not done; tell whether there was one."""
@@ -137,7 +167,7 @@ class _Saver:
                 sync_files(pieces)
                 sync_folders(outputs.pieces_folder)
                 self._synced_pieces |= pieces
-            sync_files([outputs.unfinished_summary])
+            sync_files([outputs.unfinished_summary, outputs.journal_path])
             sync_folders(path.parent, outputs.folder)
             with whole_file(path) as unfinished:
                 unfinished.write_bytes(self._encoded(self._newest))
@@ -154,9 +184,9 @@ class _Saver:
         outputs = self._outputs
         with refusals(f"sync {outputs.folder}"):
             self._sync_label_maps()
-            sync_files(path for path in outputs.written if path != outputs.masks_folder)
+            sync_files(outputs.files)
             sync_folders(outputs.folder)
-        remove_unfinished(outputs)
+        outputs.remove_unfinished()
 
     def _sync_label_maps(self) -> None:
         sync_files(self._unsynced)

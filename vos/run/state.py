@@ -106,8 +106,8 @@ def _encode(value: Any, tensors: Tensors) -> Any:
     if isinstance(value, np.ndarray):
         return _store(torch.from_numpy(np.array(value, order="K")), tensors)
     if isinstance(value, torch.Tensor):
-        place = "cpu" if value.device.type == "cpu" else "device"
-        return _store(value.detach().cpu(), tensors) | {"place": place}
+        device = "cpu" if value.device.type == "cpu" else "device"
+        return _store(value.detach().cpu(), tensors) | {"device": device}
     raise InputError(f"a state cannot hold a {type(value).__name__}")
 
 
@@ -137,8 +137,8 @@ class _Memory:
         return array
 
     def tensor(self, node: Any) -> torch.Tensor:
-        tensor = self._stored(node, {"key", "axes", "place"})
-        return tensor if node["place"] == "cpu" else tensor.to(self._device)
+        tensor = self._stored(node, {"key", "axes", "device"})
+        return tensor if node["device"] == "cpu" else tensor.to(self._device)
 
     def _stored(self, node: Any, keys: set[str]) -> torch.Tensor:
         if not isinstance(node, dict) or set(node) != keys:

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from vos.errors import InputError
 
-_NUM_PARTS: Final = 4  # of an axis: fewer zeros with more, and more calls
+_NUM_PARTS: Final = 4
+"""Of an axis: with more there are fewer zeros and more calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,14 @@ def masks_to_cells(
     side = letterbox.image_size
     height, width = letterbox.resized_hw
     cells = np.empty((len(masks), *cells_hw), dtype=np.bool_)
-    for mask, own_cells in zip(masks, cells, strict=True):
+    for mask, is_foreground in zip(masks, cells, strict=True):
         resized = resize_for_model(mask.astype(np.uint8) * 255, letterbox)
         padded = torch.zeros(1, 1, side, side)
         padded[0, 0, :height, :width] = torch.from_numpy(resized / np.float32(255)) - min_coverage
         sampled = F.interpolate(padded, size=cells_hw, mode="bilinear", align_corners=False)
-        own_cells[:] = sampled[0, 0].numpy() > 0
-        if not own_cells.any():
-            own_cells[_most_covered_cell(mask, letterbox, cells_hw)] = True
+        is_foreground[:] = sampled[0, 0].numpy() > 0
+        if not is_foreground.any():
+            is_foreground[_most_covered_cell(mask, letterbox, cells_hw)] = True
     return cells
 
 
@@ -125,30 +126,6 @@ def cells_to_frame(maps: torch.Tensor, letterbox: Letterbox) -> torch.Tensor:
     """Enlarge (K, h, w) maps over the padded input to (K, H, W): x4, to S, crop, to the frame."""
     enlarged = F.interpolate(maps[:, None], scale_factor=4, mode="bilinear", align_corners=False)
     return low_res_to_frame(enlarged[:, 0], letterbox)
-
-
-def frame_axes(
-    letterbox: Letterbox, cells_hw: tuple[int, int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give :func:`cells_to_frame` as two products: a map becomes ``rows @ map @ columns.T``.
-
-    Returns:
-        (H, h) and (W, w) float32 on the CPU; a row has some two to four values that are not 0.
-    """
-    rows, columns = (
-        _frame_axis(*sizes, letterbox.image_size)
-        for sizes in zip(letterbox.frame_hw, letterbox.resized_hw, cells_hw, strict=True)
-    )
-    return rows, columns
-
-
-@lru_cache(maxsize=16)
-def _frame_axis(frame_px: int, model_px: int, num_cells: int, image_size: int) -> torch.Tensor:
-    axis = torch.eye(num_cells)[None]
-    for size in (4 * num_cells, image_size):
-        axis = F.interpolate(axis, size=size, mode="linear", align_corners=False)
-    axis = F.interpolate(axis[..., :model_px], size=frame_px, mode="linear", align_corners=False)
-    return axis[0].T.contiguous()
 
 
 def low_res_to_frame(logits: torch.Tensor, letterbox: Letterbox) -> torch.Tensor:
@@ -242,28 +219,28 @@ def _cell_axis(
     reach_px = max(scale, 1.0)
     centres = scale * (np.arange(model_px)[:, None] + 0.5)
     first = np.floor(centres - reach_px).astype(np.int64)
-    places = first + np.arange(int(2 * reach_px) + 2)
-    weights = (1 - np.abs(places + 0.5 - centres) / reach_px).clip(min=0)
-    weights *= (places >= 0) & (places < frame_px)
+    sources = first + np.arange(int(2 * reach_px) + 2)
+    weights = (1 - np.abs(sources + 0.5 - centres) / reach_px).clip(min=0)
+    weights *= (sources >= 0) & (sources < frame_px)
     weights /= weights.sum(axis=1, keepdims=True)
     # A model pixel that a side of cells runs through counts in full for the cells of both sides.
     pixels = np.arange(model_px)[:, None]
-    own_cells = pixels * num_cells // image_size
+    cells = pixels * num_cells // image_size
     last_cells = ((pixels + 1) * num_cells - 1) // image_size
-    means = np.zeros(num_cells * frame_px)
-    places = places.clip(0, frame_px - 1)
-    while (is_own := own_cells <= last_cells).any():
-        flat = own_cells.clip(max=num_cells - 1) * frame_px + places
-        means += np.bincount(flat.ravel(), (weights * is_own).ravel(), num_cells * frame_px)
-        own_cells += 1
+    sums = np.zeros(num_cells * frame_px)
+    sources = sources.clip(0, frame_px - 1)
+    while (is_covered := cells <= last_cells).any():
+        flat = cells.clip(max=num_cells - 1) * frame_px + sources
+        sums += np.bincount(flat.ravel(), (weights * is_covered).ravel(), num_cells * frame_px)
+        cells += 1
     cells = np.arange(num_cells)[:, None]
     sizes = -(-(cells + 1) * image_size // num_cells) - cells * image_size // num_cells
-    shares = (means.reshape(num_cells, frame_px) / sizes).astype(np.float32)
+    shares = (sums.reshape(num_cells, frame_px) / sizes).astype(np.float32)
     parts = []
-    for own in np.array_split(shares, min(_NUM_PARTS, num_cells)):
-        not_zero = np.nonzero(own.any(axis=0))[0]
+    for part in np.array_split(shares, min(_NUM_PARTS, num_cells)):
+        not_zero = np.nonzero(part.any(axis=0))[0]
         used = slice(int(not_zero[0]), int(not_zero[-1]) + 1) if len(not_zero) else slice(0)
-        parts.append((used, torch.from_numpy(np.ascontiguousarray(own[:, used]))))
+        parts.append((used, torch.from_numpy(np.ascontiguousarray(part[:, used]))))
     return tuple(parts)
 
 

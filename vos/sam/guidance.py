@@ -1,6 +1,6 @@
 """PerSAM's two ways to guide SAM's mask decoder (arXiv 2305.03048, 3.2), as removable hooks.
 
-segment_anything's decoder offers no place for either. Hooks add them for one call and are gone
+segment_anything's decoder has neither. Hooks add them for one call and are gone
 afterwards, so that an unguided call runs segment_anything's own code and nothing else.
 """
 
@@ -23,7 +23,7 @@ class Guidance:
     """What guides one decoder call, one row per object.
 
     Attributes:
-        attention: (K, h, w) in [0, 1], where the tokens should look: target-guided attention.
+        attention: (K, h, w) in [0, 1], where the tokens should attend: target-guided attention.
         embeddings: (K, C) added to the tokens: target-semantic prompting.
     """
 
@@ -67,7 +67,9 @@ def guided(transformer: nn.Module, guidance: Guidance) -> Iterator[None]:
     def add_to_last_query(module: nn.Module, args: Any, inputs: dict[str, Tensor]) -> None:
         inputs["q"].add_(embeddings)
 
-    def look_at_object(module: Any, args: Any, inputs: dict[str, Tensor], output: Tensor) -> Tensor:
+    def attend_to_object(
+        module: Any, args: Any, inputs: dict[str, Tensor], output: Tensor
+    ) -> Tensor:
         return _guided_attention(module, inputs["q"], inputs["k"], inputs["v"], attention)
 
     with ExitStack() as hooks:
@@ -75,7 +77,7 @@ def guided(transformer: nn.Module, guidance: Guidance) -> Iterator[None]:
             into = layer.register_forward_pre_hook(add_to_queries, with_kwargs=True)
             hooks.callback(into.remove)
             across = layer.get_submodule("cross_attn_token_to_image")
-            hooks.callback(across.register_forward_hook(look_at_object, with_kwargs=True).remove)
+            hooks.callback(across.register_forward_hook(attend_to_object, with_kwargs=True).remove)
         last = transformer.get_submodule("final_attn_token_to_image")
         hooks.callback(last.register_forward_pre_hook(add_to_last_query, with_kwargs=True).remove)
         yield

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
 import torch
 
-from vos.config import SkipPadding
 from vos.errors import CheckpointError
 from vos.sam.devices import available_device
 from vos.sam.model import SamModel
 from vos.sam.networks.architectures import build_module
-from vos.sam.networks.nano import fuse_batch_norm
+from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.weights.checkpoints import load_weights, read_state_dict
 from vos.sam.weights.download import fetch, sha256_of
 from vos.sam.weights.registry import find_model
-
-_logger = logging.getLogger("vos")
 
 
 def load_sam(
@@ -28,7 +24,7 @@ def load_sam(
     dtype: str = "auto",
     *,
     compiled: bool = False,
-    skip_padding: SkipPadding = "none",
+    skip_padding: bool = False,
 ) -> SamModel:
     """Build a registered model and load its weights.
 
@@ -56,12 +52,7 @@ def load_sam(
         path, sha256 = Path(checkpoint), _hash(Path(checkpoint))
     module = build_module(spec.name)
     load_weights(module, read_state_dict(path), origin=str(path))
-    if spec.name == "nano":
-        fuse_batch_norm(module)
-        _logger.info(
-            "nano is the small embedded model; --model mobile_sam (39 MB) or vit_h gives "
-            "better masks"
-        )
+    fuse_batch_norms(module)
     if dtype == "auto":
         has_bfloat16 = resolved.type == "cuda" and torch.cuda.is_bf16_supported()
         dtype = "bfloat16" if has_bfloat16 else "float32"

@@ -15,21 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.config import SKIP_PADDING, SkipPadding
 from vos.errors import InputError
 from vos.sam.devices import available_device
 from vos.sam.fast.compiled import compile_encoder
 from vos.sam.fast.decoder import (
     Mixing,
-    Positions,
+    ModelPrompts,
+    cell_positions,
     decode_masks,
     is_plain,
     mix,
     num_pixel_channels,
-    share_cells,
 )
-from vos.sam.fast.padding import PaddingFeatures, Thinned, thin_padding
-from vos.sam.fast.shared_maps import SharedMaps
+from vos.sam.fast.padding import PaddingSkipper
 from vos.sam.fast.vit import encode_with_vit, is_plain_vit
 from vos.sam.geometry import Letterbox, needed_cells, resize_for_model
 from vos.sam.guidance import Guidance, guided
@@ -40,8 +38,8 @@ _DTYPES: Final = {
     "float16": torch.float16,
 }
 
+# On a CPU, where each object takes some 5 MB while its group is decoded.
 _OBJECTS_PER_CALL: Final = 16
-_FEWEST_SHARING: Final = 16
 
 POSITIVE: Final = 1
 """SAM's label of a point on the object."""
@@ -52,7 +50,7 @@ NEGATIVE: Final = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
-    """What the decoder is asked, one row per object, in frame pixels.
+    """Prompts of the decoder, one row per object, in frame pixels.
 
     Attributes:
         points_xy: (K, P, 2) point coordinates.
@@ -86,13 +84,13 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """What the decoder answered, one row per object.
+    """Masks of the decoder, one row per object.
 
     Attributes:
         low_res_logits: (K, M, h', w') float32 over the padded input; M is 3 for part, subpart and
             whole, or 1. (K, 1, h', w') where they were mixed.
         predicted_ious: (K, M) float32, SAM's own estimate of each mask's quality, before mixing.
-        classifier_logits: (K, V, h', w') float32, what the given classifiers say, or None.
+        classifier_logits: (K, V, h', w') float32, logits of the given classifiers, or None.
     """
 
     low_res_logits: torch.Tensor
@@ -105,21 +103,22 @@ class SamModel:
 
     Args:
         module: Needs ``image_encoder`` (with ``img_size``), ``prompt_encoder``, ``mask_decoder``,
-            ``pixel_mean`` and ``pixel_std``. It is moved to the device and put into eval mode.
+            ``pixel_mean`` and ``pixel_std``. It is moved to the device and put into eval mode. Its
+            weights must not change afterwards.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...
         dtype: Arithmetic of the image encoder: ``float32``, ``bfloat16`` or ``float16``. The
             decoder is small and always runs in float32.
         compiled: Whether the image encoder goes through ``torch.compile``, which takes a minute at
             the first frame and pays on a GPU with long videos.
-        skip_padding: What leaves out most of the padding, see :mod:`vos.sam.fast.padding`: ``none``,
-            the ``decoder``, or ``all``, which is the image encoder too; faster, and masks change
-            hardly with the first and a little with the second.
+        skip_padding: Whether the image encoder leaves out most of the padding that makes a frame
+            square: faster where it is most of a frame's time, and masks change a little
+            (:mod:`vos.sam.fast.padding`).
         name: What to call the model in results.
         weights_sha256: Hash of its weights file, for results, where it is known.
 
     Raises:
         DeviceError: the device is absent.
-        InputError: the module lacks an attribute, or the dtype or ``skip_padding`` is unknown.
+        InputError: the module lacks an attribute, or the dtype is unknown.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class SamModel:
         dtype: str = "float32",
         *,
         compiled: bool = False,
-        skip_padding: SkipPadding = "none",
+        skip_padding: bool = False,
         name: str = "custom",
         weights_sha256: str | None = None,
     ) -> None:
@@ -139,9 +138,6 @@ class SamModel:
             raise InputError(f"the module is not a SAM, it lacks {', '.join(absent)}")
         if dtype not in _DTYPES:
             raise InputError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype}")
-        if skip_padding not in SKIP_PADDING:
-            legal = ", ".join(SKIP_PADDING)
-            raise InputError(f"skip_padding must be one of {legal}, got {skip_padding!r}")
         self.device = available_device(device)
         self.dtype = dtype
         self.compiled = compiled
@@ -155,12 +151,12 @@ class SamModel:
             self._encode_images = partial(encode_with_vit, sam.image_encoder)
         if compiled:
             self._encode_images = compile_encoder(self._encode_images)
-        self._padding = PaddingFeatures(self._encode_images) if skip_padding == "all" else None
-        self._is_plain = is_plain(sam)
-        self._positions = Positions(sam.prompt_encoder)
+        self._padding = PaddingSkipper(self._encode_images) if skip_padding else None
         self.image_size = int(sam.image_encoder.img_size)
         # Of another decoder than segment_anything's nothing is known but its masks.
-        self.num_pixel_channels = num_pixel_channels(sam.mask_decoder) if self._is_plain else 3
+        is_known = is_plain(sam)
+        self._positions = cell_positions(sam.prompt_encoder) if is_known else None
+        self.num_pixel_channels = num_pixel_channels(sam.mask_decoder) if is_known else 3
 
     def letterbox(self, frame_hw: tuple[int, int]) -> Letterbox:
         """Say how frames of this size lie in the model's input."""
@@ -180,7 +176,7 @@ class SamModel:
         mean, std = self._sam.pixel_mean.flatten(), self._sam.pixel_std.flatten()
         batch = torch.zeros(len(pictures), side, side, 3, device=self.device)
         used_hw = (0, 0)
-        for own, picture in zip(batch, pictures, strict=True):
+        for padded, picture in zip(batch, pictures, strict=True):
             letterbox = self.letterbox((picture.shape[0], picture.shape[1]))
             height, width = letterbox.resized_hw
             resized = torch.from_numpy(np.array(resize_for_model(picture, letterbox)))
@@ -189,7 +185,7 @@ class SamModel:
             if self.device.type == "cuda":
                 resized = resized.pin_memory()
             on_device = resized.to(self.device, non_blocking=True)
-            own[:height, :width] = (on_device.float() - mean) / std
+            padded[:height, :width] = (on_device.float() - mean) / std
             used_hw = max(used_hw[0], height), max(used_hw[1], width)
         with torch.autocast(
             self.device.type, dtype=_DTYPES[self.dtype], enabled=self.dtype != "float32"
@@ -203,26 +199,6 @@ class SamModel:
         return features.float().contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def share(
-        self, features: torch.Tensor, letterbox: Letterbox, num_masks: int
-    ) -> SharedMaps | None:
-        """Do once what decoding many masks of one frame has in common.
-
-        Args:
-            features: (C, h, w) of the frame.
-            letterbox: Where the frame lies in the model's input.
-            num_masks: Objects times calls that :meth:`decode` is going to be asked for.
-
-        Returns:
-            What to hand to :meth:`decode`; None where it does not pay: for few masks, on a GPU, and
-            for other decoders than segment_anything's.
-        """
-        if num_masks < _FEWEST_SHARING or self.device.type != "cpu" or not self._is_plain:
-            return None
-        thinned = self._cells_of(features, letterbox)[1]
-        return share_cells(self._sam, features, self._positions.encode(), thinned)
-
-    @torch.inference_mode()
     def decode(
         self,
         features: torch.Tensor,
@@ -234,12 +210,11 @@ class SamModel:
         classifiers: torch.Tensor | None = None,
         mixing: Mixing = None,
         only_picture: bool = False,
-        shared: SharedMaps | None = None,
     ) -> Decoded:
         """Turn one frame's features and K objects' prompts into masks, in one batch.
 
         SAM's masks are what small linear classifiers, one per mask token, say of each pixel's
-        embedding (arXiv 2304.02643, appendix A). Classifiers of one's own may be asked beside them.
+        embedding (arXiv 2304.02643, appendix A). Classifiers of one's own may be added to them.
 
         Args:
             features: (C, h, w) of the frame.
@@ -251,50 +226,69 @@ class SamModel:
             mixing: How an object's masks are made one: (K, M) weights of a sum, ``best`` for that
                 of highest predicted IoU, or None, which leaves them as they are.
             only_picture: Whether logits are needed on the picture alone, as no call follows.
-            shared: From :meth:`share` of the same features and letterbox, or None; results differ
-                by it in the last bits only.
 
         Returns:
             The masks of each object and their predicted IoUs.
-
-        Raises:
-            InputError: ``shared`` is of another number of cells.
         """
+        in_model = self._to_model(prompts, letterbox)
+        if self._positions is None or guidance is not None:
+            return self._decode_by_modules(
+                features, in_model, num_masks, guidance, classifiers, mixing
+            )
+        num_objects, is_cpu = len(in_model.point_labels), self.device.type == "cpu"
+        needed_hw = None
+        if only_picture:
+            needed_hw = needed_cells(letterbox, (features.shape[1], features.shape[2]))
+        step = _OBJECTS_PER_CALL if is_cpu else max(num_objects, 1)
+        calls = [
+            decode_masks(
+                self._sam,
+                features,
+                self._positions,
+                in_model.of(rows),
+                num_masks=num_masks,
+                objects_per_pass=1 if is_cpu else num_objects,
+                classifiers=None if classifiers is None else classifiers[rows],
+                mixing=mixing[rows] if isinstance(mixing, torch.Tensor) else mixing,
+                needed_hw=needed_hw,
+            )
+            for rows in (slice(n, n + step) for n in range(0, num_objects, step))
+        ]
+        logits, predicted_ious = map(torch.cat, zip(*calls, strict=True))
+        if classifiers is None:
+            return Decoded(logits, predicted_ious)
+        num_own_masks = logits.shape[1] - classifiers.shape[1]
+        return Decoded(logits[:, :num_own_masks], predicted_ious, logits[:, num_own_masks:])
+
+    def _to_model(self, prompts: Prompts, letterbox: Letterbox) -> ModelPrompts:
+        """Give prompts in model pixels, on the device."""
         points = torch.from_numpy(prompts.points_xy).double()
-        coordinates = letterbox.points_to_model(points).float().to(self.device)
-        labels = torch.from_numpy(prompts.point_labels).to(self.device)
-        boxes, low_res = None, prompts.low_res_logits
+        boxes = None
         if prompts.boxes_xyxy is not None:
             boxes = letterbox.boxes_to_model(torch.from_numpy(prompts.boxes_xyxy).double())
             boxes = boxes.float().to(self.device)
-        if self._is_plain and guidance is None:
-            needed_hw, thinned = self._cells_of(features, letterbox)
-            # Each object holds some 5 MB while its group is decoded; a GPU gains by all at once.
-            size = _OBJECTS_PER_CALL if self.device.type == "cpu" else len(labels)
-            answers = [
-                decode_masks(
-                    self._sam,
-                    features,
-                    (coordinates[rows], labels[rows]),
-                    None if boxes is None else boxes[rows],
-                    None if low_res is None else low_res[rows],
-                    num_masks,
-                    self._positions.encode(),
-                    None if classifiers is None else classifiers[rows],
-                    mixing[rows] if isinstance(mixing, torch.Tensor) else mixing,
-                    needed_hw if only_picture else None,
-                    thinned,
-                    shared,
-                )
-                for rows in (slice(n, n + size) for n in range(0, len(labels), size))
-            ]
-            logits, predicted_ious = map(torch.cat, zip(*answers, strict=True))
-            num_further = 0 if classifiers is None else classifiers.shape[1]
-            own, others = logits.tensor_split([logits.shape[1] - num_further], dim=1)
-            return Decoded(own, predicted_ious, others if num_further else None)
-        masks = None if low_res is None else low_res[:, None]
+        return ModelPrompts(
+            letterbox.points_to_model(points).float().to(self.device),
+            torch.from_numpy(prompts.point_labels).to(self.device),
+            boxes,
+            prompts.low_res_logits,
+        )
+
+    def _decode_by_modules(
+        self,
+        features: torch.Tensor,
+        prompts: ModelPrompts,
+        num_masks: int,
+        guidance: Guidance | None,
+        classifiers: torch.Tensor | None,
+        mixing: Mixing,
+    ) -> Decoded:
+        """Decode with the module's own prompt encoder and mask decoder, whatever they are."""
+        logits = prompts.low_res_logits
         sparse, dense = self._sam.prompt_encoder(
-            points=(coordinates, labels), boxes=boxes, masks=masks
+            points=(prompts.points_xy, prompts.point_labels),
+            boxes=prompts.boxes_xyxy,
+            masks=None if logits is None else logits[:, None],
         )
         decoder = self._sam.mask_decoder
         with nullcontext() if guidance is None else guided(decoder.transformer, guidance):
@@ -310,11 +304,3 @@ class SamModel:
         if classifiers is not None:
             further = torch.einsum("kvm,kmhw->kvhw", classifiers, low_res_logits)
         return Decoded(mix(low_res_logits, predicted_ious, mixing), predicted_ious, further)
-
-    def _cells_of(
-        self, features: torch.Tensor, letterbox: Letterbox
-    ) -> tuple[tuple[int, int], Thinned | None]:
-        """Say which rows and columns of cells the picture is in, and which cells stand for all."""
-        cells_hw = features.shape[1], features.shape[2]
-        needed_hw, is_exact = needed_cells(letterbox, cells_hw), self.skip_padding == "none"
-        return needed_hw, None if is_exact else thin_padding(needed_hw, cells_hw, self.device)

@@ -51,7 +51,7 @@ def segment_video(
 ) -> Generator[tuple[Frame, FrameMasks], None, None]:
     """Segment the objects of one or several reference masks in every frame.
 
-    A later reference corrects its own frame and is learned from there on, together with those
+    A later reference corrects its frame and is learned from there on, together with those
     before it. It speaks of the objects it holds only: its background says nothing of the others,
     which are tracked as in any frame and keep what they have there. An object that appears first
     in a later reference is absent until then. All results have all objects of all references.
@@ -126,7 +126,7 @@ def segment_steps(
         if first is not None:
             references = {i: match_frame(mask, first.frame_hw) for i, mask in references.items()}
             delivered = chain([first], delivered)
-        del first  # a frame is large, and held no longer than it is needed
+        del first  # a frame is large, and kept no longer than it is needed
         checked = _checked(delivered, references)
         with closing(track(checked, references, sam, config, state)) as tracked:
             for frame, masks, state in tracked:

@@ -28,14 +28,14 @@ class _End:
 def read_ahead(items: Iterable[T], num_items: int) -> Generator[T, None, None]:
     """Pass items on in order, while a thread fetches the next ones.
 
-    The thread starts with the first item asked for and is joined before the generator ends,
+    The thread starts with the first request and is joined before the generator ends,
     however it ends. It calls nothing but the upstream's ``__next__`` and ``close``, so an upstream
     that blocks for ever blocks the joining too.
 
     Args:
         items: The upstream. Its ``close``, if it has one, is called at the end.
         num_items: Items held at most beyond the one the consumer works on; 0 runs the upstream
-            in the consumer's own thread.
+            in the consumer's thread.
 
     Returns:
         A generator of the same items. The upstream's error is raised after the items before it.
@@ -59,13 +59,13 @@ def _read_directly(items: Iterable[T]) -> Generator[T, None, None]:
 def _read_in_thread(items: Iterable[T], num_items: int) -> Generator[T, None, None]:
     upstream = iter(items)
     mailbox: SimpleQueue[_Item[T] | _End] = SimpleQueue()
-    free_places = threading.Semaphore(num_items)
+    free_slots = threading.Semaphore(num_items)
     stopped = threading.Event()
 
     def work() -> None:
         error = None
         try:
-            while free_places.acquire() and not stopped.is_set():
+            while free_slots.acquire() and not stopped.is_set():
                 mailbox.put(_Item(next(upstream)))
         except StopIteration:
             pass
@@ -78,13 +78,13 @@ def _read_in_thread(items: Iterable[T], num_items: int) -> Generator[T, None, No
     thread.start()
     try:
         while isinstance(message := mailbox.get(), _Item):
-            free_places.release()
+            free_slots.release()
             yield message.value
         if message.error is not None:
             raise message.error
     finally:
         stopped.set()
-        free_places.release()
+        free_slots.release()
         thread.join()
         _close(upstream)
 

@@ -1,47 +1,36 @@
-"""Sets of images: which pictures to search, and where their results go."""
+"""Sets of images: which pictures to search, and for what."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import shutil
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Final, get_args
 
 import numpy as np
 
 from vos.config import RunConfig
-from vos.errors import OutputError, SourceError
-from vos.files import refusals
+from vos.errors import SourceError
 from vos.masks import match_frame, object_ids, read_mask
 from vos.masks.image_files import MAX_PIXELS
-from vos.records import Frame, Labels
+from vos.records import Frame, FrameMasks, Labels
 from vos.run.only_writer import only_writer
 from vos.run.outputs import describe_run
 from vos.sam.model import SamModel
 from vos.segment.forward import segment_images
+from vos.sets.image_outputs import ImageOutputs
 from vos.sink import write_label_pngs, write_summary
 from vos.sink.passing import Pair, closing_upstream
-from vos.sink.pictures import (
-    TrainingLayout,
-    training_files,
-    write_overlay_pictures,
-    write_training_set,
-)
+from vos.sink.pictures import write_overlay_pictures, write_training_set
 from vos.source import image_files, open_source
 from vos.source.images import IMAGE_SUFFIXES
 from vos.track.masks import correct
 from vos.track.published.instances import instance_ids
 
-_SUMMARY: Final = "summary.json"
-_LOCK: Final = ".lock"
-_UNFINISHED: Final = ".unfinished"
-_OVERLAYS: Final = "overlays"
 _log = logging.getLogger("vos")
 
 
@@ -60,102 +49,6 @@ class Reference:
     mask: Path
     frame: Frame
     labels: Labels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOutputs:
-    """The files of one set: ``folder/*.png``, ``folder/overlays/*.jpg``, ``folder/summary.json``.
-
-    Attributes:
-        folder: Folder of the label maps, and of all the rest.
-        overlay_alpha: Opacity of the overlays' colours in [0, 1]; None writes none.
-        training: Layout of a training set in a folder of its name, or None for none.
-        overwrite: Whether an earlier set in this folder may be replaced.
-    """
-
-    folder: Path
-    overlay_alpha: float | None = 0.5
-    training: TrainingLayout | None = None
-    overwrite: bool = False
-
-    @property
-    def summary_path(self) -> Path:
-        """The summary of the run."""
-        return self.folder / _SUMMARY
-
-    @property
-    def unfinished_folder(self) -> Path:
-        """The summary while it grows."""
-        return self.folder / _UNFINISHED
-
-    @property
-    def overlays_folder(self) -> Path:
-        """Folder of the overlays."""
-        return self.folder / _OVERLAYS
-
-    @property
-    def written(self) -> tuple[Path, ...]:
-        """Where the results are, for people."""
-        overlays = () if self.overlay_alpha is None else (self.overlays_folder,)
-        training = () if self.training is None else (self.training_folder,)
-        return (self.folder, self.summary_path, *overlays, *training)
-
-    @property
-    def training_folder(self) -> Path:
-        """Folder of the training set."""
-        return self.folder / (self.training or "")
-
-    def label_path(self, picture: Path) -> Path:
-        """The label map of a picture."""
-        return self.folder / f"{picture.stem}.png"
-
-    def check_free(
-        self, pictures: Iterable[Path], references: Iterable[tuple[Path, Path]] = ()
-    ) -> None:
-        """Make sure that nothing is replaced that the user did not give away.
-
-        Raises:
-            OutputError: something is there already, the folder is a file, or a label map would
-                take the place of a picture or a mask that is read.
-        """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OutputError(f"the output folder {self.folder} is a file")
-        pictures = list(pictures)
-        sources = {file.resolve() for file in chain(pictures, *references)}
-        for path in map(self.label_path, pictures):
-            if path.resolve() in sources:
-                raise OutputError(
-                    f"the result {path} would replace what it is made from; choose another "
-                    "output folder"
-                )
-            if path.exists() and not self.overwrite:
-                raise self._taken(path)
-        if self.summary_path.exists() and not self.overwrite:
-            raise self._taken(self.summary_path)
-
-    def remove_earlier(self) -> None:
-        """Remove what an earlier summary lists, so that no old result stays among the new ones.
-
-        Raises:
-            OutputError: the disk refuses.
-        """
-        with refusals("replace the earlier results"):
-            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-                earlier = json.loads(self.summary_path.read_text(encoding="utf-8"))
-                for name in [Path(str(frame["name"])).name for frame in earlier["frames"]]:
-                    (self.folder / f"{name}.png").unlink(missing_ok=True)
-                    (self.overlays_folder / f"{name}.jpg").unlink(missing_ok=True)
-                    for layout in get_args(TrainingLayout):
-                        for file in training_files(self.folder / layout, layout, name):
-                            file.unlink(missing_ok=True)
-            self.summary_path.unlink(missing_ok=True)
-
-    @staticmethod
-    def _taken(path: Path) -> OutputError:
-        return OutputError(
-            f"{path} is there already; choose another output folder, or pass --overwrite to "
-            "replace it"
-        )
 
 
 @dataclass(slots=True)
@@ -270,7 +163,7 @@ def segment_pictures(
 
     A picture that is a reference itself keeps the mask that was drawn, with score 1. Nothing is
     touched before the first picture is done. The summary tells which object each instance belongs
-    to.
+    to, and where each picture and its results are.
 
     Yields:
         Each picture with its masks.
@@ -278,14 +171,16 @@ def segment_pictures(
     Raises:
         VosError: as :func:`vos.segment_images`, or the outputs cannot be written.
     """
-    outputs.check_free(pictures.files)
+    inputs = [path for each in references for path in (each.picture, each.mask)]
+    outputs.check_free(pictures.files, inputs)
     ids = sorted({object_id for each in references for object_id in object_ids(each.labels)})
     header = {
-        **describe_run(str(pictures.files[0].parent), sam, config),
+        **describe_run(str(pictures.files[0].parent.resolve()), sam, config),
         "references": [
             {"picture": str(each.picture.resolve()), "mask": str(each.mask.resolve())}
             for each in references
         ],
+        "files": {"summary": outputs.summary_path.name},
         "instances": [
             {"id": instance_id, "object": object_id}
             for instance_id, object_id in instance_ids(ids, num_instances)
@@ -297,10 +192,12 @@ def segment_pictures(
         first = next(upstream, None)
         if first is None:
             return
-        with only_writer(outputs.folder / _LOCK, outputs.folder):
-            outputs.check_free(pictures.files)  # another run may have come first
+        with only_writer(outputs.lock_path, outputs.folder):
+            outputs.check_free(pictures.files, inputs)  # another run may have come first
             if outputs.overwrite:
-                outputs.remove_earlier()
+                outputs.ledger.remove_written()
+            results = [path for file in pictures.files for path in outputs.paths_of(file.stem)]
+            outputs.ledger.begin([*results, outputs.summary_path])
             pairs: Iterator[Pair] = write_label_pngs(chain([first], upstream), outputs.folder)
             if outputs.overlay_alpha is not None:
                 pairs = write_overlay_pictures(
@@ -309,11 +206,15 @@ def segment_pictures(
             if outputs.training is not None:
                 pairs = write_training_set(pairs, outputs.training_folder, outputs.training)
             try:
-                unfinished = outputs.unfinished_folder / _SUMMARY
-                yield from write_summary(pairs, outputs.summary_path, header, unfinished=unfinished)
+                yield from write_summary(
+                    pairs,
+                    outputs.summary_path,
+                    header,
+                    unfinished=outputs.unfinished_summary,
+                    describe=partial(_files_of, pictures, outputs),
+                )
             finally:
-                with refusals(f"remove {outputs.unfinished_folder}"):
-                    shutil.rmtree(outputs.unfinished_folder)
+                outputs.remove_unfinished()
 
 
 def _keep_drawn(
@@ -335,3 +236,25 @@ def _keep_drawn(
                 found = np.where(is_same[masks.labels], np.uint8(0), masks.labels)
                 masks = correct(replace(masks, labels=found), labels)
             yield frame, masks
+
+
+def _files_of(
+    pictures: Pictures, outputs: ImageOutputs, frame: Frame, _: FrameMasks
+) -> dict[str, object]:
+    """Say where a picture and its results are; the results relative to the summary."""
+    picture = pictures.files[frame.index]
+    label_map, *others = (
+        path.relative_to(outputs.folder).as_posix()
+        for path in outputs.paths_of(frame.name)
+        if path.is_file()  # a training set lacks what is doubtful
+    )
+    files: dict[str, object] = {
+        "name": picture.name,
+        "picture": str(picture.resolve()),
+        "label_map": label_map,
+    }
+    if outputs.overlay_alpha is not None:
+        files["overlay"] = others.pop(0)
+    if outputs.training is not None:
+        files["training"] = others
+    return files

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from vos.records import Frame, FrameMasks
 
 Pair = tuple[Frame, FrameMasks]
+
+_NUM_DIGITS: Final = 6  # of scores; finer than they are known
 
 
 @contextmanager
@@ -23,3 +26,9 @@ def closing_upstream(pairs: Iterable[Pair]) -> Iterator[Iterator[Pair]]:
         close = getattr(upstream, "close", None)
         if close is not None:
             close()
+
+
+def rounded_scores(masks: FrameMasks) -> dict[int, float]:
+    """Give the scores by object id as they are written, so that they come back as they went."""
+    scores = (round(score, _NUM_DIGITS) for score in masks.scores.tolist())
+    return dict(zip(masks.object_ids, scores, strict=True))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vos.errors import OutputError
 from vos.files import make_folder, refusals
 from vos.records import Frame
-from vos.sink.joining import Timeline, check_ending, join_pieces
+from vos.sink.joining import Sound, Timeline, check_ending, join_pieces
 from vos.sink.video import TIME_BASE, Encoding, Piece, packets_of
 
 FRAMES_PER_PIECE: Final = 250
@@ -39,13 +39,22 @@ class PiecedVideo:
     interrupted, since joining hours takes seconds.
     """
 
-    def __init__(self, path: Path, folder: Path, encoding: Encoding, *, num_kept: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        encoding: Encoding,
+        *,
+        sound: Sound | None = None,
+        num_kept: int = 0,
+    ) -> None:
         """Take over the pieces of an earlier run.
 
         Args:
             path: The video, ending in .mp4, .mkv or .mov; replaced if it exists.
             folder: Where the pieces are; nothing else may be in it.
             encoding: How it is encoded.
+            sound: Opens the sound of the video; None makes it silent.
             num_kept: Frames that stand in pieces already; a multiple of ``FRAMES_PER_PIECE``. Any
                 pieces after them are removed.
 
@@ -57,6 +66,7 @@ class PiecedVideo:
         self._path = path
         self._folder = folder
         self._encoding = encoding
+        self._sound = sound
         self._num_frames = num_kept
         self._piece: Piece | None = None
         self._timeline = Timeline()
@@ -83,7 +93,7 @@ class PiecedVideo:
             self._close_piece()
             pieces = sorted(self._folder.glob(PIECES))
             if pieces and kind is not KeyboardInterrupt:
-                join_pieces(self._path, pieces, self._timeline, self._encoding)
+                join_pieces(self._path, pieces, self._timeline, self._encoding, self._sound)
         except OutputError:
             if error is None or isinstance(error, GeneratorExit):
                 raise

@@ -4,45 +4,67 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
-from vos.errors import InputError, OutputError
+import numpy as np
+
+from vos.errors import DamagedSourceError, InputError, OutputError
 from vos.files import make_folder, refusals, whole_file
-from vos.records import Frame, FrameMasks
-from vos.sink.passing import Pair, closing_upstream
+from vos.records import Frame, FrameMasks, Labels
+from vos.sink.passing import Pair, closing_upstream, rounded_scores
+from vos.sink.tallies import ObjectTallies
 
-_OWN_KEYS: Final = ("objects", "frames", "num_frames")
+_BOX_CONVENTION: Final = (
+    "x0, y0, x1, y1 in pixels of the frame, from 0 at the left and top; x1 and y1 are the last "
+    "column and row inside the box (inclusive)"
+)
+_SUMMARY_KEYS: Final = (
+    *("box_convention", "objects", "frames", "num_frames", "tallies", "damaged"),
+    "elapsed_seconds",
+)
+_FILES: Final = "files"
+_FILES_OF_FRAME: Final = ("label_map", "overlay", "training")
 _ENTRY: Final = b'{"index": '
-_NUM_DIGITS: Final = 6  # of seconds and scores; finer than either is known
+_NUM_DIGITS: Final = 6  # of seconds; finer than they are known
 
 
 def write_summary(
     pairs: Iterable[Pair],
     path: Path,
-    header: dict[str, object],
+    header: Mapping[str, object],
     *,
     unfinished: Path,
     num_kept: int = 0,
+    describe: Callable[[Frame, FrameMasks], Mapping[str, object]] = lambda *_: {},
+    tallies: ObjectTallies | None = None,
+    elapsed_seconds: Callable[[], float] | None = None,
 ) -> Iterator[Pair]:
     """Write one JSON document while frames pass by, a line for each.
 
-    The document holds the header's keys, ``objects`` (ids), ``frames`` and ``num_frames``. A frame
-    has ``index``, ``name``, ``pts_seconds`` and ``objects``, each of them with ``id``, ``score``,
-    ``present``, ``area_px`` and ``box_xyxy`` (null while the object is absent). The file takes its
-    name when it is complete; that is also when the upstream breaks off or the consumer stops. No
-    frame, no file.
+    The document holds the header's keys, what its boxes mean, ``objects`` (ids), ``frames``,
+    ``num_frames``, ``tallies`` (see :meth:`vos.sink.tallies.ObjectTallies.rows`), ``damaged`` (the
+    frames at which the source broke off: ``index``, ``pts_seconds`` and ``message``) and
+    ``elapsed_seconds``. A frame has ``index``, ``name``, ``pts_seconds``, what ``describe`` says,
+    and ``objects``, each of them with ``id``, ``score``, ``present``, ``area_px`` and ``box_xyxy``
+    (null while the object is absent). The file takes its name when it is complete; that is also
+    when the upstream breaks off or the consumer stops. No frame, no file.
 
     Args:
         pairs: Frames and their masks.
         path: The JSON file, replaced if it exists.
-        header: What else to say; JSON values.
+        header: What else to say; JSON values. ``files`` says which files there are, but for those
+            of single frames; paths relative to the summary's folder.
         unfinished: Where the document grows, with every line on the disk before its frame is
             handed on. It stays there.
         num_kept: Frames of an earlier run that stand in ``unfinished``; what follows them goes.
+        describe: Says more of a frame; JSON values. ``label_map``, ``overlay`` and ``training`` are
+            its files.
+        tallies: What to count the frames with; it knows of those that are kept.
+        elapsed_seconds: How long the run has taken until now; null in the document without it.
 
     Yields:
         The same pairs.
@@ -51,16 +73,18 @@ def write_summary(
         InputError: the header holds what JSON cannot, or keys of the document itself.
         OutputError: the disk refuses, or ``unfinished`` does not hold the frames to be kept.
     """
-    taken = [key for key in _OWN_KEYS if key in header]
+    taken = [key for key in _SUMMARY_KEYS if key in header]
     if taken:
         raise InputError(f"a summary's header cannot hold {', '.join(taken)}")
     try:
         lines = [
             f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)},\n"
-            for key, value in header.items()
+            for key, value in {**header, "box_convention": _BOX_CONVENTION}.items()
         ]
     except (TypeError, ValueError) as error:
         raise InputError(f"a summary's header must be JSON: {error}") from error
+    tallies = tallies or ObjectTallies()
+    damaged: list[dict[str, object]] = []
 
     with closing_upstream(pairs) as upstream:
         first = next(upstream, None)
@@ -74,18 +98,36 @@ def write_summary(
                 document.write("{\n" + "".join(lines))
                 document.write(f'"objects": {json.dumps(first[1].object_ids)},\n"frames": [')
             for frame, masks in chain([] if first is None else [first], upstream):
-                document.write((",\n" if num_frames else "\n") + json.dumps(_entry(frame, masks)))
+                entry = _entry(frame, masks, describe(frame, masks))
+                document.write((",\n" if num_frames else "\n") + json.dumps(entry))
+                tallies.add(frame.index, entry["objects"])
                 num_frames += 1
                 yield frame, masks
+        except DamagedSourceError as error:
+            damaged.append(
+                {
+                    "index": error.frame_index,
+                    "pts_seconds": error.pts_seconds,
+                    "message": str(error),
+                }
+            )
+            raise
         finally:
-            document.finish(f'\n],\n"num_frames": {num_frames}\n}}\n')
+            tail = {
+                "num_frames": num_frames,
+                "tallies": tallies.rows(),
+                "damaged": damaged,
+                "elapsed_seconds": elapsed_seconds and round(elapsed_seconds(), 3),
+            }
+            rows = ",\n".join(f"{json.dumps(key)}: {json.dumps(tail[key])}" for key in tail)
+            document.finish(f"\n],\n{rows}\n}}\n")
 
 
-def kept_names(unfinished: Path, num_frames: int) -> Iterator[str]:
-    """Read the names of the first frames in an unfinished document.
+def read_kept(unfinished: Path, num_frames: int) -> Iterator[dict[str, Any]]:
+    """Read the entries of the first frames in an unfinished document.
 
     Raises:
-        OutputError: it holds fewer frames.
+        OutputError: it cannot be read, or holds fewer frames.
     """
     num_found = 0
     try:
@@ -93,11 +135,61 @@ def kept_names(unfinished: Path, num_frames: int) -> Iterator[str]:
             for line in file:
                 if num_found < num_frames and line.startswith(_ENTRY):
                     num_found += 1
-                    yield str(json.loads(line.rstrip(b",\n"))["name"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                    yield json.loads(line.rstrip(b",\n"))
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"cannot read {unfinished}: {error}") from error
     if num_found < num_frames:
         raise OutputError(f"{unfinished} holds {num_found} of the {num_frames} frames done before")
+
+
+def listed_files(path: Path) -> Iterator[str]:
+    """Read from a finished document which files it says were written.
+
+    Yields:
+        Paths relative to the document's folder; none if this is no document of ours.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    if not path.is_file():
+        return
+    with refusals(f"read {path}"):
+        content = path.read_bytes()
+    with suppress(ValueError, RecursionError):  # anything may stand in a file of this name
+        document = json.loads(content)
+        if isinstance(document, dict):
+            frames = document.get("frames")
+            yield from _texts([document.get(_FILES)])
+            for entry in frames if isinstance(frames, list) else []:
+                if isinstance(entry, dict):
+                    yield from _texts(entry.get(key) for key in _FILES_OF_FRAME)
+
+
+def _texts(values: Iterable[object]) -> Iterator[str]:
+    """Give all texts among values, lists of values, and the values of objects."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | dict):
+            yield from _texts(value.values() if isinstance(value, dict) else value)
+
+
+def masks_of(entry: Mapping[str, Any], labels: Labels) -> FrameMasks:
+    """Put the masks of a frame together again from its entry and its label map.
+
+    Raises:
+        KeyError: the entry is none of ours; or TypeError, or ValueError.
+    """
+    objects = entry["objects"]
+    boxes = [each["box_xyxy"] or [0, 0, 0, 0] for each in objects]
+    return FrameMasks(
+        labels=labels,
+        object_ids=tuple(int(each["id"]) for each in objects),
+        scores=np.array([float(each["score"]) for each in objects], np.float32),
+        present=np.array([bool(each["present"]) for each in objects]),
+        boxes_xyxy=np.array(boxes, np.int64).reshape(-1, 4),
+        areas_px=np.array([int(each["area_px"]) for each in objects], np.int64),
+    )
 
 
 class _Document:
@@ -160,10 +252,10 @@ def _cut(unfinished: Path, num_lines: int) -> None:
         file.truncate(length - len(last) + len(last.rstrip(b",\n")))
 
 
-def _entry(frame: Frame, masks: FrameMasks) -> dict[str, object]:
+def _entry(frame: Frame, masks: FrameMasks, described: Mapping[str, object]) -> dict[str, Any]:
     rows = zip(
         masks.object_ids,
-        masks.scores.tolist(),
+        rounded_scores(masks).values(),
         masks.present.tolist(),
         masks.areas_px.tolist(),
         masks.boxes_xyxy.tolist(),
@@ -173,10 +265,11 @@ def _entry(frame: Frame, masks: FrameMasks) -> dict[str, object]:
         "index": frame.index,
         "name": frame.name,
         "pts_seconds": round(frame.pts_seconds, _NUM_DIGITS),
+        **described,
         "objects": [
             {
                 "id": object_id,
-                "score": round(score, _NUM_DIGITS),
+                "score": score,
                 "present": is_present,
                 "area_px": area_px,
                 "box_xyxy": box_xyxy if is_present else None,

@@ -1,4 +1,12 @@
-"""Where frames come from: videos, streams, cameras, folders of images, arrays."""
+"""Where frames come from: videos, streams, cameras, folders of images, animations, arrays.
+
+In: a path or URL and a :class:`Selection`. Out: a :class:`Source`, which yields ``Frame`` records
+in order of presentation as they are asked for, (H, W, 3) uint8 RGB as players show them, all of one
+size. Each has its index in the source, counted over all frames, skipped ones too, and its time in
+seconds, counted from the source's first frame. ``Source.info`` says what is known beforehand.
+
+A source that breaks off raises DamagedSourceError after its good frames.
+"""
 
 from vos.source.address import can_read_again, describe_source, is_url
 from vos.source.arrays import frames_from_arrays

@@ -15,7 +15,8 @@ import numpy as np
 from vos.errors import DamagedSourceError, InputError, SourceError
 from vos.records import Frame
 from vos.source.address import can_read_again, is_url
-from vos.source.open import is_images, open_selection
+from vos.source.images import kind_of
+from vos.source.open import open_selection
 from vos.source.selection import Selection
 from vos.source.source import Source
 
@@ -64,7 +65,7 @@ def open_backwards(
         )
     with open_selection(address, selection) as source:
         info = source.info
-        if is_images(address) or selection.decoder == "decord":
+        if kind_of(address) != "video" or selection.decoder == "decord":
             forward = _Forward(_opened_again(address, selection))
             forward.note(source)
         else:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import av
@@ -21,6 +21,7 @@ from vos.errors import SourceError
 from vos.masks.image_files import MAX_PIXELS, size_fault
 from vos.source import waiting
 from vos.source.address import is_camera, is_url
+from vos.source.headers import declared_num_bytes
 
 _LIVE_SCHEMES: Final = ("rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _NETWORK_PROTOCOLS: Final = "crypto,http,httpproxy,https,rtmp,rtmps,rtp,srt,srtp,tcp,tls,udp"
@@ -91,6 +92,18 @@ class OpenVideo:
             return None
         return self.container.duration / av.time_base
 
+    def num_missing_bytes(self) -> int:
+        """Count the bytes that a file says it has and lacks; 0 where it does not say."""
+        if not os.path.isfile(self.address):
+            return 0
+        declared = declared_num_bytes(self.address) or 0
+        return max(0, declared - os.path.getsize(self.address))
+
+
+def is_dropped(packet: Packet[Any]) -> bool:
+    """Tell samples without bytes from the empty packets that end a stream; those have no time."""
+    return packet.size == 0 and (packet.pts is not None or packet.dts is not None)
+
 
 @contextmanager
 def open_video_container(address: str, max_pixels: int = MAX_PIXELS) -> Iterator[OpenVideo]:
@@ -123,11 +136,19 @@ def open_video_container(address: str, max_pixels: int = MAX_PIXELS) -> Iterator
                 f"cannot open {address}: it is not a video, or its beginning or index is missing"
             )
             raise SourceError(f"{message} ({reason(error)})") from error
-        except (av.FFmpegError, OSError) as error:
+        except Exception as error:  # PyAV's are of many kinds
+            if is_memory_full(error):
+                raise
             raise SourceError(f"cannot open {address}: {reason(error)}") from error
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             raise SourceError(f"{address} holds no video")
+        videos = container.streams.video
+        if any(video.disposition & Disposition.dependent for video in videos):
+            raise SourceError(
+                f"{address} is a picture in tiles, as phones write HEIC and AVIF, which cannot be "
+                "put together here; convert it to JPEG or PNG"
+            )
         if stream.codec_context is None:
             raise SourceError(f"{address}: FFmpeg has no decoder for its video")
         context = stream.codec_context
@@ -154,6 +175,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, av.ExitError):  # nothing but its timeout makes FFmpeg exit
         return waiting.no_data()
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def is_memory_full(error: Exception) -> bool:
+    """Tell Python's lack of memory from FFmpeg's, which is mostly a number that a file claims."""
+    return isinstance(error, MemoryError) and not isinstance(error, av.FFmpegError)
 
 
 def _decoder_limit(max_pixels: int) -> dict[str, str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vos.errors import DamagedSourceError, SourceError
 from vos.source.container import open_video_container
 from vos.source.selection import Picture, Selection, deliver
+from vos.source.shown import shown_aspect
 from vos.source.source import Source
 
 _MAX_SECONDS: Final = 1e9  # decord gives far larger numbers where it has no time
@@ -26,8 +27,8 @@ _NO_FAULT: Final = 1e-9  # share of repeated frames above which decord reports d
 def open_with_decord(path: str, selection: Selection) -> Source:
     """Open a video file with decord.
 
-    decord cannot show videos that ask for a quarter turn, ignores mirroring, and takes some
-    undamaged transport streams for damaged.
+    decord cannot show videos that ask for a quarter turn, ignores mirroring, cropping, HDR and the
+    matrix of untagged HD video, and takes some undamaged transport streams for damaged.
 
     Args:
         path: A video file.
@@ -48,7 +49,8 @@ def open_with_decord(path: str, selection: Selection) -> Source:
         raise SourceError(f"decord opens video files only, got {path}; use the decoder av")
     # Refuses what is no video, and playlists, which decord would follow to other files.
     with open_video_container(path, selection.max_pixels) as video:
-        rate_hz = video.frame_rate_hz
+        rate_hz, start_seconds = video.frame_rate_hz, video.start_seconds
+        pixel_aspect = shown_aspect(video.stream.sample_aspect_ratio)
     try:
         # One thread: more of them read further ahead.
         reader = decord.VideoReader(path, num_threads=1, fault_tol=_NO_FAULT)
@@ -61,6 +63,8 @@ def open_with_decord(path: str, selection: Selection) -> Source:
             name=Path(path).stem,
             frame_rate_hz=selection.rate_hz(rate_hz),
             num_frames=selection.count(len(reader), rate_hz),
+            sample_aspect_ratio=pixel_aspect,
+            start_seconds=start_seconds,
             resources=stack.pop_all(),
         )
 

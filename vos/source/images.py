@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 
 from vos.errors import DamagedSourceError, InputError, SourceError
-from vos.masks.image_files import BROKEN_IMAGE, open_image
+from vos.masks.image_files import BROKEN_IMAGE, is_image, open_image
 from vos.source.selection import Picture, Selection, deliver
 from vos.source.source import Source
 
 IMAGE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-_FORMATS: Final = ("BMP", "JPEG", "PNG", "WEBP")
+PICTURE_FORMATS: Final = ("BMP", "JPEG", "PNG", "WEBP", "AVIF", "TIFF")
+DEFAULT_RATE_HZ: Final = Fraction(24)
+"""Rate at which pictures are shown whose files do not say."""
+
+_ANIMATED_FORMATS: Final = ("PNG", "WEBP", "AVIF", "TIFF")
+_log = logging.getLogger("vos")
+
+Kind = Literal["images", "animation", "video"]
+"""A folder of pictures or a still picture; a picture that moves and that Pillow reads; the rest."""
 
 
 def open_images(
     path: Path,
     selection: Selection,
     *,
-    frame_rate_hz: Fraction = Fraction(24),
+    frame_rate_hz: Fraction = DEFAULT_RATE_HZ,
 ) -> Source:
     """Open a folder of images, or one image.
 
@@ -35,7 +46,7 @@ def open_images(
     dropped. Digits in names count as numbers: ``f2.png`` comes before ``f10.png``.
 
     Args:
-        path: A folder with JPEG, PNG, BMP or WebP files, or one such file.
+        path: A folder with JPEG, PNG, BMP or WebP files, or one such file, AVIF or TIFF.
         selection: The wanted frames.
         frame_rate_hz: Image i is shown at ``i / frame_rate_hz`` seconds.
 
@@ -56,6 +67,32 @@ def open_images(
             num_frames=selection.count(len(files), frame_rate_hz),
             resources=stack.pop_all(),
         )
+
+
+def kind_of(address: str) -> Kind:
+    """Tell pictures from videos by what a file holds.
+
+    Its ending counts only for still pictures that FFmpeg reads too: several of them, one after the
+    other, are a video to it.
+    """
+    if os.path.isdir(address):
+        return "images"
+    try:
+        if not os.path.isfile(address) or not is_image(address, PICTURE_FORMATS):
+            return "video"
+        with open_image(address, PICTURE_FORMATS) as image:
+            if num_pictures(image) > 1:
+                return "video" if image.format == "PNG" else "animation"
+            if image.format in ("AVIF", "TIFF"):
+                return "images"
+    except BROKEN_IMAGE:
+        pass
+    return "images" if Path(address).suffix.lower() in IMAGE_SUFFIXES else "video"
+
+
+def num_pictures(image: ImageFile) -> int:
+    """Count the pictures of an animation; a JPEG with further views of its scene is one."""
+    return int(getattr(image, "n_frames", 1)) if image.format in _ANIMATED_FORMATS else 1
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -100,11 +137,18 @@ def _pictures(
 
 def _load(file: Path, max_pixels: int) -> NDArray[np.uint8]:
     try:
-        with open_image(file, _FORMATS, max_pixels) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                # 16 bits of grey: Pillow would clip them at 255.
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return np.array(upright.convert("RGB"))
+        with open_image(file, PICTURE_FORMATS, max_pixels) as image:
+            if (number := num_pictures(image)) > 1:
+                _log.warning("%s has %d pictures, of which the first is used", file, number)
+            return upright_rgb(image)
     except BROKEN_IMAGE as error:
         raise DamagedSourceError(f"cannot read {file}: {error}") from error
+
+
+def upright_rgb(image: ImageFile) -> NDArray[np.uint8]:
+    """Give the current picture of an image as (H, W, 3) uint8 RGB, turned as EXIF asks."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        # 16 bits of grey: Pillow would clip them at 255.
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return np.array(upright.convert("RGB"))

@@ -9,7 +9,8 @@ from pathlib import Path
 from vos.errors import SourceError
 from vos.masks.image_files import MAX_PIXELS
 from vos.source.address import is_url
-from vos.source.images import IMAGE_SUFFIXES, open_images
+from vos.source.animation import open_animation
+from vos.source.images import kind_of, open_images
 from vos.source.selection import Decoder, Selection
 from vos.source.source import Source
 
@@ -23,7 +24,9 @@ def open_source(
     decoder: Decoder = "av",
     max_pixels: int = MAX_PIXELS,
 ) -> Source:
-    """Open a video, a stream, a camera, a folder of images or a single image.
+    """Open a video, a stream, a camera, a folder of images, an animation or a single image.
+
+    What a file is, its content tells, not its ending.
 
     Args:
         path: A file, a folder, a URL such as ``rtsp://...``, or a camera such as ``/dev/video0``.
@@ -68,8 +71,11 @@ def open_selection(
     address = os.fspath(path)
     if not is_url(address) and not os.path.exists(address):
         raise SourceError(f"there is no video or folder {address}")
-    if is_images(address):
+    kind = "video" if is_url(address) else kind_of(address)
+    if kind == "images":
         return open_images(Path(address), selection)
+    if kind == "animation":
+        return open_animation(Path(address), selection)
     # Both libraries take long to import.
     if selection.decoder == "decord":
         from vos.source.decord import open_with_decord
@@ -99,9 +105,3 @@ def frame_at(path: str | os.PathLike[str], selection: Selection, moment: int | f
         return moment
     with open_selection(path, wanted) as source:
         return next(source).index
-
-
-def is_images(address: str) -> bool:
-    """Tell folders of images and single images from videos."""
-    is_image = Path(address).suffix.lower() in IMAGE_SUFFIXES
-    return not is_url(address) and (os.path.isdir(address) or is_image)

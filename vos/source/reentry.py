@@ -9,15 +9,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from vos.records import Frame
 from vos.source.container import open_video_container
 from vos.source.seek import SeekPoint, frames_from
 from vos.source.selection import Selection, deliver
-from vos.source.video import display_matrix, good_frames, open_at, timed
+from vos.source.shown import Shown
+from vos.source.video import begin, good_frames, open_at, timed
 
 _NUM_KEYFRAMES: Final = 2  # tried before a stretch is decoded from the video's beginning
 
@@ -49,9 +48,10 @@ def read_noting(
             table.keyframes_pts.append(point.keyframe_pts)
             table.keyframes_index.append(point.keyframe_index)
         table.can_seek = video.has_pts
-        pictures = timed(video, table.note(decoded), point, table.matrix_of)
+        decoded, shown, _ = begin(video, decoded, point)
+        pictures = timed(video, table.note(decoded), point, shown)
         with closing(pictures), closing(deliver(pictures, selection, address)) as frames:
-            yield frames, _again(address, selection, table)
+            yield frames, _again(address, selection, table, shown)
 
 
 @dataclass(slots=True, eq=False)
@@ -64,8 +64,6 @@ class _Timestamps:
         keyframes_pts: (N,) int64, ascending.
         keyframes_index: (N,) int64, indices of the keyframes.
         can_seek: Whether a timestamp tells a frame from all others.
-        matrix: How frames are turned, once it is known.
-        has_matrix: Whether it is known.
     """
 
     first_index: int = 0
@@ -73,8 +71,6 @@ class _Timestamps:
     keyframes_pts: array[int] = field(default_factory=lambda: array("q"))
     keyframes_index: array[int] = field(default_factory=lambda: array("q"))
     can_seek: bool = True
-    matrix: NDArray[np.int32] | None = None
-    has_matrix: bool = False
 
     def note(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         """Pass frames on and remember their timestamps."""
@@ -88,12 +84,6 @@ class _Timestamps:
                     self.keyframes_pts.append(pts)
                     self.keyframes_index.append(index)
             yield frame
-
-    def matrix_of(self, frame: VideoFrame) -> NDArray[np.int32] | None:
-        """Give the display matrix of the video's first frame, which is asked for it once."""
-        if not self.has_matrix:
-            self.matrix, self.has_matrix = display_matrix(frame), True
-        return self.matrix
 
     def ways_to(self, index: int) -> Iterator[SeekPoint]:
         """Give the last keyframes before a frame, the nearest first."""
@@ -110,11 +100,11 @@ class _Timestamps:
             )
 
 
-def _again(address: str, selection: Selection, table: _Timestamps) -> Again:
+def _again(address: str, selection: Selection, table: _Timestamps, shown: Shown) -> Again:
     def again(first: int, last: int) -> Iterator[Generator[Frame, None, None]]:
         for point in (*table.ways_to(first), None):
             wanted = replace(selection, start=first, end=last + 1)
-            yield _decode_from(address, wanted, point, table.matrix_of)
+            yield _decode_from(address, wanted, point, shown)
 
     return again
 
@@ -123,10 +113,10 @@ def _decode_from(
     address: str,
     selection: Selection,
     point: SeekPoint | None,
-    matrix_of: Callable[[VideoFrame], NDArray[np.int32] | None],
+    shown: Shown,
 ) -> Generator[Frame, None, None]:
     with open_video_container(address, selection.max_pixels) as video:
         frames = good_frames(video) if point is None else frames_from(video, point, good_frames)
         if frames is not None:
-            with closing(timed(video, frames, point, matrix_of)) as pictures:
+            with closing(timed(video, frames, point, shown)) as pictures:
                 yield from deliver(pictures, selection, address)

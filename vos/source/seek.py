@@ -13,7 +13,7 @@ import av
 from av.video.frame import VideoFrame
 
 from vos.errors import SourceError
-from vos.source.container import OpenVideo
+from vos.source.container import OpenVideo, is_dropped
 from vos.source.selection import Selection
 
 # One packet of these is one shown frame; elsewhere packets may hold hidden frames or none.
@@ -86,8 +86,8 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
                 if keyframe is None or keyframe[1] == 0:
                     return None
                 return SeekPoint(*keyframe, pts, index, origin_pts)
-    except (av.FFmpegError, OSError):
-        return None  # decoding will meet the damage and say where it is
+    except Exception:
+        return None  # of any kind: decoding will meet the damage and say where it is
     if index < 0:
         return None
     raise SourceError(
@@ -101,6 +101,8 @@ def _in_order_of_presentation(video: OpenVideo) -> Iterator[tuple[int, bool] | N
     waiting: list[tuple[int, bool]] = []
     last_pts = None
     for packet in video.container.demux(video.stream):
+        if is_dropped(packet):
+            continue
         is_end = packet.size == 0
         if not is_end:
             if packet.pts is None or packet.is_corrupt or packet.is_discard:
@@ -134,7 +136,7 @@ def frames_from(
 
     Returns:
         The frames from the first wanted one on; None where not every frame between the keyframe
-        and it was met in its place.
+        and it was met in its turn.
     """
     for lead_seconds in _LEADS_SECONDS:
         lead = round(lead_seconds / (video.stream.time_base or 1))

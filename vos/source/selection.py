@@ -102,7 +102,7 @@ class Selection:
         return (rate_hz / self.every).limit_denominator(_MAX_DENOMINATOR) or None
 
     def count(self, num_frames: int | None, frame_rate_hz: Fraction | None) -> int | None:
-        """Estimate how many frames are wanted; None where it cannot be told.
+        """Estimate how many frames are wanted; None where it is unknown.
 
         Args:
             num_frames: Frames of the source.
@@ -159,7 +159,12 @@ def deliver(
         DamagedSourceError: a frame has another size than the first.
     """
     with closing(_wanted(pictures, selection, source)) as frames:
-        yield from of_one_size(frames, lambda fault: DamagedSourceError(f"{source}: {fault}"))
+        yield from of_one_size(
+            frames,
+            lambda fault, frame: DamagedSourceError(
+                f"{source}: {fault}", frame_index=frame.index, pts_seconds=frame.pts_seconds
+            ),
+        )
 
 
 def _wanted(
@@ -177,6 +182,14 @@ def _wanted(
         if (picture.index - first_index) % selection.every:
             continue
         name = picture.name or f"{picture.index:05d}"
-        yield Frame(picture.index, picture.pts_seconds, name, picture.load())
+        try:
+            rgb = picture.load()
+        except DamagedSourceError as error:
+            raise DamagedSourceError(
+                f"{error} (frame {picture.index} at {picture.pts_seconds:.3f} s)",
+                frame_index=picture.index,
+                pts_seconds=picture.pts_seconds,
+            ) from error
+        yield Frame(picture.index, picture.pts_seconds, name, rgb)
     if first_index is None:
         raise SourceError(f"{source} holds no frame {selection.in_words()}; {seen}")

@@ -29,6 +29,8 @@ class Source(Iterator[Frame]):
         name: str,
         frame_rate_hz: Fraction | None,
         num_frames: int | None,
+        sample_aspect_ratio: Fraction = Fraction(1),
+        start_seconds: float = 0.0,
         resources: ExitStack,
     ) -> None:
         """Read the first frame.
@@ -38,12 +40,21 @@ class Source(Iterator[Frame]):
             name: As in SourceInfo.
             frame_rate_hz: As in SourceInfo.
             num_frames: As in SourceInfo.
+            sample_aspect_ratio: As in SourceInfo.
+            start_seconds: As in SourceInfo.
             resources: What to close in the end, and now if the first frame is an error.
         """
         with resources:
             self._first: Frame | None = next(frames)
             self._frames = frames
-            self.info = SourceInfo(name, self._first.frame_hw, frame_rate_hz, num_frames)
+            self.info = SourceInfo(
+                name,
+                self._first.frame_hw,
+                frame_rate_hz,
+                num_frames,
+                sample_aspect_ratio,
+                start_seconds,
+            )
             self._resources = resources.pop_all()
 
     def __next__(self) -> Frame:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import av
-import numpy as np
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, SourceError
-from vos.masks.image_files import size_fault
 from vos.source.address import is_url
-from vos.source.container import OpenVideo, open_video_container, reason
+from vos.source.container import (
+    OpenVideo,
+    is_dropped,
+    is_memory_full,
+    open_video_container,
+    reason,
+)
 from vos.source.seek import SeekPoint, find_seek_point, frames_from, is_worth_seeking
 from vos.source.selection import Picture, Selection, deliver
+from vos.source.shown import Shown, shown_aspect
 from vos.source.source import Source
 
 _log = logging.getLogger("vos")
@@ -39,8 +44,10 @@ _MAX_STEPS: Final = 1.5  # frame periods; between frames further apart one is mi
 def open_video(address: str, selection: Selection) -> Source:
     """Open a video.
 
-    Times are the stream's own, counted from its first frame, as players do. Rotation and mirroring
-    that the file asks for are applied; non-square pixels are kept as they are stored.
+    Times are the stream's own, counted from its first frame, as players do. Frames are as players
+    show them: cropped, turned and mirrored as the file asks, HDR converted to SDR, and with the
+    matrix of their size where the file names none. Only pixels that are not square are kept as they
+    are stored; ``SourceInfo.sample_aspect_ratio`` tells their shape.
 
     Args:
         address: Path of a file, a URL, or a camera such as ``/dev/video0``.
@@ -51,16 +58,22 @@ def open_video(address: str, selection: Selection) -> Source:
     """
     with ExitStack() as stack:
         video, decoded, point = stack.enter_context(open_at(address, selection))
+        decoded, shown, start_seconds = begin(video, decoded, point)
+        shown.warn(address)
         rate_hz = video.frame_rate_hz
         num_frames = video.stream.frames or None
         if num_frames is None and rate_hz and video.duration_seconds is not None:
             num_frames = round(video.duration_seconds * rate_hz)
-        pictures = stack.enter_context(closing(timed(video, decoded, point)))
+        pictures = stack.enter_context(closing(timed(video, decoded, point, shown)))
         return Source(
             stack.enter_context(closing(deliver(pictures, selection, address))),
             name=_name(address),
             frame_rate_hz=selection.rate_hz(rate_hz),
             num_frames=selection.count(num_frames, rate_hz),
+            sample_aspect_ratio=shown_aspect(
+                video.stream.sample_aspect_ratio, is_turned=shown.is_turned
+            ),
+            start_seconds=start_seconds,
             resources=stack.pop_all(),
         )
 
@@ -95,6 +108,24 @@ def open_at(
         yield video, good_frames(video), None
 
 
+def begin(
+    video: OpenVideo, decoded: Iterator[VideoFrame], point: SeekPoint | None
+) -> tuple[Iterator[VideoFrame], Shown, float]:
+    """Look at the first decoded frame.
+
+    Returns:
+        The same frames; how they are shown; the time of the video's first frame on its own clock,
+        0 where it has none.
+
+    Raises:
+        SourceError: there is no good frame.
+    """
+    first = next(decoded)
+    origin = _timestamp(video, first) if point is None else point.origin_pts
+    start_seconds = float((origin or 0) * (video.stream.time_base or 0))
+    return chain([first], decoded), Shown.of(video, first), start_seconds
+
+
 def good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
     """Decode from where a video is until its end or the first damage.
 
@@ -113,7 +144,9 @@ def good_frames(video: OpenVideo) -> Iterator[VideoFrame]:
             num_good += 1
             last_pts = frame.pts
             yield frame
-    except (av.FFmpegError, OSError) as error:
+    except Exception as error:  # PyAV's are of many kinds
+        if is_memory_full(error):
+            raise
         damage = reason(error)
     if damage is not None:
         for frame in _still_in_decoder(video, last_pts):
@@ -137,6 +170,8 @@ def _decoded(video: OpenVideo) -> Iterator[VideoFrame | str]:
     Damage at the start is skipped up to the next keyframe, as players do: recordings and streams
     may begin between keyframes. In live streams damage is skipped anywhere.
 
+    Samples without any byte are frames that a recorder dropped: the one before is shown on.
+
     Raises:
         av.FFmpegError: reading fails.
         OSError: reading the file fails.
@@ -147,7 +182,7 @@ def _decoded(video: OpenVideo) -> Iterator[VideoFrame | str]:
     # Packets of all streams, because the last one tells whether the end is missing.
     for packet in video.packets():
         end_seconds = max(end_seconds, _end_seconds(packet))
-        if packet.stream.index != video.stream.index:
+        if packet.stream.index != video.stream.index or is_dropped(packet):
             continue
         if packet.size == 0 and (missing := _missing_end(video, end_seconds)):
             yield missing
@@ -184,9 +219,14 @@ def _end_seconds(packet: av.Packet[Stream]) -> float:
 
 
 def _missing_end(video: OpenVideo, end_seconds: float) -> str | None:
-    """Say so if a video ends earlier than it declares."""
+    """Say so if a video ends earlier than it declares because the file is cut short.
+
+    The duration alone proves nothing: recorders and cutters declare what the frames do not fill.
+    """
     declared_seconds = video.declared_end_seconds
     if declared_seconds is None or end_seconds >= declared_seconds - _MAX_MISSING_SECONDS:
+        return None
+    if video.num_missing_bytes() == 0:
         return None
     return f"it ends at {end_seconds:.1f} s of {declared_seconds:.1f} s"
 
@@ -214,8 +254,8 @@ def _period_seconds(video: OpenVideo) -> float:
 def timed(
     video: OpenVideo,
     frames: Iterator[VideoFrame],
-    point: SeekPoint | None = None,
-    matrix_of: Callable[[VideoFrame], NDArray[np.int32] | None] | None = None,
+    point: SeekPoint | None,
+    shown: Shown,
 ) -> Generator[Picture, None, None]:
     """Number the frames and give each a time later than the one before, from 0 on.
 
@@ -223,7 +263,7 @@ def timed(
         video: Where the frames come from.
         frames: Decoded frames in order of presentation.
         point: Where they begin; None for the first frame of all.
-        matrix_of: Gives the display matrix of the first frame; :func:`display_matrix` if None.
+        shown: How they are shown.
 
     Raises:
         SourceError: there is no good frame.
@@ -231,21 +271,14 @@ def timed(
     """
     time_base = video.stream.time_base
     period_seconds = _period_seconds(video)
-    matrix = None
     first_index, origin = (point.first_index, point.origin_pts) if point else (0, None)
     shift_seconds = 0.0
     last_seconds = -math.inf
     index = first_index - 1
     try:
         for index, frame in enumerate(frames, first_index):
-            if index == first_index:
-                matrix = (matrix_of or display_matrix)(frame)
-            timestamp = frame.pts if video.has_pts else frame.dts
-            if (
-                timestamp is None
-                or time_base is None
-                or abs(float(timestamp * time_base)) > _MAX_SECONDS
-            ):
+            timestamp = _timestamp(video, frame)
+            if timestamp is None or time_base is None:
                 seconds = max(last_seconds + period_seconds, 0.0)
             else:
                 if origin is None:
@@ -256,42 +289,22 @@ def timed(
                 shift_seconds += gap_seconds + period_seconds
                 seconds += gap_seconds + period_seconds
             last_seconds = max(seconds, last_seconds + period_seconds / 1000)
-            yield Picture(index, last_seconds, partial(_to_rgb, frame, matrix, video.max_pixels))
+            yield Picture(index, last_seconds, partial(shown.to_rgb, frame))
     except DamagedSourceError as error:
-        message = f"{video.address} breaks off after {index + 1} frames: {error}"
-        raise DamagedSourceError(message) from error
+        raise DamagedSourceError(
+            f"{video.address} breaks off after {index + 1} frames, at {last_seconds:.3f} s: "
+            f"{error}",
+            frame_index=index + 1,
+            pts_seconds=last_seconds + period_seconds,
+        ) from error
 
 
-def _to_rgb(
-    frame: VideoFrame, matrix: NDArray[np.int32] | None, max_pixels: int
-) -> NDArray[np.uint8]:
-    """Convert to RGB and turn as the display matrix asks, to multiples of 90 degrees."""
-    fault = size_fault(frame.width, frame.height, max_pixels)
-    if fault is not None:
-        raise DamagedSourceError(f"a frame is too large: {fault}")
-    try:
-        rgb = cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
-    except (av.FFmpegError, ValueError) as error:
-        raise SourceError(f"cannot convert {frame.format.name} to RGB: {reason(error)}") from error
-    if matrix is None:
-        return rgb
-    # Row vectors: (x, y) is shown at (a x + c y, b x + d y) and an offset.
-    a, b, _, c, d = matrix[:5]
-    if abs(b) > abs(a):
-        rgb = rgb.transpose(1, 0, 2)
-        a, d = c, b
-    return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
-    """Say how a frame is to be turned: (9,) int32, row by row, or None.
-
-    To be asked of few frames: PyAV ties a frame whose side data was seen into a reference cycle, so
-    that its memory and the threads that converted it stay until the garbage is collected.
-    """
-    side_data: Any = frame.side_data
-    matrix = side_data.get("DISPLAYMATRIX")
-    return None if matrix is None else np.frombuffer(matrix, np.int32).copy()
+def _timestamp(video: OpenVideo, frame: VideoFrame) -> int | None:
+    """Give a frame's time in units of the stream, if it has one that can be."""
+    timestamp = frame.pts if video.has_pts else frame.dts
+    if timestamp is None or abs(float(timestamp * (video.stream.time_base or 0))) > _MAX_SECONDS:
+        return None
+    return timestamp
 
 
 def _name(address: str) -> str:

@@ -23,13 +23,13 @@ def wander(
 ) -> Motion:
     """Swing in x and y around a centre such that the shape never touches the border of a box."""
     waves = []
-    for place, low, high in zip(start, box_xyxy[:2], box_xyxy[2:], strict=True):
+    for centre_px, low, high in zip(start, box_xyxy[:2], box_xyxy[2:], strict=True):
         lowest, highest = low + radius_px + 1, high - radius_px - 2
         # A box that leaves no room gives a swing too small to see.
         amplitude = max(rng.uniform(0.2, 0.4) * (highest - lowest), 1e-3)
-        centre = place + rng.uniform(-1, 1) * amplitude
+        centre = centre_px + rng.uniform(-1, 1) * amplitude
         centre = max(min(max(centre, lowest + amplitude), highest - amplitude), lowest)
-        phase = math.asin(min(max((place - centre) / amplitude, -1), 1))
+        phase = math.asin(min(max((centre_px - centre) / amplitude, -1), 1))
         waves.append((centre, amplitude, phase, rng.uniform(0.1, 0.2) * 2 * math.pi))
 
     def motion(seconds: float) -> tuple[float, float]:
@@ -43,7 +43,7 @@ def wander(
 
 
 def swap(start: tuple[float, float], end: tuple[float, float]) -> Motion:
-    """Go to and fro between two places."""
+    """Go to and fro between two points."""
 
     def motion(seconds: float) -> tuple[float, float]:
         share = (1 - math.cos(2 * math.pi * seconds / EVENT_SECONDS)) / 2

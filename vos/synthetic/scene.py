@@ -163,9 +163,9 @@ def _paint(actor: _Actor, seconds: float, picture: Array, labels: Labels) -> Non
     part = slice(y0, math.ceil(centre_y + reach_px)), slice(x0, math.ceil(centre_x + reach_px))
     if min(part[0].stop, part[1].stop) <= 0 or picture[part].size == 0:
         return
-    places: Array = np.indices(labels[part].shape, dtype=np.float32)
-    right = (places[1] + (x0 - centre_x)) / radius_px
-    down = (places[0] + (y0 - centre_y)) / radius_px
+    positions: Array = np.indices(labels[part].shape, dtype=np.float32)
+    right = (positions[1] + (x0 - centre_x)) / radius_px
+    down = (positions[0] + (y0 - centre_y)) / radius_px
     angle = actor.angle + 2 * math.pi * actor.turns_per_second * seconds
     cos, sin = math.cos(angle), math.sin(angle)
     x, y = cos * right + sin * down, cos * down - sin * right

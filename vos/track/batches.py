@@ -20,8 +20,16 @@ _logger = logging.getLogger("vos")
 _most_that_fit: Final[WeakKeyDictionary[SamModel, int]] = WeakKeyDictionary()
 
 
+def default_batch_size(sam: SamModel) -> int:
+    """Give the pictures per call where settings do not say.
+
+    On a CPU batches gain nothing: the activations of one picture just fit into its cache.
+    """
+    return 1 if sam.device.type == "cpu" else 8
+
+
 def encode_in_batches(
-    pictures: Sequence[NDArray[np.uint8]], sam: SamModel, batch_size: int
+    pictures: Sequence[NDArray[np.uint8]], sam: SamModel, batch_size: int | None = None
 ) -> list[torch.Tensor]:
     """Encode pictures; a batch that does not fit into memory is halved, with a warning.
 
@@ -30,7 +38,7 @@ def encode_in_batches(
     Args:
         pictures: (H, W, 3) uint8 RGB, each of its own size.
         sam: The model.
-        batch_size: Pictures per call, at most.
+        batch_size: Pictures per call, at most; None takes :func:`default_batch_size`.
 
     Returns:
         (C, h, w) float32 features of each picture, on the model's device.
@@ -38,6 +46,7 @@ def encode_in_batches(
     Raises:
         RuntimeError: not even one picture fits into memory.
     """
+    batch_size = batch_size or default_batch_size(sam)
     features: list[torch.Tensor] = []
     while len(features) < len(pictures):
         size = min(batch_size, _most_that_fit.get(sam, batch_size), len(pictures) - len(features))

@@ -1,102 +1,226 @@
-"""Make the reference mask with SAM itself, from boxes and clicks."""
+"""Masks of what a user points out: look closely, ask SAM in several ways, keep what is stable.
+
+An object that is small in the frame is lost in SAM's input, and a click may mean a part, a thing
+or a group. So a box is looked at through crops around it. A click is looked at through crops of
+several sizes. Of all their masks the one is taken that holds the click, that SAM expects to be
+good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends within its crop;
+then the crop around that mask is looked at. The mask of each crop is refined by a further call
+with its own logits (arXiv 2305.03048, 3.2).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vos.errors import InputError, MaskError
+from vos.hint import Box, Click, Hint
 from vos.records import MAX_OBJECT_ID, Frame, Labels
-from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.masks import merge
-from vos.track.published.encode import encode
-from vos.track.published.refine import cascade
+from vos.sam.model import SamModel
+from vos.track.candidates import Candidate, Float, Wanted, best_mask
+from vos.track.hint_parts import Part, join
+from vos.track.masks import Claim, settle
+from vos.track.memory.crops import Crop, Window, encode_crops, window_around
+
+_CONTEXTS: Final = (1.8, 2.6)  # sides of the crops around a box, over its longer side
+_SHARES: Final = (1.0, 0.5, 0.25)  # sides of the crops around clicks, over the frame's longer side
+_MAX_CROPS: Final = 16  # kept for further hints, of some 4 MB each
+_DOUBTFUL: Final = 0.5  # the expected IoU below which a warning is given
+
+_ADVICE: Final = "add clicks, draw a closer box, or give a mask"
+
+_logger = logging.getLogger("vos")
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """What a user pointed out of one object, in frame pixels.
+class HintSession:
+    """One frame and its encoded crops, so that a further hint costs less than the first.
 
-    Attributes:
-        points_xy: Clicks on the object.
-        box_xyxy: A box around it, or None.
-    """
-
-    points_xy: tuple[tuple[int, int], ...] = ()
-    box_xyxy: tuple[int, int, int, int] | None = None
-
-
-@torch.inference_mode()
-def reference_from_hints(frame: Frame, hints: Mapping[int, Hint], sam: SamModel) -> Labels:
-    """Segment the hinted objects of one frame.
-
-    Each object takes SAM's mask of highest predicted IoU, refined as every tracked mask is
-    (arXiv 2305.03048, 3.2). A box alone is clicked in its centre.
+    What a hint gives depends on the frame and on the hint alone, not on those before it.
 
     Args:
-        frame: The frame.
-        hints: What is known of each object, by its id.
+        frame: The frame, or its (H, W, 3) uint8 RGB picture.
+        sam: The model.
+
+    Raises:
+        InputError: the picture is none.
+    """
+
+    def __init__(self, frame: Frame | NDArray[np.uint8], sam: SamModel) -> None:
+        self.frame = frame if isinstance(frame, Frame) else Frame(0, 0.0, "00000", frame)
+        self.sam = sam
+        self._crops: dict[Window, Crop] = {}
+
+    @torch.inference_mode()
+    def segment(self, hint: Hint) -> list[Part]:
+        """Segment one object.
+
+        Args:
+            hint: Its boxes and clicks.
+
+        Returns:
+            A part for each box, and one for the clicks in no box if any of them is positive.
+
+        Raises:
+            InputError: the hint reaches out of the frame.
+            MaskError: SAM finds nothing there.
+        """
+        hint.check_within(self.frame.frame_hw)
+        inside = [tuple(c for c in hint.clicks if c.is_in(box)) for box in hint.boxes_xyxy]
+        parts = [self._from_box(*pair) for pair in zip(hint.boxes_xyxy, inside, strict=True)]
+        others = tuple(click for click in hint.clicks if not any(click in own for own in inside))
+        if any(click.is_positive for click in others):
+            parts.append(self._from_clicks(others))
+        return parts
+
+    def reference(self, hints: Mapping[int, Hint]) -> tuple[Labels, dict[int, float]]:
+        """Segment several objects, which compete for pixels.
+
+        Args:
+            hints: What is pointed out of each object, by its id.
+
+        Returns:
+            (H, W) uint8 label map, and for each object the IoU to expect of it, in [0, 1]. Where
+            that is below one half, a warning is logged.
+
+        Raises:
+            InputError: no hint, an id out of range, or a hint that reaches out of the frame.
+            MaskError: SAM finds nothing at a hint, or nothing but what is another object's.
+        """
+        if not hints:
+            raise InputError("at least one box or click is needed")
+        claims: list[Claim] = []
+        scores: dict[int, float] = {}
+        for object_id, hint in sorted(hints.items()):
+            if not 1 <= object_id <= MAX_OBJECT_ID:
+                raise InputError(f"object ids must be within 1..{MAX_OBJECT_ID}, got {object_id}")
+            try:
+                parts = self.segment(hint)
+            except MaskError as error:
+                raise MaskError(f"object {object_id}: {error}; {_ADVICE}") from error
+            claims += [Claim(object_id, part.slices, part.logits) for part in parts]
+            scores[object_id] = float(
+                np.average(
+                    [part.evidence.expected_iou for part in parts],
+                    weights=[part.area_px for part in parts],
+                )
+            )
+        labels = settle(claims, self.frame.frame_hw, self.sam.device).labels
+        areas_px = np.bincount(labels.ravel(), minlength=MAX_OBJECT_ID + 1)
+        lost = [object_id for object_id in scores if not areas_px[object_id]]
+        if lost:
+            raise MaskError(
+                f"the masks at the hints of {lost} are those of other objects; {_ADVICE}"
+            )
+        for object_id, score in scores.items():
+            if score < _DOUBTFUL:
+                _logger.warning(
+                    "object %d: its mask is likely wrong, the IoU to expect is %.2f; %s",
+                    object_id,
+                    score,
+                    _ADVICE,
+                )
+        return labels, scores
+
+    def _from_box(self, box: Box, clicks: tuple[Click, ...]) -> Part:
+        box_xyxy = np.array(box, dtype=np.float64)
+        wanted = Wanted(self.frame.frame_hw, clicks, box_xyxy)
+        positive = tuple(click for click in clicks if click.is_positive)
+        centre = Click((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
+        # The centre may lie beside the object.
+        asked = [(centre, *positive), positive]
+        masks, others = [], []
+        for crop in self._crops_around(box_xyxy, [(context, 0.0) for context in _CONTEXTS]):
+            first = best_mask(self.sam, crop, wanted, asked, box_xyxy)
+            again = (first.inmost_click, *positive)
+            mask = best_mask(self.sam, crop, wanted, [again], box_xyxy, first.low_res)
+            if clicks:
+                again = (first.inmost_click, *clicks)
+                mask = self._corrected(mask, wanted, again, box_xyxy)
+            masks.append(mask)
+            others.append(first)
+        return join(masks, others, wanted)
+
+    def _from_clicks(self, clicks: tuple[Click, ...]) -> Part:
+        wanted = Wanted(self.frame.frame_hw, clicks)
+        positive = tuple(click for click in clicks if click.is_positive)
+        positive_xy = np.array([(click.x, click.y) for click in positive], dtype=np.float64)
+        clicked_xyxy = np.concatenate([positive_xy.min(axis=0), positive_xy.max(axis=0)])
+        # A model may understand one click better than several.
+        asked = list(dict.fromkeys([positive, positive[:1]]))
+        context = _CONTEXTS[0]
+        guesses = []
+        for crop in self._crops_around(clicked_xyxy, [(context, share) for share in _SHARES]):
+            with suppress(MaskError):
+                guesses.append(best_mask(self.sam, crop, wanted, asked))
+        if not guesses:
+            raise MaskError("SAM finds no object there")
+        box_xyxy = _union(max(guesses, key=lambda each: each.merit(wanted)).box_xyxy, clicked_xyxy)
+        (crop,) = self._crops_around(box_xyxy, [(context, 0.0)])
+        first = best_mask(self.sam, crop, wanted, asked, box_xyxy)
+        box_xyxy = _union(first.box_xyxy, clicked_xyxy)
+        mask = best_mask(self.sam, crop, wanted, asked, box_xyxy, first.low_res)
+        if len(clicks) > 1:
+            mask = self._corrected(mask, wanted, clicks, None)
+        return join([mask], [*guesses, first], wanted)
+
+    def _corrected(
+        self, mask: Candidate, wanted: Wanted, clicks: tuple[Click, ...], box_xyxy: Float | None
+    ) -> Candidate:
+        """Ask again with all clicks, and take the answer if it heeds them and changes little."""
+        wanted = replace(wanted, before=mask)
+        return best_mask(self.sam, mask.crop, wanted, [clicks], box_xyxy, mask.low_res)
+
+    def _crops_around(self, box_xyxy: Float, sizes: Sequence[tuple[float, float]]) -> list[Crop]:
+        """Give crops of several contexts and least shares, encoding those that are new."""
+        frame_hw = self.frame.frame_hw
+        windows = list(dict.fromkeys(window_around(box_xyxy, frame_hw, *size) for size in sizes))
+        new = [window for window in windows if window not in self._crops]
+        self._crops |= {crop.window_xyxy: crop for crop in encode_crops(self.frame, new, self.sam)}
+        crops = [self._crops[window] for window in windows]
+        for oldest in list(self._crops)[:-_MAX_CROPS]:
+            del self._crops[oldest]
+        return crops
+
+
+def mask_from_hints(
+    frame: Frame | NDArray[np.uint8], clicks: Sequence[Click], boxes: Sequence[Box], sam: SamModel
+) -> tuple[NDArray[np.bool_], float]:
+    """Segment one object that was clicked on or boxed.
+
+    Args:
+        frame: The frame, or its (H, W, 3) uint8 RGB picture.
+        clicks: Where the object is, and where not, frame pixels.
+        boxes: ``(x0, y0, x1, y1)`` around the object, or around parts of it, frame pixels.
         sam: The model.
 
     Returns:
-        (H, W) uint8 label map.
+        (H, W) bool, and the IoU to expect, in [0, 1]. Where that is below one half, a warning is
+        logged.
 
     Raises:
-        InputError: no hint, an id out of range, or coordinates outside of the frame.
-        MaskError: SAM found nothing at a hint.
+        InputError: neither a box nor a positive click, or one that lies outside of the frame.
+        MaskError: SAM finds nothing there.
     """
-    if not hints:
-        raise InputError("at least one box or point is needed")
-    object_ids = tuple(sorted(hints))
-    for object_id in object_ids:
-        _check(object_id, hints[object_id], frame.frame_hw)
-    (encoded,) = encode([frame], sam, batch_size=1)
-    letterbox = sam.letterbox(frame.frame_hw)
-    candidates = []
-    for object_id in object_ids:
-        points_xy, boxes_xyxy = _prompt(hints[object_id])
-        labels = np.full(points_xy.shape[:2], POSITIVE)
-        prompts = Prompts(points_xy, labels, boxes_xyxy)
-        decoded = sam.decode(encoded.features, prompts, letterbox, mixing="best")
-        predicted_ious = decoded.predicted_ious.amax(dim=1)
-        low_res = decoded.low_res_logits[:, 0]
-        candidates.append(cascade(encoded, points_xy, low_res, predicted_ious, sam).logits)
-    reference = merge(torch.cat(candidates), np.ones(len(hints), dtype=np.bool_), object_ids)
-    lost = set(object_ids) - set(np.unique(reference).tolist())
-    if lost:
-        raise MaskError(
-            f"the model {sam.name} found no object at the hints of id {sorted(lost)}; "
-            "add points, draw the box closer, or give a mask"
-        )
-    return reference
+    hint = Hint(tuple(clicks), tuple(boxes))
+    labels, scores = HintSession(frame, sam).reference({1: hint})
+    return labels > 0, scores[1]
 
 
-def _prompt(hint: Hint) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Give (1, P, 2) points and a (1, 4) box or None."""
-    if hint.box_xyxy is None:
-        return np.array([hint.points_xy]), None
-    x0, y0, x1, y1 = hint.box_xyxy
-    points_xy = hint.points_xy or (((x0 + x1) // 2, (y0 + y1) // 2),)
-    return np.array([points_xy]), np.array([hint.box_xyxy])
+def reference_from_hints(
+    frame: Frame | NDArray[np.uint8], hints: Mapping[int, Hint], sam: SamModel
+) -> tuple[Labels, dict[int, float]]:
+    """Segment several objects of one frame: :meth:`HintSession.reference` for hints all at once."""
+    return HintSession(frame, sam).reference(hints)
 
 
-def _check(object_id: int, hint: Hint, frame_hw: tuple[int, int]) -> None:
-    height, width = frame_hw
-    if not 1 <= object_id <= MAX_OBJECT_ID:
-        raise InputError(f"object ids must be within 1..{MAX_OBJECT_ID}, got {object_id}")
-    if hint.box_xyxy is None and not hint.points_xy:
-        raise InputError(f"object {object_id} has neither a box nor a point")
-    if hint.box_xyxy is not None:
-        x0, y0, x1, y1 = hint.box_xyxy
-        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-            raise InputError(
-                f"box {x0},{y0},{x1},{y1} must have x0 < x1 and y0 < y1 "
-                f"within the frame's {width} x {height} px"
-            )
-    for x, y in hint.points_xy:
-        if not (0 <= x < width and 0 <= y < height):
-            raise InputError(f"point {x},{y} lies outside of the frame's {width} x {height} px")
+def _union(one_xyxy: Float, other_xyxy: Float) -> Float:
+    """Give the (4,) box around two."""
+    corners = np.minimum(one_xyxy, other_xyxy)[:2], np.maximum(one_xyxy, other_xyxy)[2:]
+    return np.concatenate(corners)

@@ -13,7 +13,6 @@ from scipy.ndimage import find_objects
 
 from vos.records import FrameMasks, Labels
 
-_MARGIN: Final = 2.0  # logits by which the stronger claim settles a pixel
 _CONTESTED_SHARE: Final = 0.3  # of an object's mask
 
 
@@ -25,11 +24,15 @@ class Claim:
         object_id: 1 to 254.
         slices: Rows and columns of the frame that it speaks of; it wants nothing of the others.
         logits: Of these pixels; it wants those above 0.
+        log_prior: Of these pixels, up to a constant that is the same for all objects: how likely
+            each is the object's before anything is seen. It decides between objects that want the
+            same pixel, together with the logits.
     """
 
     object_id: int
     slices: tuple[slice, slice]
     logits: torch.Tensor
+    log_prior: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +41,7 @@ class Settled:
 
     Attributes:
         labels: (H, W) uint8 label map: a pixel is the highest bidder's, of equals the first's.
-        contested: (H, W) bool, the pixels that two objects claim about equally.
+        contested: (H, W) bool, the pixels that more than one object claims.
     """
 
     labels: Labels
@@ -57,14 +60,17 @@ def settle(
         frame_hw: Size of the frame.
         device: That of the logits.
     """
-    best, second = torch.zeros(2, *frame_hw, device=device)
+    best = torch.full(frame_hw, -torch.inf, device=device)
     labels = torch.zeros(frame_hw, dtype=torch.uint8, device=device)
+    contested = torch.zeros(frame_hw, dtype=torch.bool, device=device)
     for claim in claims:
-        best_there, second_there = best[claim.slices], second[claim.slices]
-        labels[claim.slices].masked_fill_(claim.logits > best_there, claim.object_id)
-        torch.maximum(second_there, torch.minimum(best_there, claim.logits), out=second_there)
-        torch.maximum(best_there, claim.logits, out=best_there)
-    return Settled(labels.cpu().numpy(), (second > 0) & (best - second < _MARGIN))
+        is_wanted = claim.logits > 0
+        bids = claim.logits if claim.log_prior is None else claim.logits + claim.log_prior
+        bids = bids.masked_fill(~is_wanted, -torch.inf)
+        contested[claim.slices] |= is_wanted & (labels[claim.slices] > 0)
+        labels[claim.slices].masked_fill_(bids > best[claim.slices], claim.object_id)
+        torch.maximum(best[claim.slices], bids, out=best[claim.slices])
+    return Settled(labels.cpu().numpy(), contested)
 
 
 def is_contested(claimed: torch.Tensor, contested: torch.Tensor) -> bool:

@@ -8,8 +8,8 @@ from vos.config import Memory, RunConfig
 from vos.errors import InputError
 from vos.records import Frame, FrameMasks, Labels
 from vos.sam.model import SamModel
+from vos.track.batches import default_batch_size
 from vos.track.memory.video import Remembered, track_by_memory
-from vos.track.published.encode import default_batch_size
 from vos.track.published.video import Personalized, track_by_similarity
 
 State = Personalized | Remembered

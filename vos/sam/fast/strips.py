@@ -24,7 +24,7 @@ def in_strips(
     reach: int,
     stride: int = 1,
 ) -> Tensor:
-    """Run a block on strips of its input, with as many rows around each as it looks at.
+    """Run a block on strips of its input, with as many rows around each as it reaches.
 
     Where that cannot pay - on a GPU, for small maps - and while training or compiling it runs on
     all rows at once.
@@ -34,7 +34,7 @@ def in_strips(
             edges as convolutions do.
         maps: (B, C, H, W), H a multiple of the stride.
         values_per_pixel: Of its widest map, for each pixel of the input.
-        reach: How many rows of the input it looks up and down from a row.
+        reach: How many rows above and below a row of the input its output depends on.
         stride: Rows of the input for each of the output.
     """
     height = maps.shape[2]

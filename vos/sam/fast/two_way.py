@@ -1,11 +1,10 @@
 """SAM's two-way transformer, the same arithmetic in another order.
 
-What the tokens do before they look at the cells does not depend on the layer before having changed
-these. So the cells are passed over once per layer: they get the tokens' answers of the layer
-before, and are compared with the questions of the next. The tokens of all objects go through each
-step together, for they are few, and a step costs what it takes to call it; their cells go one
-object after another, on a GPU all at once. How cells are asked and told is theirs to know
-(:mod:`vos.sam.fast.cells`, :mod:`vos.sam.fast.shared_cells`).
+What the tokens do before they attend to the cells does not depend on how the layer before has
+updated these. So the cells are passed over once per layer: they are updated by the tokens of the
+layer before, and the tokens of the next attend to them. The tokens of all objects go through each
+step together, for they are few, and a step costs what it takes to call it; their cells go a group
+of objects after another (:mod:`vos.sam.fast.cells`).
 
 Dimensions: K objects, T tokens, A heads of D channels each, C channels, N cells.
 """
@@ -20,15 +19,14 @@ import torch
 from torch import Tensor
 
 from vos.sam.fast.cells import Cells
-from vos.sam.fast.shared_cells import SharedCells
 
-Part = tuple[slice, Cells | SharedCells]
+CellGroup = tuple[slice, Cells]
 """Some of the objects, and their cells."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Answers:
-    """What K objects' tokens have to say to the cells.
+class _TokenUpdate:
+    """What the tokens of K objects change the cells by.
 
     Attributes:
         layer: Whose attention from cells to tokens it is.
@@ -42,73 +40,74 @@ class _Answers:
 
 
 def transform(
-    transformer: Any, parts: Sequence[Part], tokens: Tensor, wanted: slice, *, are_alike: bool
-) -> tuple[Tensor, list[Part]]:
+    transformer: Any, groups: Sequence[CellGroup], tokens: Tensor, wanted: slice, *, are_alike: bool
+) -> tuple[Tensor, list[CellGroup]]:
     """Run segment_anything's ``TwoWayTransformer``.
 
     Args:
         transformer: The module.
-        parts: The cells of all K objects.
+        groups: The cells of all K objects.
         tokens: (K, T, C): IoU token, mask tokens, prompts.
-        wanted: Which mask tokens are asked for.
-        are_alike: Whether all parts are the same cells, and these the same for all objects.
+        wanted: Which mask tokens are needed.
+        are_alike: Whether all groups are the same cells, and these the same for all objects.
 
     Returns:
-        The (K, 1 + M, C) IoU token and wanted mask tokens; and what the cells have become.
+        The (K, 1 + M, C) IoU token and wanted mask tokens; and the updated cells.
     """
-    parts = list(parts)
-    queries = tokens
-    answers = None
+    groups = list(groups)
+    hidden = tokens
+    update = None
     for layer in transformer.layers:
         if layer.skip_first_layer_pe:
-            queries = layer.self_attn(queries, queries, queries)
+            hidden = layer.self_attn(hidden, hidden, hidden)
         else:
-            placed = queries + tokens
-            queries = queries + layer.self_attn(placed, placed, queries)
-        queries = layer.norm1(queries)
+            positioned = hidden + tokens
+            hidden = hidden + layer.self_attn(positioned, positioned, hidden)
+        hidden = layer.norm1(hidden)
         attention = layer.cross_attn_token_to_image
-        asked = _scaled(_by_head(attention, attention.q_proj(queries + tokens)))
-        if answers is None and are_alike:
-            # Objects whose cells are the same ask as one that has as many tokens.
-            as_one = asked.transpose(0, 1).flatten(1, 2)[None]
-            seen = parts[0][1].look(attention, as_one)[0]
-            seen = torch.unflatten(seen, 1, (len(asked), -1)).transpose(0, 1)
+        queries = _scaled(_by_head(attention, attention.q_proj(hidden + tokens)))
+        if update is None and are_alike:
+            # Objects whose cells are the same attend as one that has as many tokens.
+            as_one = queries.transpose(0, 1).flatten(1, 2)[None]
+            attended = groups[0][1].attend(attention, as_one)[0]
+            attended = torch.unflatten(attended, 1, (len(queries), -1)).transpose(0, 1)
         else:
-            seen = _pass(parts, answers, attention, asked)
-        queries = layer.norm2(queries + _joined(attention, seen))
-        queries = layer.norm3(queries + layer.mlp(queries))
+            attended = _pass_over(groups, update, attention, queries)
+        hidden = layer.norm2(hidden + _joined(attention, attended))
+        hidden = layer.norm3(hidden + layer.mlp(hidden))
         back = layer.cross_attn_image_to_token
-        keys = _scaled(_by_head(back, back.k_proj(queries + tokens)))
-        answers = _Answers(layer, keys, _by_head(back, back.v_proj(queries)))
-    own = [0, *range(1, tokens.shape[1])[wanted]]
-    queries, tokens = queries[:, own], tokens[:, own]
+        keys = _scaled(_by_head(back, back.k_proj(hidden + tokens)))
+        update = _TokenUpdate(layer, keys, _by_head(back, back.v_proj(hidden)))
+    rows = [0, *range(1, tokens.shape[1])[wanted]]
+    hidden, tokens = hidden[:, rows], tokens[:, rows]
     attention = transformer.final_attn_token_to_image
-    asked = _scaled(_by_head(attention, attention.q_proj(queries + tokens)))
-    seen = _pass(parts, answers, attention, asked)
-    return transformer.norm_final_attn(queries + _joined(attention, seen)), parts
+    queries = _scaled(_by_head(attention, attention.q_proj(hidden + tokens)))
+    attended = _pass_over(groups, update, attention, queries)
+    return transformer.norm_final_attn(hidden + _joined(attention, attended)), groups
 
 
-def _pass(parts: list[Part], answers: _Answers | None, attention: Any, asked: Tensor) -> Tensor:
-    """Give the cells their answers, then let the tokens look at them.
+def _pass_over(
+    groups: list[CellGroup], update: _TokenUpdate | None, attention: Any, queries: Tensor
+) -> Tensor:
+    """Update the cells, then let the tokens attend to them.
 
     Args:
-        parts: The cells; changed in place, so that no more than one part is there as it was and as
-            it is.
-        answers: Of the layer before; None in the first.
+        groups: The cells; replaced in the list one by one, so that no more than one group is there
+            both as it was and as it is.
+        update: Of the layer before; None in the first.
         attention: Of this layer's tokens to the cells.
-        asked: (K, A, T, D) by them.
+        queries: (K, A, T, D) of these.
 
     Returns:
-        (K, A, T, D) what they see.
+        (K, A, T, D) weighted sums of the values.
     """
-    seen = []
-    for place, (objects, cells) in enumerate(parts):
-        told = cells
-        if answers is not None:
-            told = cells.told(answers.layer, answers.keys[objects], answers.values[objects])
-            parts[place] = objects, told
-        seen.append(told.look(attention, asked[objects]))
-    return torch.cat(seen)
+    attended = []
+    for index, (objects, cells) in enumerate(groups):
+        if update is not None:
+            cells = cells.update(update.layer, update.keys[objects], update.values[objects])
+            groups[index] = objects, cells
+        attended.append(cells.attend(attention, queries[objects]))
+    return torch.cat(attended)
 
 
 def _by_head(attention: Any, projected: Tensor) -> Tensor:
@@ -121,7 +120,8 @@ def _scaled(heads: Tensor) -> Tensor:
     return heads * scale
 
 
-def _joined(attention: Any, seen: Tensor) -> Tensor:
-    """Turn the (K, A, T, D) values seen into what (K, T, C) tokens get of them."""
-    result: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2) + attention.v_proj.bias)
+def _joined(attention: Any, attended: Tensor) -> Tensor:
+    """Turn the heads' (K, A, T, D) sums of values into the attention's (K, T, C) output."""
+    by_token = attended.transpose(1, 2).flatten(2)
+    result: Tensor = attention.out_proj(by_token + attention.v_proj.bias)
     return result

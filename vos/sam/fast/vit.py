@@ -16,16 +16,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vos.sam.fast.products import apply
-from vos.sam.fast.windows import cut, join
 from vos.sam.networks.assemble import norm_last
-from vos.sam.networks.segment_anything_modules import ImageEncoderViT, is_own_class
+from vos.sam.networks.segment_anything_modules import (
+    ImageEncoderViT,
+    is_exactly,
+    window_partition,
+    window_unpartition,
+)
 
 _CPU_QUERIES: Final = 200  # a whole window of 14 x 14 cells, three rows of the whole map
 
 
 def is_plain_vit(encoder: Any) -> bool:
     """Tell whether an encoder is exactly segment_anything's ``ImageEncoderViT``."""
-    return is_own_class(encoder, ImageEncoderViT)
+    return is_exactly(encoder, ImageEncoderViT)
 
 
 def encode_with_vit(encoder: Any, images: Tensor) -> Tensor:
@@ -51,14 +55,14 @@ def encode_with_vit(encoder: Any, images: Tensor) -> Tensor:
 
 def _run_block(block: Any, x: Tensor) -> Tensor:
     """Run one transformer block on (B, h, w, C) cells."""
-    _, height, width, channels = x.shape
     cells, side = block.norm1(x), block.window_size
     if side > 0:
-        windows = cut(cells, side).view(-1, side, side, channels)
-        seen = join(_attend(block.attn, windows).flatten(1, 2), side, (height, width))
+        windows, padded_hw = window_partition(cells, side)
+        attended = _attend(block.attn, windows)
+        attended = window_unpartition(attended, side, padded_hw, (x.shape[1], x.shape[2]))
     else:
-        seen = _attend(block.attn, cells)
-    x = x + seen
+        attended = _attend(block.attn, cells)
+    x = x + attended
     mlp = block.mlp
     return x + apply(mlp.lin2, mlp.act(apply(mlp.lin1, block.norm2(x))))
 
@@ -72,12 +76,14 @@ def _attend(attention: Any, cells: Tensor) -> Tensor:
     step = max(1, _CPU_QUERIES // width) if cells.device.type == "cpu" else height
     parts = []
     for top in range(0, height, step):
-        own = queries[:, :, top * width : (top + step) * width]
+        some = queries[:, :, top * width : (top + step) * width]
         bias = None
         if attention.use_rel_pos:
-            bias = _position_bias(attention, own, top, (height, width))
+            bias = _position_bias(attention, some, top, (height, width))
         parts.append(
-            F.scaled_dot_product_attention(own, keys, values, attn_mask=bias, scale=attention.scale)
+            F.scaled_dot_product_attention(
+                some, keys, values, attn_mask=bias, scale=attention.scale
+            )
         )
     mixed = torch.cat(parts, dim=2).transpose(1, 2)
     return apply(attention.proj, mixed.reshape(batch, height, width, channels))

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Final
+import pkgutil
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from vos.sam.networks.assemble import CHANNELS, assemble_sam
-from vos.sam.networks.nano import build_nano
-from vos.sam.networks.segment_anything_modules import ImageEncoderViT
-from vos.sam.networks.tiny_vit import TinyViT
+from vos.sam.networks.assemble import with_channel_norm
+from vos.sam.networks.segment_anything_modules import (
+    build_sam_vit_b,
+    build_sam_vit_h,
+    build_sam_vit_l,
+)
 from vos.sam.weights.registry import find_model
-
-_INPUT_PX: Final = 1024
-_PATCH_PX: Final = 16
-
-# Channels, blocks, heads, and the blocks whose attention spans the whole image (Kirillov et al.,
-# arXiv 2304.02643, appendix A).
-_VIT_SIZES: Final = {
-    "vit_b": (768, 12, 12, (2, 5, 8, 11)),
-    "vit_l": (1024, 24, 16, (5, 11, 17, 23)),
-    "vit_h": (1280, 32, 16, (7, 15, 23, 31)),
-}
 
 
 def build_module(name: str) -> nn.Module:
@@ -33,48 +24,32 @@ def build_module(name: str) -> nn.Module:
         name: As in the registry.
 
     Returns:
-        segment_anything's ``Sam``, in evaluation mode, on the CPU. The image encoders of vit_b,
-        vit_l and vit_h are without storage (torch's device ``meta``) until weights are loaded,
-        which saves the seconds and gigabytes that drawing random ones would take.
+        segment_anything's ``Sam``, in evaluation mode, on the CPU. The parameters of vit_b, vit_l
+        and vit_h are without storage (torch's device ``meta``) until weights are loaded, which
+        saves the seconds and gigabytes that drawing random ones would take.
 
     Raises:
         UnknownModelError: the name is not registered.
     """
-    find_model(name)
-    if name == "nano":
-        return build_nano()
-    if name == "mobile_sam":
-        return _build_sam(TinyViT())
-    # Only here is that safe: it has no buffer, which a state dict could leave out.
+    build: Callable[[], nn.Module] = pkgutil.resolve_name(find_model(name).builder)
+    return build()
+
+
+def build_vit_b() -> nn.Module:
+    """Build SAM with its base image encoder, without storage."""
+    return _without_storage(build_sam_vit_b)
+
+
+def build_vit_l() -> nn.Module:
+    """Build SAM with its large image encoder, without storage."""
+    return _without_storage(build_sam_vit_l)
+
+
+def build_vit_h() -> nn.Module:
+    """Build SAM with its huge image encoder, without storage."""
+    return _without_storage(build_sam_vit_h)
+
+
+def _without_storage(build: Callable[[], nn.Module]) -> nn.Module:
     with torch.device("meta"):
-        image_encoder = _build_vit(*_VIT_SIZES[name])
-    return _build_sam(image_encoder)
-
-
-def _build_vit(
-    embed_dim: int, depth: int, num_heads: int, global_attention: tuple[int, ...]
-) -> nn.Module:
-    return ImageEncoderViT(
-        img_size=_INPUT_PX,
-        patch_size=_PATCH_PX,
-        embed_dim=embed_dim,
-        depth=depth,
-        num_heads=num_heads,
-        mlp_ratio=4,
-        out_chans=CHANNELS,
-        qkv_bias=True,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=14,
-        global_attn_indexes=global_attention,
-    )
-
-
-def _build_sam(image_encoder: nn.Module) -> nn.Module:
-    return assemble_sam(
-        image_encoder,
-        input_px=_INPUT_PX,
-        num_cells=_INPUT_PX // _PATCH_PX,
-        pixel_mean=(123.675, 116.28, 103.53),
-        pixel_std=(58.395, 57.12, 57.375),
-    )
+        return with_channel_norm(build()).eval()

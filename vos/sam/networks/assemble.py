@@ -1,4 +1,4 @@
-"""SAM around any image encoder: its prompt encoder, its mask decoder, and one norm of our own."""
+"""SAM around any image encoder: its prompt encoder, its mask decoder, and a faster norm."""
 
 from __future__ import annotations
 
@@ -85,7 +85,14 @@ def assemble_sam(
         pixel_mean=list(pixel_mean),
         pixel_std=list(pixel_std),
     )
-    # The decoder's own norm is on its largest map; in training and with guidance it runs as is.
+    return with_channel_norm(sam).eval()
+
+
+def with_channel_norm(sam: nn.Module) -> nn.Module:
+    """Put a :class:`ChannelNorm` into a new ``Sam``'s upscaling, whose map is its largest.
+
+    It is there for training and guided calls; elsewhere :mod:`vos.sam.fast.decoder` upscales.
+    """
     upscaling = sam.get_submodule("mask_decoder.output_upscaling")
     upscaling.register_module("1", ChannelNorm(CHANNELS // 4))
-    return sam.eval()
+    return sam

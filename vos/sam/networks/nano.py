@@ -10,6 +10,7 @@ in training nor at run time.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Final
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vos.sam.networks.assemble import CHANNELS, ChannelNorm, assemble_sam
+from vos.sam.networks.batch_norm import FrozenBatchNorm
 
 NANO_INPUT_PX: Final = 512
 """Side of the model's square input."""
@@ -25,7 +27,7 @@ STRIDE_PX: Final = 8
 """Model pixels per feature cell."""
 
 _NECK_CHANNELS: Final = 128
-_BATCH_NORM_EPS: Final = 1e-3
+_BatchNorm = partial(FrozenBatchNorm, eps=1e-3)
 
 # EfficientNet-Lite0: (expansion, kernel, stride, channels in, channels out, blocks) of each stage.
 _STAGES: Final = (
@@ -60,22 +62,6 @@ def build_nano() -> nn.Module:
     )
 
 
-def fuse_batch_norm(module: nn.Module) -> None:
-    """Fold every frozen batch norm below ``module`` into its convolution, in place.
-
-    The outputs stay the same up to rounding. The state dict loses the norms' entries and gains
-    the convolutions' biases, so weights are loaded before, never after.
-    """
-    for parent in module.modules():
-        for name, norm in list(parent.named_children()):
-            if isinstance(norm, FrozenBatchNorm):
-                conv = parent.get_submodule(name.replace("norm", "conv"))
-                weight, bias = norm.fold(conv.get_parameter("weight"))
-                conv.weight = nn.Parameter(weight.detach())
-                conv.bias = nn.Parameter(bias.detach())
-                setattr(parent, name, nn.Identity())
-
-
 class NanoEncoder(nn.Module):
     """Image encoder: (B, 3, H, W) to (B, 256, H/8, W/8) for H and W that are multiples of 32.
 
@@ -94,44 +80,20 @@ class NanoEncoder(nn.Module):
         return features
 
 
-class FrozenBatchNorm(nn.Module):
-    """Batch norm that always uses its stored statistics: an affine map of each channel."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_channels))
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-        self.register_buffer("running_mean", torch.zeros(num_channels))
-        self.register_buffer("running_var", torch.ones(num_channels))
-
-    def fold(self, conv_weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Give weight and bias of the one convolution that does the work of both."""
-        gain = self.weight * torch.rsqrt(self.running_var + _BATCH_NORM_EPS)
-        return conv_weight * gain[:, None, None, None], self.bias - gain * self.running_mean
-
-
-def _conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """Convolve and normalise; padded so that a stride of 2 halves an even size exactly.
+def _convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Convolve, padded so that a stride of 2 halves an even size exactly.
 
     The padding is TensorFlow's "same", which the trunk was trained with: at stride 2 the odd
     pixel goes right and bottom.
     """
-    weight: Tensor = conv.weight
-    bias: Tensor | None = conv.bias
-    if isinstance(norm, FrozenBatchNorm):
-        # Folding anew each time is far cheaper than another pass over the activations.
-        weight, bias = norm.fold(weight)
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    kernel, stride, weight = conv.kernel_size[0], conv.stride[0], conv.weight
     if stride == 1:
-        return F.conv2d(x, weight, bias, padding=kernel // 2, groups=conv.groups)
+        return F.conv2d(x, weight, conv.bias, padding=kernel // 2, groups=conv.groups)
     # The odd pixel becomes a leading row and column of zeros in the kernel: the same sums, and the
     # convolution pads by itself instead of on a copy of the activations.
     weight = F.pad(weight, (1, 0, 1, 0))
     padding = (kernel - stride) // 2 + 1
-    return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=conv.groups)
+    return F.conv2d(x, weight, conv.bias, stride=stride, padding=padding, groups=conv.groups)
 
 
 class _Stem(nn.Module):
@@ -140,10 +102,10 @@ class _Stem(nn.Module):
     def __init__(self, num_out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, num_out, 3, stride=2, bias=False)
-        self.norm = FrozenBatchNorm(num_out)
+        self.norm = _BatchNorm(num_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu6(_conv_norm(x, self.conv, self.norm), inplace=True)
+        return F.relu6(self.norm(_convolve(x, self.conv)), inplace=True)
 
 
 class _InvertedResidual(nn.Module):
@@ -155,23 +117,23 @@ class _InvertedResidual(nn.Module):
         self.expands = expansion > 1
         if self.expands:
             self.expand_conv = nn.Conv2d(num_in, num_hidden, 1, bias=False)
-            self.expand_norm = FrozenBatchNorm(num_hidden)
+            self.expand_norm = _BatchNorm(num_hidden)
         self.depthwise_conv = nn.Conv2d(
             num_hidden, num_hidden, kernel, stride=stride, groups=num_hidden, bias=False
         )
-        self.depthwise_norm = FrozenBatchNorm(num_hidden)
+        self.depthwise_norm = _BatchNorm(num_hidden)
         self.project_conv = nn.Conv2d(num_hidden, num_out, 1, bias=False)
-        self.project_norm = FrozenBatchNorm(num_out)
+        self.project_norm = _BatchNorm(num_out)
         self.is_residual = stride == 1 and num_in == num_out
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = x
+        hidden: Tensor = x
         if self.expands:
-            hidden = _conv_norm(hidden, self.expand_conv, self.expand_norm)
+            hidden = self.expand_norm(_convolve(hidden, self.expand_conv))
             hidden = F.relu6(hidden, inplace=True)
-        hidden = _conv_norm(hidden, self.depthwise_conv, self.depthwise_norm)
+        hidden = self.depthwise_norm(_convolve(hidden, self.depthwise_conv))
         hidden = F.relu6(hidden, inplace=True)
-        hidden = _conv_norm(hidden, self.project_conv, self.project_norm)
+        hidden = self.project_norm(_convolve(hidden, self.project_conv))
         return x + hidden if self.is_residual else hidden
 
 

@@ -3,7 +3,7 @@
 A stage of MBConv blocks, three of windowed attention, and SAM's neck. Unlike the paper's
 classifier, the last stage keeps the resolution of the third, so that an input of 1024 pixels
 gives the 64 x 64 cells that SAM's decoder was made for. Only inference is provided for: there is
-no drop path, and batch norm always uses its stored statistics.
+no drop path, and batch norm is frozen.
 
 Modules bear the names under which MobileSAM's weights were published.
 """
@@ -18,14 +18,26 @@ from torch.nn import functional as F
 
 from vos.sam.fast.products import apply
 from vos.sam.fast.strips import by_rows, in_strips
-from vos.sam.fast.windows import cut, join
-from vos.sam.networks.assemble import CHANNELS, ChannelNorm
+from vos.sam.networks.assemble import CHANNELS, ChannelNorm, assemble_sam
+from vos.sam.networks.batch_norm import FrozenBatchNorm
+from vos.sam.networks.segment_anything_modules import window_partition, window_unpartition
 
 TINY_VIT_INPUT_PX: Final = 1024
 """Side of the model's square input."""
 
 _CHANNELS_PER_HEAD: Final = 32
 _EXPANSION: Final = 4
+
+
+def build_mobile_sam() -> nn.Module:
+    """Build MobileSAM with random weights: segment_anything's ``Sam`` around :class:`TinyViT`."""
+    return assemble_sam(
+        TinyViT(),
+        input_px=TINY_VIT_INPUT_PX,
+        num_cells=TINY_VIT_INPUT_PX // 16,
+        pixel_mean=(123.675, 116.28, 103.53),
+        pixel_std=(58.395, 57.12, 57.375),
+    )
 
 
 class TinyViT(nn.Module):
@@ -62,11 +74,12 @@ class TinyViT(nn.Module):
         return features
 
 
-class _BatchNorm(nn.BatchNorm2d):
-    """Holds what a batch norm holds, with types that say the statistics are there."""
+class _BatchNorm(FrozenBatchNorm):
+    """Has a counter that the published file holds and nothing uses."""
 
-    running_mean: Tensor
-    running_var: Tensor
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
 
 class _NormedConv(nn.Module):
@@ -82,12 +95,8 @@ class _NormedConv(nn.Module):
         self.bn = _BatchNorm(dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, norm = self.c, self.bn
-        # Folding the norm into the weights costs far less than another pass over the activations.
-        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight = conv.weight * gain[:, None, None, None]
-        bias = norm.bias - norm.running_mean * gain
-        return F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+        result: Tensor = self.bn(self.c(x))
+        return result
 
 
 class _PatchEmbedding(nn.Module):
@@ -174,8 +183,10 @@ class _WindowBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         cells: Tensor = x.permute(0, 2, 3, 1)
-        seen = join(self.attn(cut(cells, self.window)), self.window, (x.shape[2], x.shape[3]))
-        cells = cells + seen
+        windows, padded_hw = window_partition(cells, self.window)
+        attended = self.attn(windows.flatten(1, 2))
+        cells_hw = x.shape[2], x.shape[3]
+        cells = cells + window_unpartition(attended, self.window, padded_hw, cells_hw)
         cells = self.local_conv(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         cells = cells + self.mlp(cells)
         return cells.permute(0, 3, 1, 2)

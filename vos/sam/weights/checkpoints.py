@@ -14,15 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vos.errors import CheckpointError
-
-# The entry that tells each registered architecture from the others.
-_LANDMARKS: Final = {
-    "nano": ("image_encoder.trunk.stem.conv.weight", (32, 3, 3, 3)),
-    "mobile_sam": ("image_encoder.patch_embed.seq.0.c.weight", (32, 3, 3, 3)),
-    "vit_b": ("image_encoder.pos_embed", (1, 64, 64, 768)),
-    "vit_l": ("image_encoder.pos_embed", (1, 64, 64, 1024)),
-    "vit_h": ("image_encoder.pos_embed", (1, 64, 64, 1280)),
-}
+from vos.sam.weights.registry import MODELS
 
 # A training script's file holds the state dict under one of these.
 _WRAPPERS: Final = ("model", "state_dict")
@@ -111,8 +103,8 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, origin:
     if missing or unknown or reshaped:
         found, wanted = guess_architecture(state_dict), guess_architecture(expected)
         if found is not None and found != wanted:
-            asked = f"the model asked for is {wanted}" if wanted else "the model is another"
-            raise CheckpointError(f"{origin} holds {found} weights, {asked}")
+            model = f"the model is {wanted}" if wanted else "the model is another"
+            raise CheckpointError(f"{origin} holds {found} weights, {model}")
         differences = [
             f"{what}: {len(names)} ({names[0]}{', ...' if len(names) > 1 else ''})"
             for names, what in (
@@ -135,9 +127,10 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, origin:
 
 def guess_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     """Name the registered architecture that weights are of, or None if they are of none."""
-    for architecture, (name, shape) in _LANDMARKS.items():
+    for spec in MODELS.values():
+        name, shape = spec.landmark
         if name in state_dict and tuple(state_dict[name].shape) == shape:
-            return architecture
+            return spec.name
     return None
 
 

@@ -89,7 +89,7 @@ def fetch(spec: ModelSpec, *, progress: bool = True) -> Path:
 
     Raises:
         DownloadError: the server cannot be reached, refuses, breaks off or sends another file, or
-            the cache cannot be written. The message names the file to put in place by hand.
+            the cache cannot be written. The message says how to do without the download.
         CheckpointError: the embedded weights are missing from the package.
     """
     found = cached_file(spec)
@@ -185,7 +185,7 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
             if response.status != _PARTIAL_CONTENT:
                 num_kept = 0
             num_total = spec.num_bytes if response.length is None else num_kept + response.length
-            if spec.num_bytes not in (None, num_total):
+            if num_total != spec.num_bytes:
                 raise _failure(spec, f"it has {num_total} bytes there, not {spec.num_bytes}")
             if num_kept == 0:
                 file.seek(0)
@@ -193,15 +193,15 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
                 hasher = hashlib.sha256()
             with tqdm(
                 desc=spec.file_name,
-                total=num_total,
+                total=spec.num_bytes,
                 initial=num_kept,
                 unit="B",
                 unit_scale=True,
                 disable=None if progress else True,
             ) as bar:
                 for chunk in _chunks(response, spec):
-                    if num_total is not None and file.tell() + len(chunk) > num_total:
-                        raise _failure(spec, f"it sends more than {num_total} bytes")
+                    if file.tell() + len(chunk) > spec.num_bytes:
+                        raise _failure(spec, f"it sends more than {spec.num_bytes} bytes")
                     file.write(chunk)
                     hasher.update(chunk)
                     bar.update(len(chunk))
@@ -209,10 +209,10 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
         # The note beside the file must not outlive a power cut that the file does not survive.
         file.flush()
         os.fsync(file.fileno())
-    if num_total is not None and num_received < num_total:
+    if num_received < spec.num_bytes:
         raise _failure(
             spec,
-            f"the connection broke off after {num_received} of {num_total} bytes; "
+            f"the connection broke off after {num_received} of {spec.num_bytes} bytes; "
             "run again to go on from there",
         )
     return hasher.hexdigest(), num_kept > 0
@@ -263,6 +263,7 @@ def _network_errors_explained(spec: ModelSpec) -> Iterator[None]:
 
 def _failure(spec: ModelSpec, reason: object) -> DownloadError:
     return DownloadError(
-        f"cannot fetch {spec.url}: {reason}; if need be, put the file with "
-        f"SHA-256 {spec.sha256} at {cache_folder() / spec.file_name} by hand"
+        f"cannot fetch {spec.url}: {reason}; where there is no network, put the file with "
+        f"SHA-256 {spec.sha256} at {cache_folder() / spec.file_name} by hand, or say where it is "
+        "with --checkpoint FILE (checkpoint= in Python)"
     )

@@ -20,22 +20,33 @@ class ModelSpec:
         file_name: Name of the weights file, in the cache folder or in this package.
         url: Where the file is downloaded from; None for the one inside this package.
         sha256: Hash of the file, lower-case hexadecimal.
-        num_bytes: Size of the file, or None where it was not published.
+        num_bytes: Size of the file.
         licence: Terms of the weights.
         image_size: Side S of the model's square input, model pixels.
         description: What it is good for, in a few words.
+        builder: Function that builds its network without weights, as ``module:name``.
+        landmark: Name and shape of a weight that tells it from the other models.
     """
 
     name: str
     file_name: str
     url: str | None
     sha256: str
-    num_bytes: int | None
+    num_bytes: int
     licence: str
     image_size: int
     description: str
+    builder: str
+    landmark: tuple[str, tuple[int, ...]]
+
+    @property
+    def size_text(self) -> str:
+        """Size of the file in words, such as ``41 MB`` or ``1.2 GB``."""
+        is_large = self.num_bytes >= 10**9
+        return f"{self.num_bytes / 1e9:.1f} GB" if is_large else f"{self.num_bytes / 1e6:.0f} MB"
 
 
+_NETWORKS: Final = "vos.sam.networks"
 _SEGMENT_ANYTHING: Final = "https://dl.fbaipublicfiles.com/segment_anything"
 
 _SPECS: Final = (
@@ -48,6 +59,8 @@ _SPECS: Final = (
         licence="Apache-2.0; trained on data that is in part for non-commercial use only",
         image_size=512,
         description="embedded, for a CPU",
+        builder=f"{_NETWORKS}.nano:build_nano",
+        landmark=("image_encoder.trunk.stem.conv.weight", (32, 3, 3, 3)),
     ),
     ModelSpec(
         name="mobile_sam",
@@ -58,6 +71,8 @@ _SPECS: Final = (
         licence="Apache-2.0",
         image_size=1024,
         description="SAM with the small image encoder TinyViT",
+        builder=f"{_NETWORKS}.tiny_vit:build_mobile_sam",
+        landmark=("image_encoder.patch_embed.seq.0.c.weight", (32, 3, 3, 3)),
     ),
     ModelSpec(
         name="vit_b",
@@ -68,16 +83,20 @@ _SPECS: Final = (
         licence="Apache-2.0",
         image_size=1024,
         description="SAM with its base image encoder",
+        builder=f"{_NETWORKS}.architectures:build_vit_b",
+        landmark=("image_encoder.pos_embed", (1, 64, 64, 768)),
     ),
     ModelSpec(
         name="vit_l",
         file_name="sam_vit_l_0b3195.pth",
         url=f"{_SEGMENT_ANYTHING}/sam_vit_l_0b3195.pth",
         sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        num_bytes=None,
+        num_bytes=1_249_524_607,
         licence="Apache-2.0",
         image_size=1024,
         description="SAM with its large image encoder",
+        builder=f"{_NETWORKS}.architectures:build_vit_l",
+        landmark=("image_encoder.pos_embed", (1, 64, 64, 1024)),
     ),
     ModelSpec(
         name="vit_h",
@@ -88,6 +107,8 @@ _SPECS: Final = (
         licence="Apache-2.0",
         image_size=1024,
         description="SAM with its huge image encoder, the most accurate; wants a GPU",
+        builder=f"{_NETWORKS}.architectures:build_vit_h",
+        landmark=("image_encoder.pos_embed", (1, 64, 64, 1280)),
     ),
 )
 

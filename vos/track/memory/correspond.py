@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from vos.sam.fast.products import linear
-from vos.track.memory.look import Look
+from vos.track.memory.crops import Crop
 
 NUM_CHANNELS: Final = 64
 """Channels of remembered cells: the principal axes of the reference's features."""
@@ -23,23 +23,23 @@ _NUM_NEIGHBOURS: Final = 10
 _TEMPERATURE: Final = 0.05
 _MAX_CELLS: Final = 1024
 _PENALTY: Final = 0.1
-_OWN: Final = 0.5  # share from which a remembered cell is the object's
-_NEAR: Final = 0.05  # share above which a cell is kept before those of the background
+_OBJECT_SHARE: Final = 0.5  # from which a remembered cell is the object's
+_NEAR_SHARE: Final = 0.05  # above which a cell is kept before those of the background
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Memory:
-    """Remembered cells of one object and of what is around it.
+class RememberedCells:
+    """Cells of one frame: of one object, and of what is around it.
 
     Attributes:
         cells: (N, D) float32, in the basis of the object's first reference.
         labels: (N,) float32 in [0, 1], the object's share of each cell.
-        places_xy: (N, 2) float32 frame pixels.
+        positions_xy: (N, 2) float32 frame pixels.
     """
 
     cells: torch.Tensor
     labels: torch.Tensor
-    places_xy: torch.Tensor
+    positions_xy: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,11 +48,11 @@ class Correspondence:
 
     Attributes:
         probabilities: (N,) float32 in [0, 1] that a cell is the object's.
-        own_similarities: (N,) float32, to the most similar cell of the object in any reference.
+        object_similarities: (N,) float32, to the most similar cell of the object in any reference.
     """
 
     probabilities: torch.Tensor
-    own_similarities: torch.Tensor
+    object_similarities: torch.Tensor
 
 
 def principal_axes(cells: torch.Tensor) -> torch.Tensor:
@@ -62,33 +62,33 @@ def principal_axes(cells: torch.Tensor) -> torch.Tensor:
     return largest.flip(1).contiguous()
 
 
-def remember(look: Look, labels: torch.Tensor, axes: torch.Tensor) -> Memory:
-    """Keep a look's cells; of many, those of the object and every nth of the others.
+def remember(crop: Crop, labels: torch.Tensor, axes: torch.Tensor) -> RememberedCells:
+    """Keep a crop's cells; of many, those of the object and every nth of the others.
 
     Args:
-        look: The look.
+        crop: The crop.
         labels: (h, w) the object's share of each cell.
         axes: (C, D) basis.
     """
-    own = labels[look.is_inside]
-    is_near = own > _NEAR
+    shares = labels[crop.is_inside]
+    is_near = shares > _NEAR_SHARE
     near, far = is_near.nonzero()[:, 0], (~is_near).nonzero()[:, 0]
     near = _thinned(near, max(_MAX_CELLS // 2, _MAX_CELLS - len(far)))
     far = _thinned(far, _MAX_CELLS - len(near))
     kept = torch.cat([near, far])
-    return Memory(look.cells[kept] @ axes, own[kept], look.places_xy[kept])
+    return RememberedCells(crop.cells[kept] @ axes, shares[kept], crop.positions_xy[kept])
 
 
-def _thinned(places: torch.Tensor, max_num: int) -> torch.Tensor:
+def _thinned(indices: torch.Tensor, max_num: int) -> torch.Tensor:
     """Keep every nth, so that no more than a number remain."""
-    return places[:: max(1, -(-len(places) // max(1, max_num)))]
+    return indices[:: max(1, -(-len(indices) // max(1, max_num)))]
 
 
 def correspond(
     queries: torch.Tensor,
-    places_xy: torch.Tensor,
-    references: Sequence[Memory],
-    recent: Sequence[Memory],
+    positions_xy: torch.Tensor,
+    references: Sequence[RememberedCells],
+    recent: Sequence[RememberedCells],
     radius_px: float,
 ) -> Correspondence:
     """Let each cell take the label of its most similar remembered cells.
@@ -99,47 +99,47 @@ def correspond(
     were.
 
     Args:
-        queries: (N, D) cells of a look.
-        places_xy: (N, 2) where they are, frame pixels.
+        queries: (N, D) cells of a crop.
+        positions_xy: (N, 2) their centres, frame pixels.
         references: Memories of references, at least one.
         recent: Memories of frames just past.
         radius_px: How far an object's part may have moved since.
     """
     weight = _PENALTY / radius_px**2
-    own = [
-        memory.cells[memory.labels >= min(_OWN, float(memory.labels.max()))]
+    object_cells = [
+        memory.cells[memory.labels >= min(_OBJECT_SHARE, float(memory.labels.max()))]
         for memory in references
     ]
-    own_similarities = (queries @ torch.cat(own).T).amax(dim=1)
+    object_similarities = (queries @ torch.cat(object_cells).T).amax(dim=1)
 
     # |q - m|^2 = |q|^2 - 2 q m + |m|^2, so that the penalty rides on the product of the cells.
-    origin_xy = places_xy.mean(dim=0)
-    from_xy = places_xy - origin_xy
+    origin_xy = positions_xy.mean(dim=0)
+    from_xy = positions_xy - origin_xy
     keys = [F.pad(memory.cells, (0, 4)) for memory in references]
     for memory in recent:
-        to_xy = memory.places_xy - origin_xy
+        to_xy = memory.positions_xy - origin_xy
         squares = to_xy.square().sum(dim=1, keepdim=True)
         parts = [memory.cells, 2 * weight * to_xy, -weight * squares, -torch.ones_like(squares)]
         keys.append(torch.cat(parts, dim=1))
     squares = from_xy.square().sum(dim=1, keepdim=True)
-    placed = torch.cat([queries, from_xy, torch.ones_like(squares), weight * squares], dim=1)
+    positioned = torch.cat([queries, from_xy, torch.ones_like(squares), weight * squares], dim=1)
     labels = torch.cat([memory.labels for memory in (*references, *recent)])
     num_neighbours = min(_NUM_NEIGHBOURS, len(labels))
-    nobody = placed.new_zeros(-len(labels) % _KEYS_STEP, placed.shape[1])
+    nobody = positioned.new_zeros(-len(labels) % _KEYS_STEP, positioned.shape[1])
     nobody[:, -2] = _NEVER
     all_keys = torch.cat([*keys, nobody])
-    step = _QUERIES_PER_CHUNK if placed.device.type == "cpu" else len(placed)
-    chunks = torch.split(placed, step)
+    step = _QUERIES_PER_CHUNK if positioned.device.type == "cpu" else len(positioned)
+    chunks = torch.split(positioned, step)
     nearest = [_similarities(chunk, all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
     values, index = (torch.cat(parts) for parts in zip(*nearest, strict=True))
     votes = torch.softmax(values / _TEMPERATURE, dim=1)
-    return Correspondence((votes * labels[index]).sum(dim=1), own_similarities)
+    return Correspondence((votes * labels[index]).sum(dim=1), object_similarities)
 
 
-def _similarities(placed: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+def _similarities(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     """Multiply (n, D) by (M, D); M is a multiple of ``_KEYS_STEP``.
 
     oneDNN makes and keeps a program for each shape it meets, so that it meets only a few.
     """
-    rows = F.pad(placed, (0, 0, 0, -len(placed) % _QUERIES_STEP))
-    return linear(rows, keys)[: len(placed)]
+    rows = F.pad(queries, (0, 0, 0, -len(queries) % _QUERIES_STEP))
+    return linear(rows, keys)[: len(queries)]

@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.track.memory.colours import Colours
-from vos.track.memory.evidence import to_logits
-from vos.track.memory.look import Look
+from vos.track.memory.crops import Crop
+from vos.track.memory.prompts import to_logits
 
-_MIN_HELD: Final = 0.9  # IoU of a mask with itself in decoder pixels, below which it is thin
+_MIN_SELF_IOU: Final = 0.9  # IoU of a mask with itself in decoder pixels, below which it is thin
 _LOGIT_RANGE: Final = 8.0
 _OPEN: Final = 4.0  # logits within +-4 are open to correction, and so is what is next to them
 _MAX_SIDE_PX: Final = 1024  # larger windows are corrected at this size
@@ -40,7 +40,7 @@ Float = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fine:
+class FineHead:
     """Weights of one object's network, N maps to 16 hidden units to a logit.
 
     Attributes:
@@ -63,45 +63,47 @@ class Fine:
         return self.out @ units + self.direct @ maps + self.bias
 
 
-def is_thin(look: Look, mask: NDArray[np.bool_]) -> bool:
-    """Tell whether decoder pixels cannot hold an (H, W) mask, seen through a look."""
-    own = torch.from_numpy(np.ascontiguousarray(mask[look.slices]))
-    shares = average_in_cells(own[None].float(), look.letterbox, look.pixels_hw)
-    held = low_res_to_frame(to_logits(shares), look.letterbox)[0] > 0
-    return float((held & own).sum()) < _MIN_HELD * float((held | own).sum())
+def is_thin(crop: Crop, mask: NDArray[np.bool_]) -> bool:
+    """Tell whether the decoder's pixels of a crop are too large for an (H, W) mask of the frame."""
+    in_crop = torch.from_numpy(np.ascontiguousarray(mask[crop.slices]))
+    shares = average_in_cells(in_crop[None].float(), crop.letterbox, crop.pixels_hw)
+    back = low_res_to_frame(to_logits(shares), crop.letterbox)[0] > 0
+    return float((back & in_crop).sum()) < _MIN_SELF_IOU * float((back | in_crop).sum())
 
 
-def refine(fine: Fine, look: Look, logits: torch.Tensor, colours: Colours | None) -> torch.Tensor:
-    """Correct a window's (H, W) logits where they are open."""
-    scaled = _Scaled.of(look, logits)
+def apply_fine_head(
+    head: FineHead, crop: Crop, logits: torch.Tensor, colours: Colours | None
+) -> torch.Tensor:
+    """Correct a crop's (H, W) logits where they are open."""
+    scaled = _Scaled.of(crop, logits)
     near = scaled.is_open()
     if not near.any():
         return logits
     before = torch.from_numpy(scaled.logits[near]).clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
     maps = torch.from_numpy(scaled.maps(colours)[:, near])
     corrected = scaled.logits.copy()
-    corrected[near] = (before + fine.correction(maps)).numpy()
-    full = torch.from_numpy(_resized(corrected, look.letterbox.frame_hw))
+    corrected[near] = (before + head.correction(maps)).numpy()
+    full = torch.from_numpy(_resized(corrected, crop.letterbox.frame_hw))
     return full.to(logits.device)
 
 
-def fit_fine(
-    looks: Sequence[tuple[Look, NDArray[np.bool_], torch.Tensor]], colours: Colours | None
-) -> Fine | None:
-    """Fit a network to looks at references.
+def fit_fine_head(
+    samples: Sequence[tuple[Crop, NDArray[np.bool_], torch.Tensor]], colours: Colours | None
+) -> FineHead | None:
+    """Fit a network to crops of references.
 
     Args:
-        looks: Each with the frame's (H, W) mask and the window's (H, W) logits.
+        samples: Crops, each with the frame's (H, W) mask and the crop's (H, W) logits.
         colours: The object's colours, if they are to be seen.
 
     Returns:
         The network; None where no logit is open.
     """
     all_maps, all_logits, all_wanted = [], [], []
-    for look, mask, logits in looks:
-        scaled = _Scaled.of(look, logits)
+    for crop, mask, logits in samples:
+        scaled = _Scaled.of(crop, logits)
         near = scaled.is_open()
-        wanted = _resized(mask[look.slices].astype(np.float32), scaled.logits.shape)
+        wanted = _resized(mask[crop.slices].astype(np.float32), scaled.logits.shape)
         all_maps.append(scaled.maps(colours)[:, near])
         all_logits.append(scaled.logits[near])
         all_wanted.append(wanted[near])
@@ -116,7 +118,7 @@ def fit_fine(
     return _fit(rows, before.clamp(-_LOGIT_RANGE, _LOGIT_RANGE), truth)
 
 
-def _fit(maps: torch.Tensor, logits: torch.Tensor, wanted: torch.Tensor) -> Fine:
+def _fit(maps: torch.Tensor, logits: torch.Tensor, wanted: torch.Tensor) -> FineHead:
     with torch.inference_mode(False), torch.enable_grad():
         mean, deviation = maps.mean(dim=1, keepdim=True), maps.std(dim=1, keepdim=True) + 1e-4
         rows = (maps - mean) / deviation
@@ -127,7 +129,7 @@ def _fit(maps: torch.Tensor, logits: torch.Tensor, wanted: torch.Tensor) -> Fine
         weights = [hidden, torch.zeros(_NUM_HIDDEN), out, torch.zeros(num_maps), torch.zeros(())]
         for each in weights:
             each.requires_grad_()
-        network = Fine(*weights)
+        network = FineHead(*weights)
         optimizer = torch.optim.LBFGS(
             weights, max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe"
         )
@@ -145,12 +147,12 @@ def _fit(maps: torch.Tensor, logits: torch.Tensor, wanted: torch.Tensor) -> Fine
         # The maps' normalisation becomes part of the weights.
         hidden, direct = hidden / deviation[:, 0], direct / deviation[:, 0]
         shift = mean[:, 0]
-    return Fine(hidden, hidden_bias - hidden @ shift, out, direct, bias - direct @ shift)
+    return FineHead(hidden, hidden_bias - hidden @ shift, out, direct, bias - direct @ shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scaled:
-    """A window's colours and logits at the size they are corrected at.
+    """A crop's colours and logits at the size they are corrected at.
 
     Attributes:
         rgb: (H, W, 3) uint8.
@@ -163,12 +165,12 @@ class _Scaled:
     pixel_px: float
 
     @classmethod
-    def of(cls, look: Look, logits: torch.Tensor) -> _Scaled:
-        height, width = look.letterbox.frame_hw
+    def of(cls, crop: Crop, logits: torch.Tensor) -> _Scaled:
+        height, width = crop.letterbox.frame_hw
         scale = min(1.0, _MAX_SIDE_PX / max(height, width))
         size_hw = max(1, round(height * scale)), max(1, round(width * scale))
-        rgb = _resized(look.rgb, size_hw)
-        side_px = max(size_hw) / max(look.pixels_hw)
+        rgb = _resized(crop.rgb, size_hw)
+        side_px = max(size_hw) / max(crop.pixels_hw)
         return cls(rgb, _resized(logits.cpu().numpy(), size_hw), side_px)
 
     def is_open(self) -> NDArray[np.bool_]:
@@ -199,18 +201,18 @@ class _Scaled:
         return np.stack(maps).astype(np.float32, copy=False)
 
     def _between(self, rgb: Float, shares: Float, reach: int) -> tuple[Float, Float]:
-        """Place each colour between those of the object and of the background around it.
+        """Project each colour on the line between those of object and background around it.
 
         0 is the background's mean colour and 1 the object's, as in matting; then the log ratio of
         how much of each there is.
         """
-        own = self._blurred(shares, reach) + 1e-3
-        others = self._blurred(1 - shares, reach) + 1e-3
-        own_rgb = self._blurred(rgb * shares[..., None], reach) / own[..., None]
-        other_rgb = self._blurred(rgb * (1 - shares[..., None]), reach) / others[..., None]
-        apart = own_rgb - other_rgb
-        along = ((rgb - other_rgb) * apart).sum(axis=2) / ((apart * apart).sum(axis=2) + 3e-3)
-        return np.clip(along, -1, 2), np.log(own / others) / 4
+        inside = self._blurred(shares, reach) + 1e-3
+        outside = self._blurred(1 - shares, reach) + 1e-3
+        inside_rgb = self._blurred(rgb * shares[..., None], reach) / inside[..., None]
+        outside_rgb = self._blurred(rgb * (1 - shares[..., None]), reach) / outside[..., None]
+        apart = inside_rgb - outside_rgb
+        along = ((rgb - outside_rgb) * apart).sum(axis=2) / ((apart * apart).sum(axis=2) + 3e-3)
+        return np.clip(along, -1, 2), np.log(inside / outside) / 4
 
     def _blurred(self, picture: Float, reach: int) -> Float:
         """Average over a square twice, a good likeness of a Gaussian."""

@@ -1,4 +1,4 @@
-"""One frame's masks by memory: look where the object should be, compare, segment, judge."""
+"""One frame's masks by memory: crop, correspond, decode, classify, compete, judge, remember."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.config import Memory as MemoryConfig
+from vos.config import Memory
 from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
 from vos.track.masks import Claim, is_contested, measure, settle
 from vos.track.memory.correspond import Correspondence, correspond, remember
-from vos.track.memory.evidence import Prompted, decode, evidence_maps, low_res_rgb, prompt
-from vos.track.memory.fine import refine
-from vos.track.memory.look import Look, Window, look, share_windows, side_px, window_around
-from vos.track.memory.motion import box_of, expected_box, when_contested, when_lost, when_seen
-from vos.track.memory.parts import large_parts, unlikely_parts
-from vos.track.memory.tracks import (
+from vos.track.memory.crops import Crop, Window, encode_crops, share_windows, side_px, window_around
+from vos.track.memory.fine import apply_fine_head
+from vos.track.memory.motion import (
     GROWTH_WHEN_LOST,
-    Track,
-    expected_window,
-    shares,
-    window_shares,
+    VELOCITY_ERROR,
+    box_of,
+    expected_box,
+    log_occupancy,
+    when_contested,
+    when_lost,
+    when_seen,
 )
-from vos.track.memory.trust import Evidence, expected_iou, gather, likeness_of
+from vos.track.memory.parts import large_parts, unlikely_parts
+from vos.track.memory.prompts import (
+    CropPrompts,
+    decode_crop,
+    head_maps,
+    low_res_rgb,
+    make_prompts,
+)
+from vos.track.memory.tracks import Track, expected_window, shares, window_shares
+from vos.track.memory.trust import Evidence, compare_masks, expected_iou, likeness_of
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
-_REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be,
-_REACH_VELOCITY: Final = 0.5  # and of its velocity, for that may be wrong by its own size
+_REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
 _UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
@@ -50,17 +58,17 @@ class Tracks:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Finding:
-    """What a look shows of one object.
+class _Candidate:
+    """What may be one object, in one crop.
 
     Attributes:
-        look: The look.
-        logits: Final logits of the window's pixels.
+        crop: The crop.
+        logits: (H, W) final logits of the crop.
         shares: (h, w) the object's share of each cell.
         evidence: What speaks for them.
     """
 
-    look: Look
+    crop: Crop
     logits: torch.Tensor
     shares: torch.Tensor
     evidence: Evidence
@@ -68,7 +76,7 @@ class _Finding:
 
 @torch.inference_mode()
 def follow(
-    frame: Frame, tracks: Tracks, sam: SamModel, config: MemoryConfig
+    frame: Frame, tracks: Tracks, sam: SamModel, config: Memory
 ) -> tuple[FrameMasks, Tracks]:
     """Find every object in the next frame.
 
@@ -82,15 +90,15 @@ def follow(
         The masks, and what is known now.
     """
     known = {row: track for row, track in enumerate(tracks.tracks) if track is not None}
-    findings = _find_all(frame, known, sam, config)
+    candidates = _segment_all(frame, known, sam, config)
     scores = np.zeros(len(tracks.tracks), dtype=np.float32)
-    for row, finding in findings.items():
+    for row, candidate in candidates.items():
         is_lost = known[row].motion.num_frames_lost
         needed = config.return_likeness if is_lost else config.lose_likeness
-        if finding.evidence.likeness >= needed:
-            scores[row] = expected_iou(finding.evidence)
+        if candidate.evidence.likeness >= needed:
+            scores[row] = expected_iou(candidate.evidence)
     claims = [
-        Claim(object_id, findings[row].look.slices, findings[row].logits)
+        _claim(object_id, known[row], candidates[row], config)
         for row, object_id in enumerate(tracks.object_ids)
         if scores[row] > 0
     ]
@@ -99,7 +107,7 @@ def follow(
     is_torn = [
         config.contests
         and scores[row] > 0
-        and is_contested(findings[row].logits > 0, settled.contested[findings[row].look.slices])
+        and is_contested(candidates[row].logits > 0, settled.contested[candidates[row].crop.slices])
         for row in range(len(scores))
     ]
     is_clear = not any(is_torn) and all(masks.present[row] for row in known)
@@ -107,155 +115,164 @@ def follow(
     after = [
         track
         and _update(
-            track, findings.get(row), masks, row, contested_of[row], config, is_clear=is_clear
+            track, candidates.get(row), masks, row, contested_of[row], config, is_clear=is_clear
         )
         for row, track in enumerate(tracks.tracks)
     ]
     return masks, Tracks(tracks.object_ids, tuple(after))
 
 
-def _find_all(
-    frame: Frame, tracks: dict[int, Track], sam: SamModel, config: MemoryConfig
-) -> dict[int, _Finding]:
-    """Look where the objects should be; look closer where one may be that was lost.
+def _claim(object_id: int, track: Track, candidate: _Candidate, config: Memory) -> Claim:
+    """Let an object bid for its pixels by its appearance, and by where it should be."""
+    slices, logits = candidate.crop.slices, candidate.logits
+    prior = log_occupancy(track.motion, slices, logits.device) if config.contests else None
+    return Claim(object_id, slices, logits, prior)
 
-    Those in sight come first, and what they hold is closed to the lost: whatever an object
+
+def _segment_all(
+    frame: Frame, tracks: dict[int, Track], sam: SamModel, config: Memory
+) -> dict[int, _Candidate]:
+    """Segment objects where they should be, and lost ones again in a closer crop.
+
+    Those in sight come first, and their pixels are closed to the lost: whatever an object
     resembles, it is not another that is being followed.
     """
     windows = {row: expected_window(track, frame.frame_hw, config) for row, track in tracks.items()}
     lost = {row: track for row, track in tracks.items() if track.motion.num_frames_lost}
     in_sight = {row: track for row, track in tracks.items() if row not in lost}
     taken = torch.zeros(frame.frame_hw, device=sam.device)
-    findings = _find(frame, in_sight, windows, taken, sam, config)
-    for finding in findings.values():
-        if config.contests and finding.evidence.likeness >= config.lose_likeness:
-            taken[finding.look.slices][finding.logits > 0] = 1
-    found_again = _find(frame, lost, windows, taken, sam, config)
+    candidates = _segment(frame, in_sight, windows, taken, sam, config)
+    for candidate in candidates.values():
+        if config.contests and candidate.evidence.likeness >= config.lose_likeness:
+            taken[candidate.crop.slices][candidate.logits > 0] = 1
+    found_again = _segment(frame, lost, windows, taken, sam, config)
     closer = {}
-    for row, finding in found_again.items():
+    for row, candidate in found_again.items():
         if config.context is not None:
-            box_xyxy = _box_in_frame(finding)
+            box_xyxy = _box_in_frame(candidate)
             window = window_around(
                 box_xyxy, frame.frame_hw, config.context, config.min_window_share
             )
             if side_px(window) * GROWTH_WHEN_LOST < side_px(windows[row]):
                 closer[row] = window
     again = {row: lost[row] for row in closer}
-    return findings | found_again | _find(frame, again, closer, taken, sam, config)
+    return candidates | found_again | _segment(frame, again, closer, taken, sam, config)
 
 
-def _find(
+def _segment(
     frame: Frame,
     tracks: dict[int, Track],
     windows: dict[int, Window],
     taken: torch.Tensor,
     sam: SamModel,
-    config: MemoryConfig,
-) -> dict[int, _Finding]:
-    """Look through each object's window; give nothing for those of which nothing is seen."""
+    config: Memory,
+) -> dict[int, _Candidate]:
+    """Segment each object in its window; give nothing for those of which nothing is found."""
     if not tracks:
         return {}
-    own_windows = [windows[row] for row in tracks]
-    shared, places = share_windows(own_windows, frame.frame_hw, config.max_windows)
-    findings = {}
-    for place, seen in enumerate(look(frame, shared, sam)):
-        rows = [row for row, own in zip(tracks, places, strict=True) if own == place]
-        findings.update(_find_in(seen, {row: tracks[row] for row in rows}, taken, sam, config))
-    return findings
+    shared, indices = share_windows(
+        [windows[row] for row in tracks], frame.frame_hw, config.max_windows
+    )
+    candidates = {}
+    for number, crop in enumerate(encode_crops(frame, shared, sam)):
+        rows = [row for row, index in zip(tracks, indices, strict=True) if index == number]
+        in_crop = {row: tracks[row] for row in rows}
+        candidates.update(_segment_crop(crop, in_crop, taken, sam, config))
+    return candidates
 
 
-def _find_in(
-    seen: Look,
+def _segment_crop(
+    crop: Crop,
     tracks: dict[int, Track],
     taken: torch.Tensor,
     sam: SamModel,
-    config: MemoryConfig,
-) -> dict[int, _Finding]:
-    """Find objects in one look, all with one call of the decoder."""
-    prompts: dict[int, Prompted] = {}
+    config: Memory,
+) -> dict[int, _Candidate]:
+    """Segment objects in one crop, all with one call of the decoder."""
+    prompts: dict[int, CropPrompts] = {}
     memories: dict[int, Correspondence] = {}
-    own_taken = average_in_cells(taken[seen.slices][None], seen.letterbox, seen.cells_hw)[0]
+    taken_shares = average_in_cells(taken[crop.slices][None], crop.letterbox, crop.cells_hw)[0]
     for row, track in tracks.items():
-        found = _correspond(seen, track)
-        prompted = prompt(seen, seen.as_map(found.probabilities) * (1 - own_taken))
-        if prompted is not None:
-            prompts[row], memories[row] = prompted, found
+        found = _correspond(crop, track)
+        made = make_prompts(crop, crop.as_map(found.probabilities) * (1 - taken_shares))
+        if made is not None:
+            prompts[row], memories[row] = made, found
     if not prompts:
         return {}
     classifiers = torch.stack([tracks[row].head.channels for row in prompts])[:, None]
-    own_logits_of, channel_logits = decode(seen, list(prompts.values()), classifiers, sam)
-    rgb = low_res_rgb(seen)
-    findings = {}
-    for place, (row, prompted) in enumerate(prompts.items()):
+    sam_low_res_of, channel_logits = decode_crop(crop, list(prompts.values()), classifiers, sam)
+    rgb = low_res_rgb(crop)
+    candidates = {}
+    for number, row in enumerate(prompts):
         track = tracks[row]
         colours = track.colours if config.colours else None
-        own_low_res = low_res = own_logits_of[place]
+        sam_low_res = low_res = sam_low_res_of[number]
         if config.pixel_head:
-            maps = evidence_maps(prompted, colours, rgb)
-            low_res = track.head.logits(channel_logits[place, 0], maps, own_low_res)
-        logits, own_logits = low_res_to_frame(torch.stack([low_res, own_low_res]), seen.letterbox)
-        if track.fine is not None:
-            logits = refine(track.fine, seen, logits, colours)
+            maps = head_maps(prompts[row], colours, rgb)
+            low_res = track.head.logits(channel_logits[number, 0], maps, sam_low_res)
+        logits, sam_logits = low_res_to_frame(torch.stack([low_res, sam_low_res]), crop.letterbox)
+        if track.fine_head is not None:
+            logits = apply_fine_head(track.fine_head, crop, logits, colours)
         if config.likely_parts:
-            is_dropped = unlikely_parts(seen, logits, memories[row], track.motion)
+            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion)
             if is_dropped.any():
                 logits = logits.masked_fill(is_dropped, _DROPPED)
-                own_logits = own_logits.masked_fill(is_dropped, _DROPPED)
+                sam_logits = sam_logits.masked_fill(is_dropped, _DROPPED)
         if logits.max() > 0:
-            own_shares = _shares(seen, logits, own_logits)
+            mask_shares = _mean_shares(crop, logits, sam_logits)
             found = memories[row]
             likeness = likeness_of(
-                own_shares[seen.is_inside], found.own_similarities, track.own_similarity
+                mask_shares[crop.is_inside], found.object_similarities, track.self_similarity
             )
-            probabilities = seen.as_map(found.probabilities)
-            evidence = gather(likeness, logits, own_logits, own_shares, probabilities)
-            findings[row] = _Finding(seen, logits, own_shares, evidence)
-    return findings
+            probabilities = crop.as_map(found.probabilities)
+            evidence = compare_masks(likeness, logits, sam_logits, mask_shares, probabilities)
+            candidates[row] = _Candidate(crop, logits, mask_shares, evidence)
+    return candidates
 
 
-def _correspond(seen: Look, track: Track) -> Correspondence:
-    """Compare a look with what is remembered; of an object in sight, only where it may be."""
+def _correspond(crop: Crop, track: Track) -> Correspondence:
+    """Compare a crop with what is remembered; of an object in sight, only where it may be."""
     motion = track.motion
-    is_near = torch.ones(len(seen.cells), dtype=torch.bool, device=seen.cells.device)
+    is_near = torch.ones(len(crop.cells), dtype=torch.bool, device=crop.cells.device)
     if not motion.num_frames_lost:
-        expected_xyxy = torch.from_numpy(expected_box(motion)).to(seen.places_xy)
-        reach_px = _REACH_SHARE * motion.size_px + 2 * seen.cell_px
-        reach_px += _REACH_VELOCITY * float(np.abs(motion.velocity_xy).max())
-        is_right_below = seen.places_xy >= expected_xyxy[:2] - reach_px
-        is_left_above = seen.places_xy <= expected_xyxy[2:] + reach_px
+        expected_xyxy = torch.from_numpy(expected_box(motion)).to(crop.positions_xy)
+        reach_px = _REACH_SHARE * motion.size_px + 2 * crop.cell_px
+        reach_px += VELOCITY_ERROR * float(np.abs(motion.velocity_xy).max())
+        is_right_below = crop.positions_xy >= expected_xyxy[:2] - reach_px
+        is_left_above = crop.positions_xy <= expected_xyxy[2:] + reach_px
         is_near = (is_right_below & is_left_above).all(dim=1)
-    probabilities, similarities = torch.zeros(2, len(seen.cells), device=seen.cells.device)
+    probabilities, similarities = torch.zeros(2, len(crop.cells), device=crop.cells.device)
     near = is_near.nonzero()[:, 0]
     if len(near):
         found = correspond(
-            seen.cells[near] @ track.axes,
-            seen.places_xy[near],
+            crop.cells[near] @ track.axes,
+            crop.positions_xy[near],
             track.references,
             track.recent,
-            _MOTION_SHARE * motion.size_px + 3 * seen.cell_px,
+            _MOTION_SHARE * motion.size_px + 3 * crop.cell_px,
         )
         probabilities[near] = found.probabilities
-        similarities[near] = found.own_similarities
+        similarities[near] = found.object_similarities
     return Correspondence(probabilities, similarities)
 
 
-def _shares(seen: Look, logits: torch.Tensor, own_logits: torch.Tensor) -> torch.Tensor:
+def _mean_shares(crop: Crop, logits: torch.Tensor, sam_logits: torch.Tensor) -> torch.Tensor:
     """Give the object's (h, w) share of each cell, the mean of what two masks say.
 
     Where they disagree a remembered cell so speaks for neither side, and the error of one does not
     feed itself.
     """
-    probabilities = (torch.sigmoid(logits) + torch.sigmoid(own_logits)) / 2
-    return average_in_cells(probabilities[None], seen.letterbox, seen.cells_hw)[0]
+    probabilities = (torch.sigmoid(logits) + torch.sigmoid(sam_logits)) / 2
+    return average_in_cells(probabilities[None], crop.letterbox, crop.cells_hw)[0]
 
 
 def _update(
     track: Track,
-    finding: _Finding | None,
+    candidate: _Candidate | None,
     masks: FrameMasks,
     row: int,
     contested: NDArray[np.bool_] | None,
-    config: MemoryConfig,
+    config: Memory,
     *,
     is_clear: bool,
 ) -> Track:
@@ -263,26 +280,28 @@ def _update(
 
     Args:
         track: The object before this frame.
-        finding: What was found of it.
+        candidate: What was found of it.
         masks: What the frame's masks are.
         row: Which of them is the object's.
-        contested: (H, W), which pixels several objects want; None where few of them are its own.
+        contested: (H, W), which pixels several objects want; None where few of them are in its
+            mask.
         config: Settings.
         is_clear: Whether all objects are in sight, and none is contested.
     """
     is_moving_on = contested is not None and track.motion.can_move_on
-    if finding is None or not (masks.present[row] or is_moving_on):
+    if candidate is None or not (masks.present[row] or is_moving_on):
         return replace(track, motion=when_lost(track.motion))
     recent = track.recent
     if config.num_recent:
-        # What another object won is not this one's, whatever its own mask said.
-        labels = masks.labels[finding.look.slices]
+        # What another object won is not this one's, whatever its logits said.
+        labels = masks.labels[candidate.crop.slices]
         is_free = (labels == 0) | (labels == masks.object_ids[row])
-        own_shares = finding.shares * window_shares(finding.look, is_free, finding.look.cells_hw)
+        crop = candidate.crop
+        mask_shares = candidate.shares * window_shares(crop, is_free, crop.cells_hw)
         if contested is not None:
-            of_both = shares(finding.look, contested, finding.look.cells_hw)
-            own_shares = own_shares + (_UNDECIDED - own_shares) * of_both
-        newest = remember(finding.look, own_shares, track.axes)
+            of_both = shares(crop, contested, crop.cells_hw)
+            mask_shares = mask_shares + (_UNDECIDED - mask_shares) * of_both
+        newest = remember(crop, mask_shares, track.axes)
         recent = (*recent, newest)[-config.num_recent :]
     if is_moving_on:
         return replace(track, recent=recent, motion=when_contested(track.motion))
@@ -301,9 +320,9 @@ def _update(
     return replace(track, recent=recent, motion=motion)
 
 
-def _box_in_frame(finding: _Finding) -> NDArray[np.float64]:
+def _box_in_frame(candidate: _Candidate) -> NDArray[np.float64]:
     """Give the (4,) box of what was found, frame pixels."""
-    corner_xy = finding.look.window_xyxy[:2]
-    box_xyxy: NDArray[np.float64] = box_of((finding.logits > 0).cpu().numpy())
+    corner_xy = candidate.crop.window_xyxy[:2]
+    box_xyxy: NDArray[np.float64] = box_of((candidate.logits > 0).cpu().numpy())
     box_xyxy += np.tile(corner_xy, 2)
     return box_xyxy

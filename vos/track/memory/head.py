@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 _WEIGHT_DECAY: Final = 1e-3
 _MAX_ITERATIONS: Final = 40
-_SAM_SHARE: Final = 0.25  # of SAM's own mask in the final one
+_SAM_SHARE: Final = 0.25  # of SAM's mask in the final one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,38 +25,38 @@ class Head:
 
     Attributes:
         channels: (D,) float32, of the decoder's pixel embedding.
-        evidence: (E,) float32, of the further maps.
+        maps: (E,) float32, of the further maps: correspondence and colour.
         bias: () float32.
     """
 
     channels: torch.Tensor
-    evidence: torch.Tensor
+    maps: torch.Tensor
     bias: torch.Tensor
 
     def logits(
-        self, channel_logits: torch.Tensor, evidence: torch.Tensor, own_logits: torch.Tensor
+        self, channel_logits: torch.Tensor, maps: torch.Tensor, sam_logits: torch.Tensor
     ) -> torch.Tensor:
         """Give the final (h', w') logits.
 
         Args:
             channel_logits: (h', w'), what the decoder says with ``channels`` as classifier.
-            evidence: (E, h', w') further maps.
-            own_logits: (h', w') of SAM's own mask, which is mixed in.
+            maps: (E, h', w') further maps.
+            sam_logits: (h', w') of SAM's mask, which is mixed in.
         """
-        summed = channel_logits + torch.einsum("e,ehw->hw", self.evidence, evidence) + self.bias
-        return torch.lerp(summed, own_logits, _SAM_SHARE)
+        summed = channel_logits + torch.einsum("e,ehw->hw", self.maps, maps) + self.bias
+        return torch.lerp(summed, sam_logits, _SAM_SHARE)
 
 
-def fit_head(channels: torch.Tensor, evidence: torch.Tensor, shares: torch.Tensor) -> Head:
+def fit_head(channels: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> Head:
     """Fit a head to pixels whose object is known.
 
     Args:
         channels: (D, N) the decoder's pixel embeddings.
-        evidence: (E, N) further maps.
+        maps: (E, N) further maps.
         shares: (N,) the object's share of each pixel, in [0, 1].
     """
     with torch.inference_mode(False), torch.enable_grad():
-        rows = torch.cat([channels, evidence]).clone()
+        rows = torch.cat([channels, maps]).clone()
         mean, deviation = rows.mean(dim=1, keepdim=True), rows.std(dim=1, keepdim=True) + 1e-6
         rows = (rows - mean) / deviation
         wanted = shares.clone()

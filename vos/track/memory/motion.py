@@ -6,10 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vos.masks.boxes import tight_boxes_xyxy
 
+VELOCITY_ERROR: Final = 0.5
+"""Of its velocity: how far an object may be from where that leads."""
+
+GROWTH_WHEN_LOST: Final = 1.3
+"""Of the surroundings that a lost object may be in, per frame."""
+
+_MAX_GROWTHS: Final = 64  # so often at most: they are larger than any frame by then
+_MIN_REACH_PX: Final = 2.0  # even what is one pixel large and at rest is not found to the pixel
 _VELOCITY_MEMORY: Final = 0.5
 _AREA_RATE: Final = 0.3  # of the way to the area just seen, per frame,
 _MAX_AREA_CHANGE: Final = 0.08  # but no more than this share, as of what comes closer;
@@ -20,7 +29,7 @@ _MAX_FRAMES_CONTESTED: Final = 12  # longer than that no object is trusted to ke
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """One object's place, speed and size.
+    """One object's position, velocity and size.
 
     Attributes:
         box_xyxy: (4,) float64 frame pixels, where it was last seen, or should be while another
@@ -31,6 +40,8 @@ class Motion:
         num_frames_lost: Frames since it was last seen, 0 while it is followed.
         num_frames_contested: Frames for which it has moved on by its velocity alone, because
             another object wanted its pixels.
+        has_velocity: Whether its velocity is known: it was followed through a frame in which it was
+            not contested, since it was first seen or found again.
     """
 
     box_xyxy: NDArray[np.float64]
@@ -38,6 +49,7 @@ class Motion:
     area_px: float
     num_frames_lost: int = 0
     num_frames_contested: int = 0
+    has_velocity: bool = False
 
     @property
     def centre_xy(self) -> NDArray[np.float64]:
@@ -51,19 +63,29 @@ class Motion:
         return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max()) + 1
 
     @property
+    def growth(self) -> float:
+        """How much larger than while it was followed the surroundings are that it may be in."""
+        return float(GROWTH_WHEN_LOST ** min(self.num_frames_lost, _MAX_GROWTHS))
+
+    @property
     def can_move_on(self) -> bool:
         """Whether its velocity still says where it should be while it cannot be told apart."""
-        return not self.num_frames_lost and self.num_frames_contested < _MAX_FRAMES_CONTESTED
+        return self.has_velocity and self.num_frames_contested < _MAX_FRAMES_CONTESTED
 
 
-def start(mask: NDArray[np.bool_]) -> Motion:
+def motion_at_rest(mask: NDArray[np.bool_]) -> Motion:
     """Begin with an (H, W) mask that is not empty."""
     return Motion(box_of(mask), np.zeros(2), float(mask.sum()))
 
 
 def when_lost(motion: Motion) -> Motion:
     """The object was not seen in this frame."""
-    return replace(motion, num_frames_lost=motion.num_frames_lost + 1, num_frames_contested=0)
+    return replace(
+        motion,
+        num_frames_lost=motion.num_frames_lost + 1,
+        num_frames_contested=0,
+        has_velocity=False,
+    )
 
 
 def when_contested(motion: Motion) -> Motion:
@@ -107,13 +129,14 @@ def when_seen(
         velocity_xy=velocity_xy,
         area_px=motion.area_px * float(np.exp(change)),
         num_frames_contested=motion.num_frames_contested if is_contested else 0,
+        has_velocity=motion.has_velocity or not (is_contested or motion.num_frames_lost),
     )
 
 
 def expected_box(motion: Motion) -> NDArray[np.float64]:
-    """Give the (4,) box of all places it may have: where it was, and where its velocity leads.
+    """Give the (4,) box of all positions it may have: where it was, and where its velocity leads.
 
-    Both, for a thing that was thrown may turn back, and one that was held may be let go.
+    Both, for a thing that was thrown may turn back, and one at rest may be thrown.
     """
     if motion.num_frames_lost:
         return motion.box_xyxy
@@ -121,6 +144,37 @@ def expected_box(motion: Motion) -> NDArray[np.float64]:
     low_xy = np.minimum(motion.box_xyxy, moved_xyxy)[:2]
     high_xy = np.maximum(motion.box_xyxy, moved_xyxy)[2:]
     return np.concatenate([low_xy, high_xy])
+
+
+def log_occupancy(
+    motion: Motion, slices: tuple[slice, slice], device: torch.device | str
+) -> torch.Tensor:
+    """Say how likely the object covers each pixel of the next frame, by its motion alone.
+
+    The likelihood is a Cauchy distribution about the position that the velocity leads to: as narrow
+    as a normal one near by, and not as sure farther away, for the motion itself may be wrong. An
+    ellipse that fills the box has a quarter of its sides as deviations, which is half of what it
+    reaches; so has the error of the velocity. What that error spreads it also thins out.
+
+    Args:
+        motion: As the last frame left it.
+        slices: Rows and columns of the frame.
+        device: Where the result goes.
+
+    Returns:
+        (h, w) float32 logarithms, at most 0.
+    """
+    velocity_xy = np.zeros(2) if motion.num_frames_lost else motion.velocity_xy
+    centre_xy = motion.centre_xy + velocity_xy
+    sides_px = motion.box_xyxy[2:] - motion.box_xyxy[:2] + 1
+    extents_px = np.hypot(sides_px / 2, _MIN_REACH_PX)
+    reaches_px = motion.growth * np.hypot(extents_px, VELOCITY_ERROR * velocity_xy)
+    x, y = (
+        ((np.arange(span.start, span.stop) - centre) / (reach / 2)) ** 2
+        for span, centre, reach in zip(reversed(slices), centre_xy, reaches_px, strict=True)
+    )
+    logs = -1.5 * np.log1p(y[:, None] + x) - np.log(reaches_px / extents_px).sum()
+    return torch.from_numpy(logs.astype(np.float32)).to(device)
 
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

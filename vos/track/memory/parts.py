@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vos.sam.geometry import low_res_to_frame
 from vos.track.memory.correspond import Correspondence
-from vos.track.memory.look import Look
+from vos.track.memory.crops import Crop
 from vos.track.memory.motion import Motion
 
 _MIN_PART: Final = 0.1  # of the largest part's size
@@ -39,7 +39,7 @@ def is_one_piece(mask: NDArray[np.bool_]) -> bool:
 
 
 def unlikely_parts(
-    seen: Look, logits: torch.Tensor, found: Correspondence, motion: Motion
+    crop: Crop, logits: torch.Tensor, found: Correspondence, motion: Motion
 ) -> torch.Tensor:
     """Say which pixels of a mask are too much for the object.
 
@@ -49,9 +49,9 @@ def unlikely_parts(
     that area.
 
     Args:
-        seen: The look.
-        logits: (H, W) of the window.
-        found: What memory says of the look's (h w) cells.
+        crop: The crop.
+        logits: (H, W) of the crop.
+        found: What memory says of the crop's (h w) cells.
         motion: Where the object is expected, and how large.
 
     Returns:
@@ -61,13 +61,13 @@ def unlikely_parts(
     if len(areas_px) < 3:
         return torch.zeros_like(logits, dtype=torch.bool)
     # Similar is also what only looks like the object; that it was not here memory knows.
-    cells = seen.as_map(found.own_similarities * found.probabilities)[None, None]
-    low_res = F.interpolate(cells, size=seen.pixels_hw, mode="bilinear")[0]
-    likely = low_res_to_frame(low_res, seen.letterbox)[0].cpu().numpy()
+    cells = crop.as_map(found.object_similarities * found.probabilities)[None, None]
+    low_res = F.interpolate(cells, size=crop.pixels_hw, mode="bilinear")[0]
+    likely = low_res_to_frame(low_res, crop.letterbox)[0].cpu().numpy()
     worth = np.bincount(parts.ravel(), weights=likely.ravel()) / areas_px
     worth *= np.minimum(areas_px / motion.area_px, motion.area_px / areas_px)
     if motion.num_frames_contested:
-        centres_xy = centres_xy + np.array(seen.window_xyxy[:2])
+        centres_xy = centres_xy + np.array(crop.window_xyxy[:2])
         worth /= 1 + (_distances_px(motion, centres_xy) / motion.size_px) ** 2
     best_first = 1 + np.argsort(-worth[1:], kind="stable")
     is_dropped = areas_px >= _SPECK * motion.area_px
@@ -85,7 +85,7 @@ def _parts_of(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """Number the parts from 1, and give areas and (N, 2) centres; 0 is what is outside."""
     pixels = mask.view(np.uint8)
-    # Most of a window is background, and finding that out costs far less than measuring it.
+    # Most of a window is background, and candidate that out costs far less than measuring it.
     left, top, width, height = cv2.boundingRect(pixels)
     inner = np.s_[top : top + height, left : left + width]
     parts: NDArray[np.int32] = np.zeros(mask.shape, dtype=np.int32)
@@ -99,10 +99,10 @@ def _parts_of(
     return parts, areas_px, centres_xy
 
 
-def _distances_px(motion: Motion, places_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the (N,) distances of places to the way on which the object moves in this frame."""
+def _distances_px(motion: Motion, positions_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the (N,) distances of positions to the path of the object's centre in this frame."""
     step_xy = motion.velocity_xy
-    along = (places_xy - motion.centre_xy) @ step_xy / max(float(step_xy @ step_xy), 1e-6)
+    along = (positions_xy - motion.centre_xy) @ step_xy / max(float(step_xy @ step_xy), 1e-6)
     nearest_xy = motion.centre_xy + along.clip(0, 1)[:, None] * step_xy
-    distances_px: NDArray[np.float64] = np.linalg.norm(places_xy - nearest_xy, axis=1)
+    distances_px: NDArray[np.float64] = np.linalg.norm(positions_xy - nearest_xy, axis=1)
     return distances_px

@@ -30,8 +30,8 @@ class Evidence:
 
     Attributes:
         likeness: Similarity of the mask's cells to the object's in the references, over what two
-            looks at a reference give. It alone decides on loss and return.
-        agreement: IoU of the mask and SAM's own for the same prompts.
+            crops of a reference give. It alone decides on loss and return.
+        agreement: IoU of the mask and SAM's for the same prompts.
         correspondence: Soft IoU of the mask and the correspondence, over cells.
         stability: IoU of the masks at logits of 1 and of -1 (arXiv 2304.02643, 5).
     """
@@ -42,39 +42,39 @@ class Evidence:
     stability: float
 
 
-def likeness_of(shares: torch.Tensor, similarities: torch.Tensor, own_similarity: float) -> float:
+def likeness_of(shares: torch.Tensor, similarities: torch.Tensor, self_similarity: float) -> float:
     """Give the likeness of :class:`Evidence`.
 
     Args:
         shares: (N,) the object's share of each cell.
         similarities: (N,) of the cells to the most similar one of the object in any reference.
-        own_similarity: What two looks at a reference give.
+        self_similarity: What two crops of a reference give.
     """
     weight = shares.sum().clamp_min(1e-6)
     similarity = float((shares * similarities).sum() / weight)
-    return float(np.clip(similarity / max(own_similarity, 1e-6), 0, 1))
+    return float(np.clip(similarity / max(self_similarity, 1e-6), 0, 1))
 
 
-def gather(
+def compare_masks(
     likeness: float,
     logits: torch.Tensor,
-    own_logits: torch.Tensor,
+    sam_logits: torch.Tensor,
     shares: torch.Tensor,
     probabilities: torch.Tensor,
 ) -> Evidence:
-    """Compare an object's mask with what else is known of it in the same look.
+    """Compare an object's mask with what else is known of it in the same crop.
 
     Args:
         likeness: See :class:`Evidence`.
-        logits: (H, W) final logits of the window.
-        own_logits: (H, W) those of SAM's own mask.
+        logits: (H, W) final logits of the crop.
+        sam_logits: (H, W) those of SAM's mask.
         shares: (h, w) the object's share of each cell.
         probabilities: (h, w) of the correspondence.
     """
     # NumPy compares several times as fast as torch does on a CPU.
-    pixels, own_pixels = logits.cpu().numpy(), own_logits.cpu().numpy()
-    mask, own_mask = pixels > 0, own_pixels > 0
-    both, either = map(np.count_nonzero, (mask & own_mask, mask | own_mask))
+    pixels, sam_pixels = logits.cpu().numpy(), sam_logits.cpu().numpy()
+    mask, sam_mask = pixels > 0, sam_pixels > 0
+    both, either = map(np.count_nonzero, (mask & sam_mask, mask | sam_mask))
     common = float(torch.minimum(shares, probabilities).sum())
     any_of_both = float(torch.maximum(shares, probabilities).sum())
     sure, possible = (np.count_nonzero(pixels > sign * _STABILITY_OFFSET) for sign in (1, -1))

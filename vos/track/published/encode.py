@@ -10,7 +10,7 @@ import torch
 
 from vos.records import Frame
 from vos.sam.model import SamModel
-from vos.track.batches import encode_in_batches
+from vos.track.batches import default_batch_size, encode_in_batches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,11 +26,6 @@ class Encoded:
     features: torch.Tensor
 
 
-def default_batch_size(sam: SamModel) -> int:
-    """Give the frames per call where settings do not say: on a CPU batches gain nothing."""
-    return 1 if sam.device.type == "cpu" else 8
-
-
 def encode(
     frames: Iterable[Frame], sam: SamModel, batch_size: int | None
 ) -> Generator[Encoded, None, None]:
@@ -43,7 +38,7 @@ def encode(
     Args:
         frames: The pictures, each of its own size.
         sam: The model.
-        batch_size: Frames per call; None takes :func:`default_batch_size`.
+        batch_size: Frames per call; None takes :func:`vos.track.batches.default_batch_size`.
 
     Yields:
         One record per frame; at most one batch is in memory.

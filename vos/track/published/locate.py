@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from vos.sam.geometry import Letterbox, cells_to_frame, frame_axes
+from vos.sam.geometry import Letterbox, cells_to_frame
 
 _TIE: Final = 1e-6
-_ROWS_PER_STRIP: Final = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,9 +39,9 @@ def target_embeddings(features: torch.Tensor, cells: NDArray[np.bool_]) -> torch
         (K, C) of unit length: half the mean plus half the maximum over the object's cells.
     """
     rows = []
-    for own_cells in cells:
-        own = features[:, torch.from_numpy(own_cells).to(features.device)]
-        rows.append(own.mean(dim=1) / 2 + own.amax(dim=1) / 2)
+    for is_object in cells:
+        inside = features[:, torch.from_numpy(is_object).to(features.device)]
+        rows.append(inside.mean(dim=1) / 2 + inside.amax(dim=1) / 2)
     return F.normalize(torch.stack(rows), dim=1)
 
 
@@ -56,8 +55,8 @@ def mean_embeddings(features: torch.Tensor, cells: NDArray[np.bool_]) -> torch.T
     Returns:
         (K, C), not normalised.
     """
-    own_cells = torch.from_numpy(cells).to(features.device)
-    return torch.stack([features[:, own].mean(dim=1) for own in own_cells])
+    on_device = torch.from_numpy(cells).to(features.device)
+    return torch.stack([features[:, is_object].mean(dim=1) for is_object in on_device])
 
 
 def similarity_maps(embeddings: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -87,39 +86,6 @@ def frame_similarities(
         (K, H, W) cosine similarity, enlarged bilinearly from the cells.
     """
     return cells_to_frame(similarity_maps(embeddings, features), letterbox)
-
-
-def find_peaks(embeddings: torch.Tensor, features: torch.Tensor, letterbox: Letterbox) -> Peaks:
-    """Find what :func:`peaks_of` finds in :func:`frame_similarities`, without those maps.
-
-    Some rows of the frame at a time are enlarged from the few rows of cells that they lie between,
-    looked through, and forgotten.
-
-    Args:
-        embeddings: (K, C) of unit length.
-        features: (C, h, w) of a frame.
-        letterbox: Where the frame lies in the model's input.
-    """
-    cells = similarity_maps(embeddings, features)
-    row_axis, column_axis = frame_axes(letterbox, (cells.shape[1], cells.shape[2]))
-    wide = cells @ column_axis.T.to(cells.device)
-    strips = torch.split(row_axis, _ROWS_PER_STRIP)
-    tops = torch.stack([_enlarge(wide, strip).amax(dim=(1, 2)) for strip in strips])
-    similarities = tops.amax(dim=0)
-    holding = (tops >= similarities - _TIE).byte().argmax(dim=0)
-    points_xy = []
-    for own, least, place in zip(wide, similarities - _TIE, holding.tolist(), strict=True):
-        found = _enlarge(own[None], strips[place]) >= least
-        row, column = divmod(int(found.flatten().byte().argmax()), found.shape[2])
-        points_xy.append((column, place * _ROWS_PER_STRIP + row))
-    return Peaks(np.array(points_xy, dtype=np.int64), similarities.cpu().numpy())
-
-
-def _enlarge(wide: torch.Tensor, row_axis: torch.Tensor) -> torch.Tensor:
-    """Give the (K, n, W) frame rows that (n, h) weights make of (K, h, W)."""
-    used = np.flatnonzero(row_axis.numpy().any(axis=0))
-    rows = slice(int(used[0]), int(used[-1]) + 1)
-    return row_axis[:, rows].to(wide.device) @ wide[:, rows]
 
 
 def peaks_of(maps: torch.Tensor) -> Peaks:

@@ -92,5 +92,4 @@ def find_guided(
         sam,
         point_labels=labels,
         passes_with_box=_PASSES_WITH_BOX,
-        shared=sam.share(features, letterbox, len(_PASSES_WITH_BOX) * len(labels)),
     )

@@ -19,9 +19,9 @@ from vos.sam.model import POSITIVE, Decoded, Prompts, SamModel
 from vos.track.published.encode import Encoded
 from vos.track.published.locate import (
     Peaks,
-    find_peaks,
     frame_similarities,
     mean_embeddings,
+    peaks_of,
     target_embeddings,
 )
 from vos.track.published.persam import find_guided
@@ -76,10 +76,7 @@ def personalize(
     if isinstance(config, PersamF):
         # A single one has unit length already and stays as it is, to the last bit.
         embeddings = torch.where(counts > 1, embeddings, means)
-    all_peaks = [
-        find_peaks(embeddings[view.device_rows], view.encoded.features, view.letterbox)
-        for view in views
-    ]
+    all_peaks = [peaks_of(_similarities(view, embeddings)) for view in views]
     scale_weights = torch.full((num_objects, 3), 1 / 3, device=sam.device)
     if isinstance(config, PersamF):
         all_ious = _fit_and_refine(scale_weights, views, all_peaks, sam, config)
@@ -203,16 +200,16 @@ def _fit(
     for row in range(len(scale_weights)):
         groups[tuple(n for n, view in enumerate(views) if row in view.rows)].append(row)
     groups.pop((), None)
-    for holders, rows in groups.items():
+    for view_numbers, rows in groups.items():
         logits, masks = [], []
-        for view, decoded in ((views[n], all_decoded[n]) for n in holders):
+        for view, decoded in ((views[n], all_decoded[n]) for n in view_numbers):
             view_rows = np.searchsorted(view.rows, rows)
             low_res = decoded.low_res_logits[torch.from_numpy(view_rows).to(scale_weights.device)]
             at_frame_size = low_res_to_frame(low_res.flatten(0, 1), view.letterbox)
             logits.append(at_frame_size.view(len(rows), 3, -1))
             view_masks = torch.from_numpy(view.masks[view_rows]).flatten(1)
             masks.append(view_masks.to(scale_weights.device))
-        is_single = len(holders) == 1  # the usual case needs no copy
+        is_single = len(view_numbers) == 1  # the usual case needs no copy
         scale_weights[torch.tensor(rows, device=scale_weights.device)] = fit_scale_weights(
             logits[0] if is_single else torch.cat(logits, dim=2),
             masks[0] if is_single else torch.cat(masks, dim=1),

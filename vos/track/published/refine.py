@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from vos.masks.boxes import tight_boxes_xyxy
-from vos.sam.fast.shared_maps import SharedMaps
 from vos.sam.geometry import low_res_to_frame
 from vos.sam.model import POSITIVE, Prompts, SamModel
 from vos.track.published.encode import Encoded
@@ -40,7 +39,6 @@ def cascade(
     *,
     point_labels: NDArray[np.int64] | None = None,
     passes_with_box: tuple[bool, ...] = _EVERY_PASS_WITH_BOX,
-    shared: SharedMaps | None = None,
 ) -> Candidates:
     """Prompt with the mask's own logits, the points, and its box, once per pass.
 
@@ -55,7 +53,6 @@ def cascade(
         sam: The model.
         point_labels: (K, P) labels of the points; all positive if None.
         passes_with_box: For each pass, whether the mask's box is a prompt too.
-        shared: What the objects of the frame share, if that is known.
 
     Returns:
         The final logits at frame size and their predicted IoUs.
@@ -82,7 +79,6 @@ def cascade(
             letterbox,
             mixing="best",
             only_picture=is_last,
-            shared=shared,
         )
         low_res = low_res.index_put((rows,), decoded.low_res_logits[:, 0])
         predicted_ious = predicted_ious.index_put((rows,), decoded.predicted_ious.amax(dim=1))

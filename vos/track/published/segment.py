@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,13 +13,11 @@ from vos.sam.geometry import Letterbox
 from vos.sam.model import POSITIVE, Prompts, SamModel
 from vos.track.masks import measure, merge
 from vos.track.published.encode import Encoded
-from vos.track.published.locate import find_peaks, frame_similarities, peaks_of
+from vos.track.published.locate import frame_similarities, peaks_of
 from vos.track.published.persam import find_guided
 from vos.track.published.prior import Priors
 from vos.track.published.refine import Candidates, cascade
 from vos.track.published.targets import Targets
-
-_NUM_CALLS: Final = 3
 
 
 @torch.inference_mode()
@@ -41,12 +37,8 @@ def segment_frame(
         The frame's label map, and each object's score (see :func:`scores`) and presence.
     """
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    maps = None
-    if targets.prompt_embeddings is None:
-        peaks = find_peaks(targets.embeddings, encoded.features, letterbox)
-    else:
-        maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
-        peaks = peaks_of(maps)
+    maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
+    peaks = peaks_of(maps)
     groups = []
     for has_box in (True, False):
         rows = np.flatnonzero(targets.is_known & (priors.has_box == has_box))
@@ -72,7 +64,7 @@ def find(
     encoded: Encoded,
     targets: Targets,
     rows: NDArray[np.int64],
-    maps: torch.Tensor | None,
+    maps: torch.Tensor,
     points_xy: NDArray[np.int64],
     boxes_xyxy: NDArray[np.int64] | None,
     sam: SamModel,
@@ -83,7 +75,7 @@ def find(
         encoded: The frame and its features.
         targets: All K objects.
         rows: (R,) which of them.
-        maps: (K, H, W) similarity at frame size, which PerSAM is guided by; None for PerSAM-F.
+        maps: (K, H, W) similarity at frame size, which PerSAM is guided by.
         points_xy: (R, P, 2) positive points, frame pixels.
         boxes_xyxy: (R, 4) box prompts, or None.
         sam: The model.
@@ -93,19 +85,16 @@ def find(
     """
     device_rows = torch.from_numpy(rows).to(sam.device)
     if targets.prompt_embeddings is not None:
-        if maps is None:
-            raise RuntimeError("PerSAM is guided by similarity maps, and got none")
         embeddings = targets.prompt_embeddings[device_rows]
         return find_guided(encoded, maps[device_rows], embeddings, points_xy, boxes_xyxy, sam)
     labels = np.full(points_xy.shape[:2], POSITIVE)
     letterbox = sam.letterbox(encoded.frame.frame_hw)
     weights = targets.scale_weights[device_rows]
     prompts = Prompts(points_xy, labels, boxes_xyxy)
-    shared = sam.share(encoded.features, letterbox, _NUM_CALLS * len(rows))
-    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights, shared=shared)
+    decoded = sam.decode(encoded.features, prompts, letterbox, mixing=weights)
     predicted_ious = torch.einsum("km,km->k", weights, decoded.predicted_ious)
     low_res = decoded.low_res_logits[:, 0]
-    return cascade(encoded, points_xy, low_res, predicted_ious, sam, shared=shared)
+    return cascade(encoded, points_xy, low_res, predicted_ious, sam)
 
 
 def accept(

@@ -6,8 +6,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vos.track.memory.evidence import inmost_xy
-from vos.track.published.refine import tight_boxes
+from vos.masks.boxes import tight_boxes_xyxy
+from vos.track.memory.prompts import inmost_xy
 
 SIDES = st.integers(1, 40)
 
@@ -24,5 +24,5 @@ def test_the_inmost_pixel_is_that_of_the_whole_window(seed, height, width, num_b
     logits = torch.from_numpy(rng.normal(size=mask.shape).astype(np.float32))
     depth_px = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     row, column = divmod(int((depth_px * torch.sigmoid(logits).numpy()).argmax()), width)
-    box_xyxy = tight_boxes(mask[None])[0]
+    box_xyxy = tight_boxes_xyxy(mask[None])[0]
     assert inmost_xy(mask, logits, box_xyxy).tolist() == [column, row]

@@ -1,4 +1,4 @@
-"""What a look says of an object: its mask there, and how much speaks for it."""
+"""From a correspondence to SAM's prompts, and from the decoder to masks and the head's maps."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from vos.masks.boxes import grow_box_xyxy, tight_boxes_xyxy
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import POSITIVE, Prompts, SamModel
 from vos.track.memory.colours import Colours
-from vos.track.memory.look import Look
+from vos.track.memory.crops import Crop
 from vos.track.memory.parts import large_parts
 
 _LOGIT_RANGE: Final = 6.0
 _RIM_PX: Final = 2  # no pixel beyond it is nearer to one of the box
-_PROMPT_GAIN: Final = 2.0  # SAM's own logits are about twice as steep as the correspondence's
+_PROMPT_GAIN: Final = 2.0  # SAM's logits are about twice as steep as the correspondence's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prompted:
-    """One object's prompts in a look.
+class CropPrompts:
+    """One object's prompts in a crop.
 
     Attributes:
-        point_xy: (2,) int64 window pixels, the inmost place of the object.
+        point_xy: (2,) int64 window pixels, the inmost pixel of the object.
         box_xyxy: (4,) int64 window pixels.
         low_res: (h', w') float32 logits of the correspondence.
     """
@@ -39,27 +39,27 @@ class Prompted:
     low_res: torch.Tensor
 
 
-def prompt(look: Look, probabilities: torch.Tensor) -> Prompted | None:
+def make_prompts(crop: Crop, probabilities: torch.Tensor) -> CropPrompts | None:
     """Turn a correspondence into prompts.
 
     Args:
-        look: The look.
+        crop: The crop.
         probabilities: (h, w) of the object, 0 on the padding.
 
     Returns:
         The prompts; None where no pixel is more likely the object's than not.
     """
     low_res = to_logits(
-        F.interpolate(probabilities[None, None], size=look.pixels_hw, mode="bilinear")[0, 0]
+        F.interpolate(probabilities[None, None], size=crop.pixels_hw, mode="bilinear")[0, 0]
     )
-    logits = low_res_to_frame(low_res[None], look.letterbox)[0]
+    logits = low_res_to_frame(low_res[None], crop.letterbox)[0]
     parts = large_parts(logits.cpu().numpy() > 0)
     if not parts.any():
         return None
     box_xyxy = tight_boxes_xyxy(parts[None])
-    margin_px = round(look.cell_px / 2)
-    grown = grow_box_xyxy(box_xyxy, margin_px, look.letterbox.frame_hw, beyond_px=1)[0]
-    return Prompted(inmost_xy(parts, logits, box_xyxy[0]), grown, low_res)
+    margin_px = round(crop.cell_px / 2)
+    grown = grow_box_xyxy(box_xyxy, margin_px, crop.letterbox.frame_hw, beyond_px=1)[0]
+    return CropPrompts(inmost_xy(parts, logits, box_xyxy[0]), grown, low_res)
 
 
 def inmost_xy(
@@ -82,58 +82,58 @@ def inmost_xy(
     return np.array([left + column, top + row])
 
 
-def decode(
-    look: Look, prompts: Sequence[Prompted], classifiers: torch.Tensor, sam: SamModel
+def decode_crop(
+    crop: Crop, prompts: Sequence[CropPrompts], classifiers: torch.Tensor, sam: SamModel
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ask the decoder for K objects of one look: of SAM's masks that of highest predicted IoU.
+    """Decode K objects of one crop with one call: of SAM's masks that of highest predicted IoU.
 
     Args:
-        look: The look.
+        crop: The crop.
         prompts: One for each object.
         classifiers: (K, V, D) of the pixels' embeddings.
         sam: The model.
 
     Returns:
-        SAM's own (K, h', w') mask, and (K, V, h', w') what the classifiers say; both are nothing
+        (K, h', w') logits of SAM's mask, and (K, V, h', w') of the classifiers; both are nothing
         beyond the picture.
     """
     points_xy = np.stack([each.point_xy for each in prompts])[:, None]
-    asked = Prompts(
+    sam_prompts = Prompts(
         points_xy,
         np.full(points_xy.shape[:2], POSITIVE),
         np.stack([each.box_xyxy for each in prompts]),
         torch.stack([each.low_res for each in prompts]) * _PROMPT_GAIN,
     )
     decoded = sam.decode(
-        look.features,
-        asked,
-        look.letterbox,
+        crop.features,
+        sam_prompts,
+        crop.letterbox,
         classifiers=classifiers,
         mixing="best",
         only_picture=True,
     )
     if decoded.classifier_logits is None:
-        raise RuntimeError("the decoder was asked for classifiers and gave none")
+        raise RuntimeError("the decoder got classifiers and gave no logits of theirs")
     return decoded.low_res_logits[:, 0], decoded.classifier_logits
 
 
-def evidence_maps(prompted: Prompted, colours: Colours | None, rgb: torch.Tensor) -> torch.Tensor:
+def head_maps(prompts: CropPrompts, colours: Colours | None, rgb: torch.Tensor) -> torch.Tensor:
     """Give (2, h', w') maps for the head: correspondence and colour.
 
     Args:
-        prompted: The object's correspondence.
+        prompts: The object's correspondence.
         colours: The object's colours; None gives an empty map.
         rgb: (3, h', w') from :func:`low_res_rgb`.
     """
-    correspondence = prompted.low_res.clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
+    correspondence = prompts.low_res.clamp(-_LOGIT_RANGE, _LOGIT_RANGE)
     colour = torch.zeros_like(correspondence) if colours is None else colours.look_up(rgb)
     return torch.stack([correspondence, colour])
 
 
-def low_res_rgb(look: Look) -> torch.Tensor:
+def low_res_rgb(crop: Crop) -> torch.Tensor:
     """Give the window's (3, h', w') float colours in [0, 255] at the decoder's resolution."""
-    rgb = torch.from_numpy(look.rgb).to(look.features.device).permute(2, 0, 1).float()
-    return average_in_cells(rgb, look.letterbox, look.pixels_hw)
+    rgb = torch.from_numpy(crop.rgb).to(crop.features.device).permute(2, 0, 1).float()
+    return average_in_cells(rgb, crop.letterbox, crop.pixels_hw)
 
 
 def to_logits(probabilities: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""Looks: windows of a frame, each encoded as a picture of its own.
+"""Crops: windows of a frame, each encoded as a picture of its own.
 
 An object that is small in the frame is small in SAM's input too, where the frame's longest side
-has but so many pixels. A look at the object's surroundings alone shows it several times as large,
-for the same price as the frame.
+has but so many pixels. A crop of the object's surroundings shows it several times as large, for
+the same price as the frame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class Crop:
     """An encoded window of a frame.
 
     Attributes:
@@ -37,7 +37,7 @@ class Look:
         letterbox: How the window lies in the model's input: its "frame" is the window.
         features: (C, h, w) of the window.
         cells: (N, C) unit length, those features that lie on the picture, in reading order.
-        places_xy: (N, 2) float32 frame pixels, the centres of these cells.
+        positions_xy: (N, 2) float32 frame pixels, the centres of these cells.
         is_inside: (h, w) bool, which cells these are.
     """
 
@@ -46,7 +46,7 @@ class Look:
     letterbox: Letterbox
     features: torch.Tensor
     cells: torch.Tensor
-    places_xy: torch.Tensor
+    positions_xy: torch.Tensor
     is_inside: torch.Tensor
 
     @property
@@ -77,24 +77,22 @@ class Look:
         return full
 
 
-def look(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) -> list[Look]:
-    """Encode windows of a frame, on a GPU as many at once as fit into its memory."""
-    crops = [np.ascontiguousarray(frame.rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in windows_xyxy]
-    # The activations of one window just fit into a CPU's cache.
-    at_once = 1 if sam.device.type == "cpu" else len(crops)
-    encoded = encode_in_batches(crops, sam, at_once)
-    looks = []
-    for window_xyxy, crop, features in zip(windows_xyxy, crops, encoded, strict=True):
-        letterbox = sam.letterbox((crop.shape[0], crop.shape[1]))
+def encode_crops(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) -> list[Crop]:
+    """Encode windows of a frame."""
+    pictures = [np.ascontiguousarray(frame.rgb[y0:y1, x0:x1]) for x0, y0, x1, y1 in windows_xyxy]
+    encoded = encode_in_batches(pictures, sam)
+    crops = []
+    for window_xyxy, rgb, features in zip(windows_xyxy, pictures, encoded, strict=True):
+        letterbox = sam.letterbox((rgb.shape[0], rgb.shape[1]))
         cells_hw = (features.shape[1], features.shape[2])
-        places_xy, is_inside = cell_centres(letterbox, cells_hw)
+        positions_xy, is_inside = cell_centres(letterbox, cells_hw)
         # The picture lies at the top left of its padding.
         on_picture = slice(int(is_inside[:, 0].sum())), slice(int(is_inside[0].sum()))
         cells = F.normalize(features.permute(1, 2, 0)[on_picture].flatten(0, 1), dim=1)
-        places_xy = places_xy[on_picture].flatten(0, 1) + torch.tensor(window_xyxy[:2])
-        on_device = places_xy.to(sam.device), is_inside.to(sam.device)
-        looks.append(Look(window_xyxy, crop, letterbox, features, cells, *on_device))
-    return looks
+        positions_xy = positions_xy[on_picture].flatten(0, 1) + torch.tensor(window_xyxy[:2])
+        on_device = positions_xy.to(sam.device), is_inside.to(sam.device)
+        crops.append(Crop(window_xyxy, rgb, letterbox, features, cells, *on_device))
+    return crops
 
 
 def side_px(window_xyxy: Window) -> int:
@@ -119,9 +117,9 @@ def window_around(
     side = max((max(x1 - x0, y1 - y0) + 1) * context, max(frame_hw) * min_share, 1)
     corners = []
     for low, high, size in ((x0, x1, width), (y0, y1, height)):
-        own = min(side, size)
-        start = min(max((low + high + 1) / 2 - own / 2, 0), size - own)
-        corners.append((round(start), max(round(start) + 1, round(start + own))))
+        length = min(side, size)
+        first = min(max((low + high + 1) / 2 - length / 2, 0), size - length)
+        corners.append((round(first), max(round(first) + 1, round(first + length))))
     (left, right), (top, bottom) = corners
     return left, top, min(right, width), min(bottom, height)
 
@@ -140,18 +138,18 @@ def share_windows(
         max_windows: Most windows that remain.
 
     Returns:
-        The windows, and for each of the K the place of its own among them.
+        The windows, and (K,) the index of each object's window among them.
     """
     shared = list(windows_xyxy)
-    places = list(range(len(shared)))
+    indices = list(range(len(shared)))
     while len(shared) > 1:
         a, b, loss = _cheapest_pair(np.array(shared))
         if loss > _FREE_LOSS and len(shared) <= max_windows:
             break
         shared[a] = _union(shared[a], shared[b], frame_hw)
         del shared[b]
-        places = [a if place == b else place - (place > b) for place in places]
-    return shared, places
+        indices = [a if index == b else index - (index > b) for index in indices]
+    return shared, indices
 
 
 def _cheapest_pair(windows_xyxy: NDArray[np.int64]) -> tuple[int, int, float]:
