@@ -67,7 +67,7 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     "--maybe-absent",
     cls=ObjectsOption,
     is_flag=True,
-    help="Pictures may lack an object: it is left out where the evidence for it is weak.",
+    help="Pictures may lack an object: it is left out where its score is below one half.",
 )
 @click.option(
     "--published",

@@ -31,10 +31,10 @@ from vos.sam.geometry import masks_to_cells, resize_for_model
 from vos.sam.model import SamModel
 from vos.track.published.encode import Encoded, encode
 
-WEIGHTS: Final = (-9.50, -3.50)
+WEIGHTS: Final = (-9.43, -3.52)
 """Of the fields of :class:`Evidence`, in their order."""
 
-BIAS: Final = 5.15
+BIAS: Final = 5.16
 
 _MIN_COVERAGE: Final = 0.5
 _NUM_BINS: Final = (4, 32, 32)
@@ -137,9 +137,9 @@ def describe_references(
         ids = [object_id for object_id in object_ids if (labels == object_id).any()]
         masks = np.stack([labels == object_id for object_id in ids])
         drawn = describe(encoded, masks, sam)
-        there = describe(encoded_mirrored, masks[:, :, ::-1], sam)
-        for object_id, appearance, other in zip(ids, drawn, there, strict=True):
-            distance = _mean_distance(appearance, other)
+        mirror_images = describe(encoded_mirrored, masks[:, :, ::-1], sam)
+        for object_id, appearance, mirror_image in zip(ids, drawn, mirror_images, strict=True):
+            distance = _mean_distance(appearance, mirror_image)
             known[object_id].append(ReferenceAppearance(appearance, distance))
     return list(known.values())
 
