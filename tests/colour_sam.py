@@ -28,6 +28,8 @@ class _Encoder(nn.Module):
 class _PromptEncoder(nn.Module):
     def forward(self, points, boxes, masks):
         coordinates, _ = points
+        if not coordinates.shape[1]:
+            coordinates = boxes.reshape(-1, 2, 2).mean(1, keepdim=True)
         empty = coordinates.new_zeros(len(coordinates), 1, 1, 1)
         return coordinates, empty
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -269,15 +268,17 @@ def test_models_lists_every_model(capsys, monkeypatch, tmp_path):
 
 
 def test_help_answers_at_once():
-    """0.3 s is promised; the best of three keeps a busy machine from failing it."""
-    command = [sys.executable, "-c", "from vos.cli import run_main; run_main(['--help'])"]
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - started)
+    """It loads next to nothing; seconds would tell of the machine's load as well."""
+    heavy = (
+        "{'torch', 'av', 'cv2', 'scipy', 'PIL', 'numpy', 'pydantic', 'segment_anything', 'tqdm'}"
+    )
+    code = (
+        "import atexit, sys; from vos.cli import run_main; "
+        f"atexit.register(lambda: print(sorted({heavy} & set(sys.modules)))); run_main(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--ref-mask" in done.stdout
-    assert min(seconds) < 0.3
+    assert done.stdout.strip().endswith("[]")
 
 
 @pytest.mark.parametrize("command", ["run", "images", "perseg", "eval", "davis", "synth", "models"])

@@ -20,7 +20,7 @@ def test_held_out_videos_are_scored_three_ways(tmp_path):
     }
     source = write_tar(tmp_path / "pairs.tar", files)
     table = tmp_path / "curve.csv"
-    weights = str(ROOT / "vos" / "sam" / "nano.safetensors")
+    weights = str(ROOT / "vos" / "sam" / "weights" / "nano.safetensors")
     options = ["--data", str(source), "--hold-out", "1", "--csv", str(table)]
     result = CliRunner().invoke(held_out.main, [weights, *options])
     assert result.exit_code == 0, result.output

@@ -6,13 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from colour_sam import ColourSam
-from interrupted_runs import NUM_FRAMES, make_clip
+from interrupted_runs import NUM_FRAMES, draw, make_clip
 
 import vos
 from vos.errors import InputError, OutputError
 from vos.hint import Click, Hint
+from vos.masks import write_label_png
 from vos.run.job import JobOutputs, ModelChoice
 from vos.run.references import Reference
 from vos.source import Selection
@@ -125,7 +127,8 @@ def test_a_job_gives_results_progress_and_its_own_description(folder):
     assert [each.num_done for each in seen] == list(range(1, NUM_FRAMES + 1))
     assert seen[-1].masks.labels.shape == seen[-1].frame.frame_hw
     summary = json.loads(result.outputs.summary_path.read_text())
-    assert vos.Job.from_json(json.dumps(summary["job"])) == job
+    carried = vos.Job.from_json(json.dumps(summary["job"]))
+    assert replace(carried, outputs=replace(carried.outputs, folder=folder / "out")) == job
 
 
 def test_a_stopped_job_goes_on_to_the_same_bytes(folder):
@@ -272,3 +275,13 @@ def test_a_reference_of_a_frame_that_is_not_used_is_refused_first(
 def test_a_run_is_resumed_or_overwritten_but_not_both(folder):
     with pytest.raises(InputError, match="not both"):
         vos.run_job(make_job(folder), colour_sam(), resume=True, overwrite=True)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_reference_that_cannot_be_right_is_warned_of(folder, caplog, is_right):
+    """The mask of the first frame on the tenth, where the object has moved on."""
+    labels = draw(0)[1] if is_right else np.roll(draw(0)[1], 40, axis=1)
+    write_label_png(folder / "given.png", labels)
+    job = replace(make_job(folder), references=(Reference(mask=folder / "given.png"),))
+    vos.run_job(job, colour_sam())
+    assert ("is that the mask of this frame" in caplog.text) != is_right

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vos.errors import DamagedSourceError, InputError, OutputError, SourceError
 from vos.masks import DAVIS_PALETTE, read_label_png
@@ -21,6 +22,7 @@ from vos.run.outputs import Outputs
 from vos.run.results import write_results
 from vos.sink import draw_overlay, write_label_pngs, write_overlay, write_summary, write_video
 from vos.sink.overlay import OverlayStyle
+from vos.sink.pictures import write_overlay_pictures
 from vos.sink.pieces import PiecedVideo
 from vos.sink.video import Encoding, Piece
 from vos.source import open_source
@@ -448,6 +450,15 @@ def test_larger_frames_are_refused_before_the_first_one(tmp_path, hw):
     assert list(tmp_path.iterdir()) == []
     outputs = Outputs(folder=tmp_path, name="clip", overlay_alpha=None)
     assert len(list(write_results(pairs(), outputs, SourceInfo("clip", hw), {}))) == 3
+
+
+def test_overlay_pictures_show_what_overlays_show(tmp_path):
+    list(write_overlay_pictures(make_pairs(2, hw=(240, 320)), tmp_path))
+    for index in range(2):
+        with Image.open(tmp_path / f"{index:05d}.jpg") as image:
+            got = np.array(image).astype(int)
+        want = OverlayStyle().draw(*make_pair(index, hw=(240, 320)))
+        assert np.abs(got - want).mean() < 4
 
 
 # --- videos

@@ -2,11 +2,14 @@
 
     python tools/draw_docs.py docs/
 
-The clips are vos' own, so the pictures may be shared freely; the masks are the embedded model's.
+``pictures.json`` says of which weights they are and how good the masks are; the card has these
+figures, and a test compares both with the weights that are there. The clips are vos' own, so the
+pictures may be shared freely; the masks are the embedded model's.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -19,7 +22,7 @@ from vos.synthetic import ClipConfig, make_clip
 
 _SIZE = (270, 480)
 _SHOWN = (0, 12, 24, 30, 36, 47)
-_FAILURES = (
+_HARD = (
     ClipConfig(frame_hw=_SIZE, seed=4, crosses=True),
     ClipConfig(frame_hw=_SIZE, seed=4, num_distractors=3, overlaps=True),
     ClipConfig(frame_hw=_SIZE, seed=4, has_occluder=True),
@@ -29,16 +32,19 @@ _FAILURES = (
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def main(folder: Path) -> None:
-    """Write result.png and nano_failures.png into FOLDER."""
+    """Write result.png, nano_failures.png and pictures.json into FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
-    sam = vos.load_sam("nano")
-    tiles = strip(ClipConfig(frame_hw=_SIZE, seed=4, has_occluder=False), sam)
+    sam = vos.load_sam("nano", dtype="float32", device="cpu")
+    tiles, _ = strip(ClipConfig(frame_hw=_SIZE, seed=4, has_occluder=False), sam)
     save(folder / "result.png", [tiles[:3], tiles[3:]])
-    save(folder / "nano_failures.png", [strip(config, sam)[1:5] for config in _FAILURES])
+    hard = [strip(config, sam) for config in _HARD]
+    save(folder / "nano_failures.png", [overlays[1:5] for overlays, _ in hard])
+    figures = {"weights_sha256": sam.weights_sha256, "mean_j": [round(j, 2) for _, j in hard]}
+    (folder / "pictures.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
 
 
-def strip(config: ClipConfig, sam: vos.SamModel) -> list[np.ndarray]:
-    """Overlays of some frames of a clip, segmented from its first mask."""
+def strip(config: ClipConfig, sam: vos.SamModel) -> tuple[list[np.ndarray], float]:
+    """Overlays of some frames of a clip, segmented from its first mask, and the mean J of all."""
     _, reference = next(make_clip(config))
     frames = (frame for frame, _ in make_clip(config))
     overlays, overlaps = [], []
@@ -50,8 +56,9 @@ def strip(config: ClipConfig, sam: vos.SamModel) -> list[np.ndarray]:
             ours, theirs = masks.labels == object_id, truth == object_id
             union = np.count_nonzero(ours | theirs)
             overlaps.append(np.count_nonzero(ours & theirs) / union if union else 1.0)
-    print(f"{config}: mean J {np.mean(overlaps):.3f}")
-    return overlays
+    mean_j = float(np.mean(overlaps))
+    print(f"{config}: mean J {mean_j:.3f}")
+    return overlays, mean_j
 
 
 def save(path: Path, rows: list[list[np.ndarray]]) -> None:

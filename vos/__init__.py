@@ -48,15 +48,17 @@ if TYPE_CHECKING:
     from vos.source import Selection as Selection
     from vos.source import frames_from_arrays as frames_from_arrays
     from vos.source import open_source as open_source
+    from vos.track.hints import mask_from_hints as mask_from_hints
+    from vos.track.hints import reference_from_hints as reference_from_hints
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AbsenceConfig": "vos.config",
+    "Click": "vos.hint",
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",
-    "Click": "vos.hint",
     "Hint": "vos.hint",
     "Job": "vos.run.job",
     "JobOutputs": "vos.run.job",
@@ -75,8 +77,10 @@ _HOMES = {
     "frames_from_arrays": "vos.source",
     "keep_freed_memory": "vos.sam.fast.allocator",
     "load_sam": "vos.sam.load",
+    "mask_from_hints": "vos.track.hints",
     "open_source": "vos.source",
     "read_mask": "vos.masks",
+    "reference_from_hints": "vos.track.hints",
     "run_job": "vos.run.run_job",
     "segment_images": "vos.segment.forward",
     "segment_video": "vos.segment.forward",

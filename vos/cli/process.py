@@ -13,17 +13,21 @@ def prepare_process(num_threads: int | None) -> None:
     """Set the threads of torch and OpenMP, and keep freed memory for the next frame.
 
     What the user has set in the environment stays, unless a number is given. OpenMP's threads wait
-    for their next work by spinning; where other processes want the cores they then hold up one
-    another, so they spin for a short time only (docs/performance.md).
+    for their next work by spinning; where other processes want the cores they hold up one another,
+    so they spin for a short time only (docs/performance.md).
 
     Args:
-        num_threads: How many; as many as the process may use cores if None.
+        num_threads: How many. If None, torch decides, but takes no more than the process may use:
+            torch counts the machine's cores, also in a container that has one of them.
     """
     keep_freed_memory()
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    if num_threads is None and "OMP_NUM_THREADS" in os.environ:
-        return
-    num_threads = num_threads or usable_cores()
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    num_usable = usable_cores()
+    if num_threads is None:
+        if "OMP_NUM_THREADS" in os.environ or num_usable >= (os.cpu_count() or 1):
+            return
+        num_threads = num_usable
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
     if "torch" in sys.modules:
         import torch

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from vos.errors import OutputError
@@ -35,11 +35,10 @@ def check_inputs_kept(
     Raises:
         OutputError: an input is among the outputs.
     """
-    known = {}
+    known: dict[tuple[int, int] | None, Path] = {}
     for path in map(Path, inputs):
-        inside = list(path.iterdir()) if path.is_dir() else []
-        for each in (path, *inside):
-            known[_identity(each)] = each
+        if _identity(path) is not None:
+            known |= {_identity(each): each for each in (path, *_below(path, num_folders=1))}
     known.pop(None, None)
     for output in map(Path, outputs):
         for path in (output, part_path(output), *_below(output)):
@@ -59,8 +58,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+def _below(folder: Path, num_folders: int | None = None) -> Iterator[Path]:
+    """Give what is in a folder and in those below it, in all of them or in the first ones."""
+    for parent, folders, files in islice(os.walk(folder), num_folders):
         for name in (*folders, *files):
             yield Path(parent, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -23,10 +24,14 @@ from vos.sam import load
 from vos.sam.model import SamModel
 from vos.segment.forward import Progress, segment_steps
 from vos.sink.joining import Sound
-from vos.sink.tallies import ObjectTallies
+from vos.sink.tallies import ObjectTallies, unsure_from_the_start
 from vos.source import Selection, Source, can_read_again, describe_source, open_selection
 from vos.source.sound import sound_of
 from vos.track.method import frames_together
+
+_log = logging.getLogger("vos")
+
+_FRAMES_TO_TELL: Final = 10  # after which a reference that cannot be right shows
 
 SAVE_EVERY_SECONDS: Final = 60.0
 """How much work a crash may cost, if nothing else is said."""
@@ -162,9 +167,13 @@ def run_job(
                         on_progress(
                             JobProgress(num_done, num_before, info.num_frames, frame, masks)
                         )
+                    if num_done - num_before == _FRAMES_TO_TELL:
+                        _warn_of_references(tallies)
                     if should_stop():
                         is_complete = False
                         break
+            if num_done < _FRAMES_TO_TELL:
+                _warn_of_references(tallies)
         except VosError as error:
             error.args = (f"{error}{_what_is_left(outputs, error)}",)
             raise
@@ -345,6 +354,15 @@ def _find(job: Job, reference: Reference, painted: PaintedMask | None, first: Fr
         return _Shown(reference, None, frame.index, frame)
     labels = reference.fit(painted.labels, frame.frame_hw)
     return _Shown(reference, labels, frame.index, None)
+
+
+def _warn_of_references(tallies: ObjectTallies) -> None:
+    for object_id in unsure_from_the_start(tallies.rows()):
+        _log.warning(
+            "object %d is lost or doubtful in every frame after its reference: is that the mask "
+            "of this frame, and of the object in its own shape?",
+            object_id,
+        )
 
 
 def _check_indices(indices: list[int], first: Frame) -> None:

@@ -25,7 +25,7 @@ from vos.segment.forward import segment_images
 from vos.sets.image_outputs import ImageOutputs
 from vos.sink import write_label_pngs, write_summary
 from vos.sink.passing import Pair, closing_upstream
-from vos.sink.pictures import write_overlay_pictures, write_training_set
+from vos.sink.pictures import sure_ids, write_overlay_pictures, write_training_set
 from vos.source import image_files, open_source
 from vos.source.images import IMAGE_SUFFIXES
 from vos.track.masks import correct
@@ -182,8 +182,8 @@ def segment_pictures(
         ],
         "files": {"summary": outputs.summary_path.name},
         "instances": [
-            {"id": instance_id, "object": object_id}
-            for instance_id, object_id in instance_ids(ids, num_instances)
+            {"id": own_id, "object": object_id}
+            for own_id, object_id in instance_ids(ids, num_instances)
         ],
     }
     shown = [(each.frame, each.labels) for each in references]
@@ -217,6 +217,26 @@ def segment_pictures(
                 outputs.remove_unfinished()
 
 
+def _files_of(
+    pictures: Pictures, outputs: ImageOutputs, frame: Frame, masks: FrameMasks
+) -> dict[str, object]:
+    """Say where a picture and its results are; the results relative to the summary."""
+    label_map, *others = (
+        path.relative_to(outputs.folder).as_posix() for path in outputs.paths_of(frame.name)
+    )
+    picture = pictures.files[frame.index]
+    files: dict[str, object] = {
+        "name": picture.name,
+        "picture": str(picture.resolve()),
+        "label_map": label_map,
+    }
+    if outputs.overlay_alpha is not None:
+        files["overlay"] = others.pop(0)
+    if outputs.training is not None and len(sure_ids(masks)):
+        files["training"] = others
+    return files
+
+
 def _keep_drawn(
     pairs: Iterable[Pair], files: Sequence[Path], references: Sequence[Reference]
 ) -> Generator[Pair, None, None]:
@@ -236,25 +256,3 @@ def _keep_drawn(
                 found = np.where(is_same[masks.labels], np.uint8(0), masks.labels)
                 masks = correct(replace(masks, labels=found), labels)
             yield frame, masks
-
-
-def _files_of(
-    pictures: Pictures, outputs: ImageOutputs, frame: Frame, _: FrameMasks
-) -> dict[str, object]:
-    """Say where a picture and its results are; the results relative to the summary."""
-    picture = pictures.files[frame.index]
-    label_map, *others = (
-        path.relative_to(outputs.folder).as_posix()
-        for path in outputs.paths_of(frame.name)
-        if path.is_file()  # a training set lacks what is doubtful
-    )
-    files: dict[str, object] = {
-        "name": picture.name,
-        "picture": str(picture.resolve()),
-        "label_map": label_map,
-    }
-    if outputs.overlay_alpha is not None:
-        files["overlay"] = others.pop(0)
-    if outputs.training is not None:
-        files["training"] = others
-    return files

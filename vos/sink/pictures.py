@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError
 from vos.files import make_folder, whole_file
 from vos.records import FrameMasks
-from vos.sink.draw import draw_overlay
+from vos.sink.overlay import OverlayStyle
 from vos.sink.passing import Pair, closing_upstream
 
 TrainingLayout = Literal["dreambooth", "onetrainer"]
@@ -41,10 +42,10 @@ def write_overlay_pictures(
         InputError: the opacity is out of range.
         OutputError: the disk refuses.
     """
+    style = OverlayStyle(alpha=alpha)
     with closing_upstream(pairs) as upstream:
         for frame, masks in upstream:
-            overlay = draw_overlay(frame.rgb, masks.labels, alpha)
-            _save(Image.fromarray(overlay), folder / f"{frame.name}.jpg", "JPEG")
+            _save(Image.fromarray(style.draw(frame, masks)), folder / f"{frame.name}.jpg", "JPEG")
             yield frame, masks
 
 
@@ -76,7 +77,7 @@ def write_training_set(
     left_out: list[str] = []
     with closing_upstream(pairs) as upstream:
         for frame, masks in upstream:
-            sure = np.array(masks.object_ids)[masks.present & (masks.scores >= min_score)]
+            sure = sure_ids(masks, min_score)
             mask = np.where(np.isin(masks.labels, sure), np.uint8(255), np.uint8(0))
             if len(sure):
                 contents = (frame.rgb, mask, np.dstack([frame.rgb, mask]))
@@ -88,6 +89,11 @@ def write_training_set(
             yield frame, masks
     if left_out:
         _log.warning("not in the training set: %s", ", ".join(left_out))
+
+
+def sure_ids(masks: FrameMasks, min_score: float = 0.5) -> NDArray[np.int64]:
+    """Give the ids of the objects that are there and not doubtful."""
+    return np.array(masks.object_ids)[masks.present & (masks.scores >= min_score)]
 
 
 def _left_out(name: str, masks: FrameMasks, min_score: float) -> list[str]:

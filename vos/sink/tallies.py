@@ -93,6 +93,21 @@ def report_objects(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def unsure_from_the_start(rows: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Give the ids of objects that are lost or doubtful in every frame after their first one.
+
+    Then the reference is likely wrong: of another frame, of another shape, or of too few pixels.
+
+    Args:
+        rows: From :meth:`ObjectTallies.rows`.
+    """
+    return [
+        row["id"]
+        for row in rows
+        if 0 < row["num_lost"] + row["num_doubtful"] == row["num_present"] + row["num_lost"] - 1
+    ]
+
+
 def _in_words(ranges: Sequence[Sequence[int]], num_frames: int) -> str:
     first = [f"{a}-{b}" if a < b else f"{a}" for a, b in ranges[:_MAX_RANGES_IN_WORDS]]
     more = f" and more, {num_frames} frames in all" if len(ranges) > len(first) else ""

@@ -1,0 +1,320 @@
+"""Masks from boxes and clicks: near, small and several objects, corrections, scores, mistakes."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from colour_sam import PALETTE, ColourSam
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vos
+from vos.errors import InputError, MaskError
+from vos.hint import Click, Hint, parse_click
+from vos.masks import mask_box_xyxy
+from vos.records import Frame
+from vos.track.candidates import Candidate, Wanted
+from vos.track.hint_parts import Evidence
+from vos.track.hints import HintSession, mask_from_hints, reference_from_hints
+from vos.track.memory.crops import encode_crops
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return np.count_nonzero(one & other) / np.count_nonzero(one | other)
+
+
+@pytest.fixture(scope="module")
+def colour_sam() -> vos.SamModel:
+    return vos.SamModel(ColourSam())
+
+
+@pytest.fixture(scope="module")
+def nano() -> vos.SamModel:
+    return vos.load_sam("nano", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    """A red and a green rectangle on black."""
+    rgb = np.zeros((100, 160, 3), dtype=np.uint8)
+    rgb[20:60, 20:60] = PALETTE[1]
+    rgb[40:90, 100:140] = PALETTE[2]
+    return Frame(0, 0.0, "00000", rgb)
+
+
+@pytest.fixture(scope="module")
+def beach() -> tuple[np.ndarray, np.ndarray]:
+    """A small ball before a figure on a ground that is not flat, and the ball's mask."""
+    y, x = np.mgrid[:720, :1280]
+    rgb = np.stack([140 + y // 12, 150 + x // 40, 120 + y // 20], axis=-1).astype(np.uint8)
+    rgb[200:620, 560:720] = (40, 50, 110)
+    ball = (x - 640) ** 2 + (y - 380) ** 2 < 30**2
+    rgb[ball] = (240, 220, 60)
+    return rgb, ball
+
+
+# --- one and several objects
+
+
+def test_a_click_and_a_box_make_a_reference(frame, colour_sam):
+    hints = {3: Hint((Click(40, 40),)), 7: Hint(boxes_xyxy=((98, 38, 142, 92),))}
+    labels, scores = reference_from_hints(frame, hints, colour_sam)
+    assert labels.dtype == np.uint8
+    assert set(np.unique(labels)) == {0, 3, 7}
+    assert np.abs(mask_box_xyxy(labels == 3) - [20, 20, 59, 59]).max() <= 2
+    assert np.abs(mask_box_xyxy(labels == 7) - [100, 40, 139, 89]).max() <= 2
+    assert scores.keys() == {3, 7}
+    assert all(0 < score < 1 for score in scores.values())
+
+
+def test_one_object_is_as_in_a_reference(frame, colour_sam):
+    boxes = [(98, 38, 142, 92)]
+    mask, score = mask_from_hints(frame.rgb, [Click(120, 60)], boxes, colour_sam)
+    hint = Hint((Click(120, 60),), tuple(boxes))
+    labels, scores = reference_from_hints(frame, {9: hint}, colour_sam)
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, labels == 9)
+    assert score == scores[9]
+
+
+def test_a_small_object_is_looked_at_closely(beach, nano):
+    """In the whole frame, the ball has the size of three cells."""
+    rgb, ball = beach
+    by_click, click_score = mask_from_hints(rgb, [Click(640, 380)], [], nano)
+    by_box, box_score = mask_from_hints(rgb, [], [(611, 351, 669, 409)], nano)
+    assert iou(by_click, ball) > 0.9
+    assert iou(by_box, ball) > 0.9
+    assert click_score > 0.7
+    assert box_score > 0.7
+
+
+def test_a_mask_stays_within_its_box(beach, nano):
+    """Even if the object goes on beyond."""
+    mask, _ = mask_from_hints(beach[0], [], [(560, 200, 719, 400)], nano)
+    x0, y0, x1, y1 = mask_box_xyxy(mask)
+    assert min(x0 - 560, y0 - 200, 719 - x1, 400 - y1) >= -0.03 * 201
+
+
+def test_boxes_and_clicks_of_one_object_add_up(frame, colour_sam):
+    red, green = (18, 18, 62, 62), (98, 38, 142, 92)
+    both, score = mask_from_hints(frame, [], [red, green], colour_sam)
+    by_click, _ = mask_from_hints(frame, [Click(120, 60)], [red], colour_sam)
+    truth = frame.rgb.any(axis=2)
+    assert iou(both, truth) > 0.9
+    assert iou(by_click, truth) > 0.9
+    scores = [mask_from_hints(frame, [], [box], colour_sam)[1] for box in (red, green)]
+    assert min(scores) <= score <= max(scores)
+
+
+def test_objects_compete_for_pixels(beach, nano):
+    """A figure, and the ball before it: no pixel is both's, the ball is not the figure's."""
+    rgb, ball = beach
+    hints = {1: Hint(boxes_xyxy=((560, 200, 719, 619),)), 2: Hint((Click(640, 380),))}
+    labels, _ = reference_from_hints(rgb, hints, nano)
+    assert iou(labels == 2, ball) > 0.9
+    assert np.count_nonzero(labels == 1) > np.count_nonzero(ball)
+
+
+def test_two_hints_at_one_object(frame, colour_sam):
+    same = {1: Hint((Click(40, 40),)), 2: Hint((Click(41, 41),))}
+    with pytest.raises(MaskError, match=r"hints of \[2\] are those of other objects; add clicks"):
+        reference_from_hints(frame, same, colour_sam)
+
+
+# --- sessions and corrections
+
+
+def test_a_hint_does_not_depend_on_those_before_it(beach, nano):
+    session = HintSession(beach[0], nano)
+    session.segment(Hint((Click(640, 380),)))
+    hint = Hint((Click(640, 380), Click(640, 500, is_positive=False)))
+    labels, scores = session.reference({1: hint})
+    alone, own_scores = reference_from_hints(beach[0], {1: hint}, nano)
+    np.testing.assert_array_equal(labels, alone)
+    assert scores == own_scores
+
+
+@pytest.mark.parametrize("is_positive", [True, False])
+def test_a_further_click_that_agrees_takes_nothing_away(beach, nano, is_positive):
+    rgb, ball = beach
+    further = Click(648, 372) if is_positive else Click(640, 600, is_positive=False)
+    mask, _ = mask_from_hints(rgb, [Click(640, 380), further], [], nano)
+    assert iou(mask, ball) > 0.85
+
+
+def candidate(frame: Frame, sam: vos.SamModel, mask: np.ndarray, **fields) -> Candidate:
+    """A mask of the whole frame, decoder pixel by decoder pixel."""
+    height, width = mask.shape
+    (crop,) = encode_crops(frame, [(0, 0, width, height)], sam)
+    side = 256
+    rows, columns = (np.arange(side) * width // side,) * 2
+    low_res = np.full((side, side), -8.0, dtype=np.float32)
+    inside = rows < height
+    low_res[inside] = np.where(mask[rows[inside]][:, columns], 8.0, -8.0)
+    return Candidate(crop, torch.from_numpy(low_res), **{"predicted_iou": 0.9, **fields})
+
+
+def test_clicks_choose_between_masks(frame, colour_sam):
+    """The deeper a click is on the wrong side, the more it speaks against a mask."""
+    small, large = np.zeros((2, 100, 160), dtype=np.bool_)
+    small[40:60, 40:60] = large[20:80, 20:100] = True
+    inner, outer = (candidate(frame, colour_sam, mask) for mask in (small, large))
+    positive = (Click(50, 50),)
+
+    def ratio(*further: Click) -> float:
+        wanted = Wanted((100, 160), positive + further)
+        return inner.merit(wanted) / outer.merit(wanted)
+
+    assert ratio() == pytest.approx(1)
+    deep, shallow = ratio(Click(80, 50, False)), ratio(Click(97, 50, False))
+    assert deep > shallow > 1
+    assert ratio(Click(80, 50)) < ratio(Click(63, 50)) < 1
+    assert ratio(Click(150, 50, False)) == pytest.approx(1)
+
+
+def test_masks_without_the_click_or_cut_by_their_crop_lose(frame, colour_sam):
+    mask = np.zeros((100, 160), dtype=np.bool_)
+    mask[20:60, 20:60] = True
+    whole = candidate(frame, colour_sam, mask)
+    assert whole.merit(Wanted((100, 160), (Click(30, 30),))) > 0
+    assert whole.merit(Wanted((100, 160), (Click(100, 30),))) == 0
+    assert candidate(frame, colour_sam, mask & False).merit(Wanted((100, 160), ())) == 0
+    mask[:, 20:60] = True
+    at_edge = candidate(frame, colour_sam, mask)
+    of_frame = at_edge.merit(Wanted((100, 160), (Click(30, 30),)))
+    of_larger = at_edge.merit(Wanted((101, 160), (Click(30, 30),)))
+    assert of_larger < of_frame
+
+
+def test_a_box_prefers_the_mask_that_fills_it(frame, colour_sam):
+    small, large = np.zeros((2, 100, 160), dtype=np.bool_)
+    small[40:60, 40:60] = large[20:80, 20:100] = True
+    wanted = Wanted((100, 160), (), np.array([20.0, 20, 99, 79]))
+    full = candidate(frame, colour_sam, large, predicted_iou=0.8)
+    part = candidate(frame, colour_sam, small, predicted_iou=0.9)
+    assert full.merit(wanted) == pytest.approx(0.8, abs=0.05)
+    assert part.merit(wanted) < 0.3
+    # What is to be corrected is not replaced.
+    assert full.merit(replace(wanted, before=part)) < full.merit(wanted) / 5
+
+
+@given(st.integers(0, 99), st.integers(0, 159))
+def test_the_inmost_click_is_on_the_mask(y, x):
+    rgb = np.zeros((100, 160, 3), dtype=np.uint8)
+    mask = np.zeros((100, 160), dtype=np.bool_)
+    mask[max(0, y - 3) : y + 4, max(0, x - 9) : x + 9] = True
+    one = candidate(Frame(0, 0.0, "00000", rgb), vos.SamModel(ColourSam()), mask)
+    click = one.inmost_click
+    assert mask[click.y, click.x]
+    assert one.holds(np.array([click.x, click.y]))
+
+
+# --- scores
+
+
+def test_better_evidence_is_a_higher_score():
+    weak, strong = Evidence(0.5, 0.4, 0.5, 0.5), Evidence(0.95, 0.9, 0.95, 0.95)
+    assert 0 < weak.expected_iou < 0.6
+    assert 0.8 < strong.expected_iou < 1
+
+
+def test_a_doubtful_mask_is_warned_of(nano, caplog):
+    """In noise there is no object, whatever is clicked on."""
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    _, score = mask_from_hints(rgb, [Click(80, 60)], [], nano)
+    assert score < 0.5
+    assert f"the IoU to expect is {score:.2f}; add clicks" in caplog.text
+
+
+class Blind(ColourSam):
+    """Finds nothing anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask_decoder.register_forward_hook(
+            lambda _module, _inputs, output: (torch.full_like(output[0], -5.0), output[1])
+        )
+
+
+@pytest.mark.parametrize("hint", [Hint((Click(40, 40),)), Hint(boxes_xyxy=((18, 18, 62, 62),))])
+def test_nothing_at_a_hint_is_said(frame, hint):
+    with pytest.raises(MaskError, match="object 4: SAM finds no object there; add clicks"):
+        reference_from_hints(frame, {4: hint}, vos.SamModel(Blind()))
+
+
+# --- the records, and mistakes
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Hint(), "needs a box or a click on the object"),
+        (lambda: Hint((Click(3, 4, is_positive=False),)), "needs a box or a click on the object"),
+        (lambda: Hint(boxes_xyxy=((30, 10, 20, 50),)), "30,10,20,50 must have x0 < x1"),
+        (lambda: Click(1.5, 2), r"whole frame pixels, got \(1.5, 2\)"),
+        (lambda: Hint(boxes_xyxy=((0, 0, True, 5),)), "whole frame pixels"),
+        (
+            lambda: Hint((Click(160, 1),)).check_within((100, 160)),
+            "160,1 lies outside of the frame",
+        ),
+        (lambda: Hint((Click(-1, 1),)).check_within((100, 160)), "160 x 100"),
+        (lambda: Hint(boxes_xyxy=((0, 0, 161, 50),)).check_within((100, 160)), "reaches out of"),
+    ],
+)
+def test_hints_check_themselves(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("hints", "message"),
+    [
+        ({}, "at least one"),
+        ({255: Hint((Click(1, 1),))}, r"1\.\.254, got 255"),
+        ({1: Hint((Click(160, 1),))}, "outside of the frame's 160 x 100"),
+    ],
+)
+def test_references_check_their_hints(frame, colour_sam, hints, message):
+    with pytest.raises(InputError, match=message):
+        reference_from_hints(frame, hints, colour_sam)
+
+
+def test_a_box_may_end_one_past_the_last_pixel(frame, colour_sam):
+    whole, _ = mask_from_hints(frame, [], [(95, 35, 160, 100)], colour_sam)
+    assert iou(whole, (frame.rgb == PALETTE[2]).all(axis=2)) > 0.9
+
+
+def test_hints_are_plain_values():
+    hint = Hint((Click(3, 4), Click(5, 6, is_positive=False)), ((1, 2, 30, 40),))
+    stored = json.loads(json.dumps(asdict(hint)))
+    clicks = tuple(Click(**each) for each in stored["clicks"])
+    assert Hint(clicks, tuple(map(tuple, stored["boxes_xyxy"]))) == hint
+    code = "import sys, vos.hint; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "object_id", "click"),
+    [
+        ("410,220", None, Click(410, 220)),
+        (" 3:0,7 ", 3, Click(0, 7)),
+        ("!410,220", None, Click(410, 220, is_positive=False)),
+        ("-0,220", None, Click(0, 220, is_positive=False)),
+        ("12:-4,5", 12, Click(4, 5, is_positive=False)),
+    ],
+)
+def test_clicks_are_read(text, object_id, click):
+    assert parse_click(text) == (object_id, click)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "4", "4,5,6", "4;5", "!!4,5", "4,-5", "1.5,2", "x:4,5", "9" * 20]
+)
+def test_what_is_no_click_is_said(text):
+    with pytest.raises(InputError, match="is no click: write X,Y"):
+        parse_click(text)
