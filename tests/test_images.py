@@ -159,7 +159,7 @@ def test_embeddings_are_averaged_over_the_references_that_hold_the_object(random
 
 
 def test_the_fit_sees_the_pixels_of_every_reference(random_sam):
-    """Object 1 is in both references and fitted to both, object 2 to its own one only."""
+    """Object 1 is in both references and fitted to both, object 2 is in one."""
     first = draw((120, 160), [(1, 0.4, 0.5, 0.25), (2, 1.0, 0.5, 0.2)])
     second = draw((90, 70), [(1, 0.5, 0.6, 0.3)], seed=3)
     long = config()
@@ -175,14 +175,14 @@ def test_the_fit_sees_the_pixels_of_every_reference(random_sam):
 
 
 def herd(num_discs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Discs of one colour side by side, each with a label of its own."""
+    """Discs of one colour side by side, each with another label."""
     rgb, labels = draw((80, 320), [(1, 0.5 + n, 0.5, 0.3) for n in range(num_discs)], seed)
     labels[labels > 0] = 1 + np.nonzero(labels)[1] // 80
     return rgb, labels
 
 
 class OneAtATimeSam(ColourSam):
-    """Segments the disc that was asked for, not all of its colour."""
+    """Segments the disc at the prompt, not all of its colour."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,9 +191,9 @@ class OneAtATimeSam(ColourSam):
         def forward(sparse_prompt_embeddings, **given):
             logits, ious = plain(sparse_prompt_embeddings=sparse_prompt_embeddings, **given)
             xs = (np.arange(logits.shape[-1]) + 0.5) * 256 / logits.shape[-1]
-            asked = sparse_prompt_embeddings[:, 0, 0].numpy()
+            prompted_xs = sparse_prompt_embeddings[:, 0, 0].numpy()
             logits = logits.clone()
-            for row, x in enumerate(asked):
+            for row, x in enumerate(prompted_xs):
                 logits[row, :, :, (xs // 64) != x // 64] = -10
             return logits, ious
 

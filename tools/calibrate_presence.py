@@ -215,8 +215,8 @@ def report(title: str, searched: list[Searched], weights: list[NDArray[np.float6
     """Print how well scores tell right finds from others, one set of weights per reference."""
     scores = np.concatenate(
         [
-            1 / (1 + np.exp(-each.evidence @ own[:-1] - own[-1]))
-            for each, own in zip(searched, weights, strict=True)
+            1 / (1 + np.exp(-each.evidence @ fitted[:-1] - fitted[-1]))
+            for each, fitted in zip(searched, weights, strict=True)
         ]
     )
     is_right = np.concatenate([each.is_right for each in searched])
