@@ -6,15 +6,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from colour_sam import ColourSam
-from interrupted_runs import NUM_FRAMES, draw, make_clip
+from interrupted_runs import NUM_FRAMES, make_clip
 
 import vos
 from vos.errors import InputError, OutputError
 from vos.hint import Click, Hint
-from vos.masks import write_label_png
 from vos.run.job import JobOutputs, ModelChoice
 from vos.run.references import Reference
 from vos.source import Selection
@@ -279,9 +277,8 @@ def test_a_run_is_resumed_or_overwritten_but_not_both(folder):
 
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_reference_that_cannot_be_right_is_warned_of(folder, caplog, is_right):
-    """The mask of the first frame on the tenth, where the object has moved on."""
-    labels = draw(0)[1] if is_right else np.roll(draw(0)[1], 40, axis=1)
-    write_label_png(folder / "given.png", labels)
-    job = replace(make_job(folder), references=(Reference(mask=folder / "given.png"),))
+    """No mask that was found has a score of 1, so with that bar all are doubtful."""
+    outputs = JobOutputs(folder=folder / "out", min_score=0.0 if is_right else 1.0)
+    job = replace(make_job(folder), references=make_job(folder).references[:1], outputs=outputs)
     vos.run_job(job, colour_sam())
     assert ("is that the mask of this frame" in caplog.text) != is_right

@@ -263,7 +263,7 @@ def test_resume_does_not_take_over_foreign_files(place, capsys):
         (["--skip-padding"], "skip_padding was False and is True"),
         (["--alpha", 0.25], "overlay_alpha was 0.5 and is 0.25"),
         (["--no-overlay"], "overlay_alpha was 0.5 and is None"),
-        (["--ref", "10:later.png"], "references.1 was None"),
+        (["--ref", "10:later.png"], "references.2 was None"),
         (["--ref-mask", "later.png"], "references.0.mask_sha256 was"),
     ],
 )
@@ -320,7 +320,7 @@ def break_first_piece(out: Path) -> str:
 
 def break_last_piece(out: Path) -> str:
     """The last of those that are kept, after which the overlay goes on."""
-    name = f"{saved_in(out).mark.place // FRAMES_PER_PIECE - 1:06d}.nut"
+    name = f"{saved_in(out).mark.number // FRAMES_PER_PIECE - 1:06d}.nut"
     (out / ".clip.unfinished" / "overlay" / name).write_bytes(b"x")
     return f"{name}, a part of the overlay"
 

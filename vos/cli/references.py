@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,9 @@ class FrameMask(click.ParamType[tuple[int | float, Path]]):
             self.fail(
                 f"{value!r} is not {self.name}, such as 120:mask.png or 4.8s:mask.png", param, ctx
             )
-        existing = [pair for pair in legal if pair[1].exists()]
+        existing = []
+        with suppress(OSError, ValueError):  # no system takes such a name
+            existing = [pair for pair in legal if pair[1].exists()]
         return (existing or legal)[-1]
 
 

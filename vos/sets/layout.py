@@ -160,12 +160,13 @@ def _root_around(gt_dir: Path) -> Path | None:
 
 
 def _folder_of_sequences(folder: Path) -> Path:
-    """Give the folder itself or, where it holds no sequence, the one in it for a resolution."""
+    """Give the one in it for DAVIS' resolution, else itself, else the one for another."""
+    at_resolution = folder / _RESOLUTION
+    if at_resolution.is_dir() and find_sequences(at_resolution):
+        return at_resolution
     if find_sequences(folder):
         return folder
     below = {entry.name: entry for entry in _folders(folder) if find_sequences(entry)}
-    if _RESOLUTION in below:
-        return below[_RESOLUTION]
     if len(below) == 1:
         return next(iter(below.values()))
     if below:
