@@ -60,7 +60,8 @@ def test_one_picture_and_mask_find_the_object_in_all_others(pictures, tmp_path, 
         {"picture": str(pictures / "ref.jpg"), "mask": str(pictures / "mask.png")}
     ]
     for n, entry in enumerate(summary["frames"]):
-        assert entry["name"] == str(n)
+        assert entry["name"] == f"{n}.jpg"
+        assert entry["picture"] == str(pictures / "photos" / f"{n}.jpg")
         assert entry["objects"][0]["score"] > 0.5
     assert not list(tmp_path.rglob("*.part*"))
 
@@ -134,6 +135,7 @@ def test_doubtful_finds_are_not_in_the_training_set(pictures, tmp_path, caplog):
     assert "not in the training set: other (object 1 has a score of 0.0" in caplog.text
     entry = json.loads((tmp_path / "out" / "summary.json").read_text())["frames"][2]
     assert entry["objects"][0]["present"]
+    assert "training" not in entry
     assert shell(main, "images", *files, *options, *FEW, "--overwrite", "--maybe-absent") == 0
     assert "not in the training set: other (nothing was found)" in caplog.text
     entry = json.loads((tmp_path / "out" / "summary.json").read_text())["frames"][2]
@@ -152,6 +154,16 @@ def test_earlier_results_are_not_replaced_unless_asked(pictures, tmp_path, capsy
     assert sorted(path.name for path in out.glob("*.*")) == ["1.png", "mine.png", "summary.json"]
     assert not list((out / "overlays").iterdir())
     assert not list((out / "onetrainer").iterdir())
+
+
+def test_no_earlier_result_is_removed_that_is_read(pictures, tmp_path, capsys):
+    """The mask is a result of the first run, and would go with the other results of it."""
+    assert images(pictures, tmp_path, "--no-overlay") == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    files = pictures / "photos" / "0.jpg", tmp_path / "0.png", pictures / "photos" / "1.jpg"
+    assert shell(main, "images", *files, "--out", tmp_path, "--overwrite", *FEW) == 1
+    assert "0.png is read by this run and would be replaced" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_broken_picture_does_not_stop_the_others(pictures, tmp_path, capsys):

@@ -127,7 +127,8 @@ class ImageOutputs:
         results = [path for picture in pictures for path in self.paths_of(picture.stem)]
         results.append(self.summary_path)
         hidden = (self.unfinished_folder, self.lock_path)
-        check_inputs_kept((*pictures, *inputs), (*results, *hidden))
+        earlier = self.ledger.files() if self.overwrite else ()
+        check_inputs_kept((*pictures, *inputs), (*results, *hidden, *earlier))
         if self.overwrite:
             self.ledger.check_free(results)
             return

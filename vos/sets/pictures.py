@@ -163,7 +163,7 @@ def segment_pictures(
 
     A picture that is a reference itself keeps the mask that was drawn, with score 1. Nothing is
     touched before the first picture is done. The summary tells which object each instance belongs
-    to.
+    to, and where each picture and its results are.
 
     Yields:
         Each picture with its masks.
@@ -171,10 +171,11 @@ def segment_pictures(
     Raises:
         VosError: as :func:`vos.segment_images`, or the outputs cannot be written.
     """
-    outputs.check_free(pictures.files)
+    inputs = [path for each in references for path in (each.picture, each.mask)]
+    outputs.check_free(pictures.files, inputs)
     ids = sorted({object_id for each in references for object_id in object_ids(each.labels)})
     header = {
-        **describe_run(str(pictures.files[0].parent), sam, config),
+        **describe_run(str(pictures.files[0].parent.resolve()), sam, config),
         "references": [
             {"picture": str(each.picture.resolve()), "mask": str(each.mask.resolve())}
             for each in references
@@ -192,7 +193,7 @@ def segment_pictures(
         if first is None:
             return
         with only_writer(outputs.lock_path, outputs.folder):
-            outputs.check_free(pictures.files)  # another run may have come first
+            outputs.check_free(pictures.files, inputs)  # another run may have come first
             if outputs.overwrite:
                 outputs.ledger.remove_written()
             results = [path for file in pictures.files for path in outputs.paths_of(file.stem)]
@@ -223,8 +224,10 @@ def _files_of(
     label_map, *others = (
         path.relative_to(outputs.folder).as_posix() for path in outputs.paths_of(frame.name)
     )
+    picture = pictures.files[frame.index]
     files: dict[str, object] = {
-        "picture": str(pictures.files[frame.index].resolve()),
+        "name": picture.name,
+        "picture": str(picture.resolve()),
         "label_map": label_map,
     }
     if outputs.overlay_alpha is not None:
