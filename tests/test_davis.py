@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interrupted_runs import contents
+from interrupted_runs import contents, stand_in
 from PIL import Image
 
 import vos
@@ -30,6 +30,12 @@ def add_sequence(root: Path, name: str, colour: tuple[int, int, int], num_object
             rgb[20:52, x : x + 36] = colour if k == 0 else (240, 240, 60)
         Image.fromarray(rgb).save(images / f"{t:05d}.jpg", quality=95)
         write_label_png(masks / f"{t:05d}.png", labels)
+
+
+@pytest.fixture(autouse=True)
+def stand_in_model(monkeypatch):
+    """What is shown here does not hang on the model."""
+    monkeypatch.setattr("vos.sam.load.load_sam", stand_in)
 
 
 @pytest.fixture
