@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import click
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from interrupted_runs import contents, stand_in
 from PIL import Image
 
 import vos
-from vos.cli import main, run_main
+from vos.cli import main, program, run_main
 from vos.masks import read_label_png, write_label_png
 from vos.sink import write_video
 
@@ -292,7 +293,7 @@ def test_help_answers_at_once():
     assert done.stdout.strip().endswith("[]")
 
 
-@pytest.mark.parametrize("command", ["run", "images", "perseg", "eval", "davis", "synth", "models"])
+@pytest.mark.parametrize("command", program("vos").list_commands(click.Context(program("vos"))))
 def test_every_command_explains_itself(command, capsys):
     assert shell(main, command, "--help") == 0
     assert "Usage: vos" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption
+from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption, version_option
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
@@ -141,7 +141,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
 @method_options
 @model_options
-@click.version_option(package_name="vos-persam")
+@version_option
 def run_command(ctx: click.Context) -> None:
     """Segment the objects of one mask in every frame of VIDEO.
 
