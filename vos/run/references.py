@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from vos.hint import Hint
 from vos.masks import PaintedMask, match_frame, read_painted_mask
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
+from vos.segment.forward import Step
 from vos.track.hints import reference_from_hints
 
 
@@ -89,15 +91,42 @@ class Reference:
         }
 
 
-def segment_hints(frame: Frame, reference: Reference, sam: SamModel) -> Labels:
+def segment_hints(
+    frame: Frame, reference: Reference, sam: SamModel
+) -> tuple[Labels, dict[int, float]]:
     """Make a mask of what the user pointed out on a frame.
+
+    Returns:
+        (H, W) label map, and by object id the IoU with the truth to expect, in [0, 1].
 
     Raises:
         InputError: a hint lies outside of the frame, or an id is out of range.
         MaskError: the model finds nothing there.
     """
-    labels, _ = reference_from_hints(frame, reference.hints, sam)
-    return labels
+    return reference_from_hints(frame, reference.hints, sam)
+
+
+def scored(
+    steps: Generator[Step, None, None], scores_by_index: Mapping[int, Mapping[int, float]]
+) -> Generator[Step, None, None]:
+    """Give the masks of references that come from hints the scores that they deserve.
+
+    Args:
+        steps: Frames and their masks, in which every reference has a score of 1.
+        scores_by_index: Scores by object id, by ``Frame.index``.
+
+    Yields:
+        The same steps.
+    """
+    with closing(steps):
+        for step in steps:
+            scores = scores_by_index.get(step.frame.index)
+            if scores:
+                ids = step.masks.object_ids
+                known = zip(ids, step.masks.scores.tolist(), strict=True)
+                changed = np.array([scores.get(*pair) for pair in known], dtype=np.float32)
+                step = replace(step, masks=replace(step.masks, scores=changed))
+            yield step
 
 
 def check_frames_differ(references: Sequence[Reference]) -> None:
