@@ -44,7 +44,7 @@ def frames(tmp_path_factory):
 
 @pytest.fixture
 def run(frames, tmp_path):
-    def run(*args) -> int:
+    def run(*args: object) -> int:
         with pytest.raises(SystemExit) as end:
             run_main([*map(str, (frames, "--out", tmp_path / "out", "-q", "--no-overlay", *args))])
         return end.value.code
@@ -58,7 +58,7 @@ def summary_of(folder) -> dict:
 
 def test_hints_of_several_frames_and_objects(run, tmp_path):
     """The second object comes in at frame 3."""
-    hints = ("30,40", "3:2:100,70", "3:2:!40,40")
+    hints = ("30,40", "-100,70", "3:2:100,70", "3:2:!40,40")
     assert run(*(word for hint in hints for word in ("--ref-point", hint))) == 0
     summary = summary_of(tmp_path)
     assert [each["frame"] for each in summary["references"]] == [None, 3]
@@ -68,6 +68,17 @@ def test_hints_of_several_frames_and_objects(run, tmp_path):
     labels = read_label_png(tmp_path / "out" / "frames" / "00003.png")
     green = (draw(3) == PALETTE[2]).all(axis=2)
     assert np.count_nonzero((labels == 2) & green) > 0.9 * np.count_nonzero((labels == 2) | green)
+
+
+def test_which_frame_a_hint_is_of_is_said(run, frames, tmp_path, capsys):
+    hints = ("--ref-point", "30,40", "--ref-point", "2:34,40")
+    with pytest.raises(SystemExit):
+        run_main([str(frames), *hints, "--out", str(tmp_path / "loud"), "--no-overlay"])
+    said = capsys.readouterr().err
+    assert "frame 0, object 1: shown by a hint, the IoU to expect is 0." in said
+    assert "frame 2, object 1: shown by a hint, the IoU to expect is 0." in said
+    assert run(*hints) == 0
+    assert "shown by a hint" not in capsys.readouterr().err
 
 
 def test_boxes_without_id_are_numbered_in_each_frame(run, tmp_path):

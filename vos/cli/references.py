@@ -126,8 +126,8 @@ def preview(job: Job, path: Path, *, overwrite: bool) -> None:
     for each in shown:
         for object_id, area_px in each.areas_px.items():
             score = each.scores.get(object_id)
-            trust = "" if score is None else f", the IoU to expect is {score:.2f}"
-            click.echo(f"frame {each.frame.index}, object {object_id}: {area_px} px{trust}")
+            expected = "" if score is None else f", the IoU to expect is {score:.2f}"
+            click.echo(f"frame {each.frame.index}, object {object_id}: {area_px} px{expected}")
     click.echo(f"preview: {path}")
 
 

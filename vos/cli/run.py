@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -172,6 +173,8 @@ def run_command(ctx: click.Context) -> None:
         raise click.UsageError("give either --resume or --overwrite")
     config = method_config(ctx)
     prepare_process(options["num_threads"])
+    if options["quiet"]:
+        logging.getLogger("vos").setLevel(logging.WARNING)
     references = references_of(ctx)
 
     from vos.run.job import Job, JobOutputs

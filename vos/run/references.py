@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +20,8 @@ from vos.records import Frame, Labels
 from vos.sam.model import SamModel
 from vos.segment.forward import Step
 from vos.track.hints import reference_from_hints
+
+_log = logging.getLogger("vos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +106,13 @@ def segment_hints(
         InputError: a hint lies outside of the frame, or an id is out of range.
         MaskError: the model finds nothing there.
     """
-    return reference_from_hints(frame, reference.hints, sam)
+    labels, scores = reference_from_hints(frame, reference.hints, sam)
+    for object_id, score in scores.items():
+        _log.info(
+            "frame %d, object %d: shown by a hint, the IoU to expect is %.2f",
+            *(frame.index, object_id, score),
+        )
+    return labels, scores
 
 
 def scored(
