@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from vos.errors import InputError, MaskError
 from vos.hint import Hint
 from vos.masks import PaintedMask, match_frame, read_painted_mask
 from vos.records import Frame, Labels
-from vos.sam.model import SamModel
-from vos.segment.forward import Step
-from vos.track.hints import reference_from_hints
+
+if TYPE_CHECKING:  # what reads results needs no torch
+    from vos.sam.model import SamModel
+    from vos.segment.forward import Step
 
 _log = logging.getLogger("vos")
 
@@ -106,6 +107,8 @@ def segment_hints(
         InputError: a hint lies outside of the frame, or an id is out of range.
         MaskError: the model finds nothing there.
     """
+    from vos.track.hints import reference_from_hints
+
     labels, scores = reference_from_hints(frame, reference.hints, sam)
     for object_id, score in scores.items():
         _log.info(

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vos.files import write_whole
 
 _GAP_PX: Final = 4
-_TEXT_SHARE: Final = 0.05  # of a panel's width,
+_TEXT_SHARE: Final = 0.035  # of a panel's width,
 _MIN_TEXT_PX: Final = 12  # but at least so much
 _GROUND_RGB: Final = (24, 24, 24)
 _TEXT_RGB: Final = (240, 240, 240)
@@ -28,8 +28,8 @@ def draw_sheet(
     """Arrange pictures in about as many rows as columns, in reading order.
 
     Args:
-        panels: (h, w, 3) uint8 RGB pictures of any size, at least one, each with its text, which
-            ends with its picture's width.
+        panels: (h, w, 3) uint8 RGB pictures of any size, at least one, each with its text of some
+            lines, which are cut where its panel ends.
         panel_wh: Width and height, in pixels, that each picture is scaled to fit into.
 
     Returns:
@@ -39,18 +39,18 @@ def draw_sheet(
     num_rows = math.ceil(len(panels) / num_columns)
     width, height = panel_wh
     text_px = max(_MIN_TEXT_PX, round(_TEXT_SHARE * min(width, 2 * height)))
-    cell_wh = width + _GAP_PX, height + text_px + 3 * _GAP_PX
+    text_height = (text_px + _GAP_PX) * max(text.count("\n") + 1 for _, text in panels) + _GAP_PX
+    cell_wh = width + _GAP_PX, height + text_height + _GAP_PX
     size_wh = num_columns * cell_wh[0] + _GAP_PX, num_rows * cell_wh[1] + _GAP_PX
     sheet = Image.new("RGB", size_wh, _GROUND_RGB)
     font = ImageFont.load_default(text_px)
     for index, (rgb, text) in enumerate(panels):
         left = _GAP_PX + index % num_columns * cell_wh[0]
         top = _GAP_PX + index // num_columns * cell_wh[1]
-        line = Image.new("RGB", (width, text_px + 2 * _GAP_PX), _GROUND_RGB)
-        ImageDraw.Draw(line).text((_GAP_PX, 0), text, _TEXT_RGB, font)
-        sheet.paste(line, (left, top))
-        fitted = _fit(rgb, panel_wh)
-        sheet.paste(Image.fromarray(fitted), (left, top + line.height))
+        lines = Image.new("RGB", (width, text_height), _GROUND_RGB)
+        ImageDraw.Draw(lines).text((_GAP_PX, 0), text, _TEXT_RGB, font, spacing=_GAP_PX)
+        sheet.paste(lines, (left, top))
+        sheet.paste(Image.fromarray(_fit(rgb, panel_wh)), (left, top + text_height))
     return np.asarray(sheet)
 
 
