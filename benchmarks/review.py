@@ -18,7 +18,7 @@ out, so that enough goes wrong; figures are of videos that the weights were not 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
