@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from vos.run.references import Reference, segment_hints
 from vos.run.replacing import check_inputs_kept
 from vos.sam.model import SamModel
 from vos.segment.plan import (
+    END,
     Plan,
     Span,
     Window,
@@ -28,8 +28,6 @@ from vos.segment.plan import (
     plan_forwards,
 )
 from vos.source import Selection, Source, can_read_again, describe_source, frame_at, open_selection
-
-_BEYOND: Final = 1 << 60  # after any frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +199,7 @@ def _span(job: Job, first: int | float, last: int | float) -> Span:
             try:
                 indices.append(frame_at(job.source, job.selection, moment))
             except SourceError:
-                indices.append(_BEYOND)
+                indices.append(END)
     if indices[0] > indices[1]:
         raise InputError(f"frames {first!r} to {last!r} end before they begin")
     return indices[0], indices[1]

@@ -217,10 +217,15 @@ def _check_same(before: object, header: dict[str, object], outputs: Outputs) -> 
 
 
 def _identity(header: object) -> object:
-    """Leave out of a header by which paths its inputs were named: their hashes are in it too."""
+    """Leave out of a header what follows from the rest.
+
+    Those are the paths by which its inputs were named, whose hashes are in it too, and what became
+    of its plan on the way.
+    """
     if not isinstance(header, dict):
         return header
-    return {key: value for key, value in header.items() if key not in ("job", "source")}
+    left_out = ("job", "source", "made_from")
+    return {key: value for key, value in header.items() if key not in left_out}
 
 
 def _difference(before: object, now: object, name: str) -> str | None:
