@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
@@ -13,17 +12,20 @@ from vos.cli.progress import Progress
 
 if TYPE_CHECKING:
     from vos.export.clip import ExportOptions
-
-F = TypeVar("F", bound=Callable[..., object])
+    from vos.run.read_results import Results
 
 _PATH = click.Path(path_type=Path)
-FORMAT_NAMES = ("coco", "youtube-vis", "npz", "sav", "yolo", "cvat", "label-studio")
+FORMAT_NAMES = (
+    *("coco", "youtube-vis", "npz", "sav", "yolo", "cvat", "label-studio"),
+    *("matte", "matte-mp4", "rgba", "exr", "prores", "vp9", "ffv1"),
+    *("webp", "gif", "apng", "cutout", "sheet", "timeline"),
+)
 
 
 class CleanUpOption(click.Option):
     """What is done to the masks before."""
 
-    heading = "Clean-up"
+    heading: ClassVar[str] = "Clean-up"
 
 
 export_option = click.option(
@@ -168,7 +170,7 @@ def export_command(ctx: click.Context) -> None:
 
     from vos.export.clean_up import CleanUp
     from vos.export.clip import ExportOptions
-    from vos.run.read_results import result_names
+    from vos.run.read_results import read_results, result_names
 
     clean_up_names = ("soft", "feather_px", "grow_px", "fill_holes_px", "min_area_px")
     export_options = ExportOptions(
@@ -188,50 +190,50 @@ def export_command(ctx: click.Context) -> None:
     if len(names) > 1 and options["source"] is not None:
         raise click.UsageError("--source is of one video; say which one with --name")
     for name in names:
-        run_exports(
-            options["results"],
-            name,
+        _export(
+            ctx,
+            read_results(options["results"], name),
             options["formats"],
             options["out"],
             export_options,
-            source=options["source"],
-            overwrite=options["overwrite"],
-            quiet=options["quiet"],
+            options["source"],
         )
 
 
-def run_exports(
-    folder: Path,
-    name: str | None,
-    formats: tuple[str, ...],
-    out: Path | None = None,
-    options: ExportOptions | None = None,
-    *,
-    source: str | None = None,
-    overwrite: bool = False,
-    quiet: bool = False,
-) -> None:
-    """Export results, and say where the files are.
+def run_exports(ctx: click.Context, folder: Path, name: str) -> None:
+    """Export what a command has made, as its ``--export`` says.
 
     Raises:
-        VosError: as :func:`vos.read_results` and :func:`vos.export.export.export_results`.
+        VosError: as :func:`vos.export.export.export_results`.
     """
+    formats = ctx.params["exports"]
     if not formats:
         return
 
     from vos.export.clip import ExportOptions
-    from vos.export.export import export_results
     from vos.run.read_results import read_results
 
-    results = read_results(folder, name)
-    with Progress(quiet=quiet) as progress:
+    _export(ctx, read_results(folder, name), formats, None, ExportOptions(), None)
+
+
+def _export(
+    ctx: click.Context,
+    results: Results,
+    formats: tuple[str, ...],
+    out: Path | None,
+    options: ExportOptions,
+    source: str | None,
+) -> None:
+    from vos.export.export import export_results
+
+    with Progress(quiet=ctx.params["quiet"]) as progress:
         exported = export_results(
             results,
             formats,
             out,
-            options or ExportOptions(),
+            options,
             source=source,
-            overwrite=overwrite,
+            overwrite=ctx.params["overwrite"],
             on_frame=lambda frame: progress.show(frame.number + 1, len(results.frames)),
         )
     for each in exported:

@@ -20,7 +20,7 @@ from vos.sink.video import TIME_BASE
 from vos.source import is_url, open_selection
 from vos.track.masks import measure
 
-_NOT_IN_FILE_NAMES: Final = re.compile(r"[^\w.-]+", re.ASCII)
+_NOT_IN_FILE_NAMES: Final = re.compile(r"[^\w-]+", re.ASCII)
 _DEFAULT_RATE_HZ: Final = Fraction(25)
 
 
@@ -115,9 +115,11 @@ class Clip:
         """What editors' formats have a file each of: objects, or None for all of them together."""
         return self.results.object_ids if self.options.per_object else (None,)
 
-    def sequence_name(self, number: int, object_id: int | None) -> str:
-        """Name a picture of a sequence for editors, without ending: ``name.0001``."""
-        return f"{self.file_stem(object_id)}.{self.options.first_number + number:04d}"
+    def sequence_parts(self, number: int, object_id: int | None, ending: str) -> tuple[str, ...]:
+        """Name a picture of a sequence for editors: ``name/name.0001.png``, as parts of a path."""
+        stem = self.file_stem(object_id)
+        folder = (self.name,) if object_id is None else (self.name, stem[len(self.name) + 1 :])
+        return *folder, f"{stem}.{self.options.first_number + number:04d}{ending}"
 
 
 def object_stem(name: str, object_id: int) -> str:
