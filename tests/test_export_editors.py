@@ -17,11 +17,13 @@ from exported_clip import (
     TIME_BASE,
     make_labels,
     make_results,
+    write_results_of,
 )
 from PIL import Image
 
 import vos
 from vos.errors import InputError
+from vos.export.alpha_video import PRORES
 from vos.export.clean_up import CleanUp, soft_alpha
 from vos.export.clip import ExportOptions
 from vos.export.export import export_results
@@ -80,6 +82,16 @@ def test_videos_with_alpha(made, rgb, name, decoder, seconds, alpha_error, mean_
         errors = np.abs(rgba[..., 3].astype(int) - 255 * (labels > 0))
         assert errors.max() <= alpha_error
         assert np.abs(rgba[..., :3].astype(int) - want).mean() <= mean_error
+
+
+def test_conversion_spoils_no_alpha():
+    """Threads of FFmpeg's converter do, in some frames, where their parts of it meet."""
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        rgba = rng.integers(0, 1 << 16, (480, 854, 4), np.uint16)
+        (*_, plane) = PRORES.picture(rgba).planes
+        alpha = np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : plane.width]
+        assert np.abs(alpha / 1023 - rgba[..., 3] / 65535).max() < 1 / 500
 
 
 def test_prores_says_what_editors_want_to_know(made):
@@ -192,26 +204,6 @@ def test_exr_has_a_channel_for_each_object(made, per_object):
                     assert pixels.dtype == np.float32
                     np.testing.assert_array_equal(pixels, of(labels == object_id))
                 np.testing.assert_array_equal(channels["A"].pixels, of(labels > 0))
-
-
-def write_results_of(source: Path, out: Path, **selection: object) -> Path:
-    """Write results of any clip, with a mask that does not move."""
-    from vos.masks import write_label_png
-    from vos.run.outputs import Outputs
-    from vos.run.results import write_results
-    from vos.track.masks import measure
-
-    with vos.open_source(source, **selection) as frames:
-        labels = np.zeros(frames.info.frame_hw, np.uint8)
-        labels[5:20, 5:25] = 1
-        write_label_png(source.parent / "mask.png", labels)
-        masks = measure(labels, (1,), np.ones(1, np.float32))
-        outputs = Outputs(folder=out, name=source.stem, overlay_alpha=None)
-        header = {"job": {}, "source": str(source), "selection": selection, "versions": {}}
-        pairs = ((frame, masks) for frame in frames)
-        for _ in write_results(pairs, outputs, frames.info, header):
-            pass
-    return out
 
 
 @pytest.fixture(scope="module")

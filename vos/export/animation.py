@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError
@@ -114,14 +115,14 @@ def write_animation(
             for object_id, writer in writers:
                 rgba = frame.rgba(object_id)
                 rgba[rgba[..., 3] == 0] = 0  # what nobody sees costs nothing
-                picture = _with_palette(rgba) if kind is GIF else writer.picture(rgba)
+                picture = _with_palette(rgba) if kind is GIF else kind.picture(rgba)
                 writer.add(picture, frame.pts_seconds)
             yield frame
         for _, writer in writers:
             writer.close()
 
 
-def _with_palette(rgba: np.ndarray) -> VideoFrame:
+def _with_palette(rgba: NDArray[np.uint8]) -> VideoFrame:
     """Reduce a picture to 255 colours and a transparent one."""
     image = Image.fromarray(np.ascontiguousarray(rgba[..., :3])).quantize(_GIF_TRANSPARENT)
     indices = np.asarray(image).copy()
@@ -130,4 +131,5 @@ def _with_palette(rgba: np.ndarray) -> VideoFrame:
     palette = np.zeros((256, 4), np.uint8)  # alpha, red, green, blue
     palette[:_GIF_TRANSPARENT, 0] = 255
     palette[: min(len(colours), _GIF_TRANSPARENT), 1:] = colours[:_GIF_TRANSPARENT]
-    return VideoFrame.from_ndarray((indices, palette), format="pal8")
+    pair: Any = indices, palette  # as PyAV says, though its types do not
+    return VideoFrame.from_ndarray(pair, format="pal8")
