@@ -61,6 +61,14 @@ def test_results_come_back_as_they_were_written(made):
     assert results.frames[-1].index == NUM_FRAMES - 1
 
 
+def test_frames_come_in_order_whatever_the_summary_says(folder):
+    change(folder / "clip.json", lambda document: document["frames"].reverse())
+    results = read_results(folder)
+    assert [frame.index for frame in results.frames] == list(range(NUM_FRAMES))
+    np.testing.assert_array_equal(results.labels(2), make_labels(2))
+    assert results.frames[ABSENT.start].present.tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("path", ["clip.json", "clip"])
 def test_a_summary_or_its_label_maps_name_the_results(made, path):
     assert read_results(made / path).name == "clip"
