@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import write_clip
+from clips import make_rgb, write_clip
 from exported_clip import (
     HW,
     NUM_FRAMES,
@@ -130,6 +130,24 @@ def test_a_source_that_starts_late_keeps_its_clock(tmp_path):
     with av.open(str(source)) as container:
         want = [frame.pts * frame.time_base for frame in container.decode(video=0)]
     assert [time for time, _ in decoded(folder / "exports" / "prores" / "late.mov")] == want
+
+
+def test_pixels_that_are_not_square(tmp_path, caplog):
+    source = tmp_path / "wide.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for index in range(2):
+            picture = av.VideoFrame.from_ndarray(make_rgb(index), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    folder = write_results_of(source, tmp_path / "out")
+    export_results(vos.read_results(folder), ["prores", "vp9"])
+    with av.open(str(folder / "exports" / "prores" / "wide.mov")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    (warning,) = caplog.messages
+    assert warning.startswith("webm: pixels of the source are 4/3 times as wide as high")
 
 
 def test_a_part_of_the_source_keeps_its_times(tmp_path):

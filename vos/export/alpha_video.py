@@ -5,6 +5,7 @@ Alpha is straight: colours are those of the frame, also where it is transparent.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ _ONE_THREAD: Final[dict[str, Any]] = (
 )
 LIMITED_RANGE: Final = 1
 FULL_RANGE: Final = 2
+
+
+_log = logging.getLogger("vos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,15 @@ class VideoFormat:
             InputError: it is no video, or this FFmpeg lacks the encoder or its kind of pixels.
         """
         check_video(clip)
+        aspect = 1 if clip.info is None else clip.info.sample_aspect_ratio
+        if aspect != 1 and self.container not in ("mov", "mp4"):
+            _log.warning(
+                "%s: pixels of the source are %s times as wide as high, which %s does not say; "
+                "prores does",
+                self.container,
+                aspect,
+                self.ending,
+            )
         is_there = self.encoder in av.codec.codecs_available
         formats = av.codec.Codec(self.encoder, "w").video_formats if is_there else None
         if self.pix_fmt not in [each.name for each in formats or ()]:

@@ -1,4 +1,4 @@
-"""Animations for web pages, transparent where there is no object: WebP, GIF and APNG."""
+"""Animations for web pages, transparent where there is no object: GIF and APNG."""
 
 from __future__ import annotations
 
@@ -16,22 +16,11 @@ from vos.export.alpha_video import VideoFormat, VideoWriter
 from vos.export.clip import Clip, ExportFrame
 from vos.export.journal import ExportFiles
 
-_WEBP_MAX_SIDE_PX: Final = 16_383
 _GIF_TICKS_PER_SECOND: Final = 100
 _GIF_MIN_TICKS: Final = 2  # what is shorter is shown for a tenth of a second by browsers
 _GIF_TRANSPARENT: Final = 255
 _HALF: Final = 128
 
-WEBP: Final = VideoFormat(
-    ending=".webp",
-    container="webp",
-    encoder="libwebp_anim",
-    pix_fmt="bgra",
-    options={"quality": "85"},
-    ticks_per_second=1000,
-    from_zero=True,
-    container_options={"loop": "0"},
-)
 APNG: Final = VideoFormat(
     ending=".apng",
     container="apng",
@@ -52,20 +41,6 @@ GIF: Final = VideoFormat(
     from_zero=True,
     container_options={"loop": "0"},
 )
-
-
-def check_webp(clip: Clip) -> None:
-    """Make sure that WebP can hold the clip.
-
-    Raises:
-        InputError: it is no video, this FFmpeg lacks the encoder, or the frames are too large.
-    """
-    WEBP.check(clip)
-    height, width = clip.results.frame_hw or (0, 0)
-    if max(height, width) > _WEBP_MAX_SIDE_PX:
-        raise InputError(
-            f"webp: frames are at most {_WEBP_MAX_SIDE_PX} a side, got {width} x {height}"
-        )
 
 
 def check_gif(clip: Clip) -> None:
@@ -89,7 +64,7 @@ def check_gif(clip: Clip) -> None:
 def write_animation(
     frames: Iterator[ExportFrame], clip: Clip, files: ExportFiles, *, kind: VideoFormat
 ) -> Generator[ExportFrame, None, None]:
-    """Write ``name.webp`` or the like, or with ``per_object`` a file for each object.
+    """Write ``name.gif`` or ``name.apng``, or with ``per_object`` a file for each object.
 
     GIF has 255 colours in each frame, and pixels of less than half the opacity are transparent.
 
@@ -97,7 +72,7 @@ def write_animation(
         frames: The frames.
         clip: What is exported.
         files: Its files.
-        kind: ``WEBP``, ``APNG`` or ``GIF``.
+        kind: ``APNG`` or ``GIF``.
 
     Yields:
         The same frames.
