@@ -16,7 +16,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"score"},
-    {"export"},
+    {"export", "review"},
     {"sets"},
     {"run"},
     {"segment"},
