@@ -200,6 +200,28 @@ def export_command(ctx: click.Context) -> None:
         )
 
 
+def check_exports(ctx: click.Context, source: str) -> None:
+    """Refuse ``--export`` of a source that cannot be read again, before its run.
+
+    Raises:
+        click.UsageError: a format needs the frames once more.
+    """
+    if not ctx.params["exports"]:
+        return
+
+    from vos.export.clip import ExportOptions
+    from vos.export.formats import FORMATS
+    from vos.source import can_read_again, is_url
+
+    is_once = is_url(source) or (Path(source).exists() and not can_read_again(source))
+    for name in ctx.params["exports"] if is_once else ():
+        if FORMATS[name].needs_pixels(ExportOptions()):
+            raise click.UsageError(
+                f"--export {name} reads the frames again, and {source} can be read only once; "
+                "export afterwards, with vos export --source"
+            )
+
+
 def run_exports(ctx: click.Context, folder: Path, name: str) -> None:
     """Export what a command has made, as its ``--export`` says.
 
