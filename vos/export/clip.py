@@ -122,8 +122,18 @@ class Clip:
         return *folder, f"{stem}.{self.options.first_number + number:04d}{ending}"
 
 
+def check_video(clip: Clip) -> None:
+    """Refuse pictures where a format wants a video.
+
+    Raises:
+        InputError: the results are of pictures.
+    """
+    if clip.results.frame_hw is None:
+        raise InputError("these are results of pictures of their own sizes, and no video")
+
+
 def object_stem(name: str, object_id: int) -> str:
-    """Name files after an object: ``person_3``, and ``object_1`` if it has no name of its own."""
+    """Name files after an object: ``person_3``, and ``object_1`` if it was given no name."""
     plain = _NOT_IN_FILE_NAMES.sub("_", name)
     return plain if plain == f"object_{object_id}" else f"{plain}_{object_id}"
 

@@ -1,4 +1,4 @@
-"""Finished results, read back: what was seen in which frame, and the label maps when asked for.
+"""Finished results, read back: what was seen in which frame, and lazily the label maps.
 
 In flows a folder that ``vos-run``, ``vos davis`` or ``vos images`` wrote, finished or broken off;
 out flow its frames, and on request the source's pictures beside their label maps.
@@ -58,7 +58,7 @@ class ResultFrame:
 
 
 class ResultFrames(Sequence[ResultFrame]):
-    """The frames of results in order, made when asked for from some tens of bytes per object."""
+    """The frames of results in order, made on access from some tens of bytes per object."""
 
     def __init__(self, folder: Path, object_ids: tuple[int, ...]) -> None:
         """Begin without frames.
@@ -136,7 +136,7 @@ class ResultFrames(Sequence[ResultFrame]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """The results of one video, or of a set of pictures; label maps are read when asked for.
+    """The results of one video, or of a set of pictures; label maps are read on access.
 
     Attributes:
         folder: Folder of the results.
