@@ -197,6 +197,7 @@ def export_command(ctx: click.Context) -> None:
             options["out"],
             export_options,
             options["source"],
+            overwrite=options["overwrite"],
         )
 
 
@@ -235,7 +236,10 @@ def run_exports(ctx: click.Context, folder: Path, name: str) -> None:
     from vos.export.clip import ExportOptions
     from vos.run.read_results import read_results
 
-    _export(ctx, read_results(folder, name), formats, None, ExportOptions(), None)
+    # Whoever replaces or updates results wants their exports to follow.
+    is_replaced = ctx.params["overwrite"] or ctx.params.get("update", False)
+    results = read_results(folder, name)
+    _export(ctx, results, formats, None, ExportOptions(), None, overwrite=is_replaced)
 
 
 def _export(
@@ -245,6 +249,8 @@ def _export(
     out: Path | None,
     options: ExportOptions,
     source: str | None,
+    *,
+    overwrite: bool,
 ) -> None:
     from vos.export.export import export_results
 
@@ -255,7 +261,7 @@ def _export(
             out,
             options,
             source=source,
-            overwrite=ctx.params["overwrite"],
+            overwrite=overwrite,
             on_frame=lambda frame: progress.show(frame.number + 1, len(results.frames)),
         )
     for each in exported:
