@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption, version_option
+from vos.cli.export import check_exports, export_option, run_exports
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
@@ -179,6 +180,13 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     help="Go on with a run that broke off; the results are those of a run that did not.",
 )
 @click.option(
+    "--update",
+    cls=OutputOption,
+    is_flag=True,
+    help="Do again only what changed since: new, other or absent masks, --absent, --drop, --range, "
+    "--rename. All other label maps stay as they are.",
+)
+@click.option(
     "--save-every",
     cls=OutputOption,
     type=click.FloatRange(0),
@@ -204,6 +212,7 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
+@export_option
 @method_options
 @model_options
 @version_option
@@ -224,13 +233,14 @@ def run_command(ctx: click.Context) -> None:
     crash, from what was saved last. Streams and cameras cannot be resumed.
     """  # noqa: D301
     options = ctx.params
-    if options["resume"] and options["overwrite"]:
-        raise click.UsageError("give either --resume or --overwrite")
+    if options["resume"] + options["overwrite"] + options["update"] > 1:
+        raise click.UsageError("give either --resume, --overwrite or --update")
     config = method_config(ctx)
     prepare_process(options["num_threads"])
     if options["quiet"]:
         logging.getLogger("vos").setLevel(logging.WARNING)
     references = references_of(ctx)
+    check_exports(ctx, options["video"])
 
     from vos.run.job import Absence, Job, JobOutputs
     from vos.run.run_job import run_job
@@ -274,6 +284,7 @@ def run_command(ctx: click.Context) -> None:
             on_progress=progress.show_job,
             resume=options["resume"],
             overwrite=options["overwrite"],
+            update=options["update"],
             save_every_seconds=options["save_every"],
             should_stop=stop.is_set,
         )
@@ -284,3 +295,4 @@ def run_command(ctx: click.Context) -> None:
         click.echo(line)
     if not result.is_complete:
         raise click.Abort(result.what_is_left)
+    run_exports(ctx, result.outputs.folder, result.outputs.name)

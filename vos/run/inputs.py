@@ -86,8 +86,16 @@ class Shown:
         return segment_hints(self.frame, self.reference, sam)
 
 
-def open_inputs(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) -> Opened:
+def open_inputs(
+    job: Job, stack: ExitStack, *, overwrite: bool, going_on: str | None = None
+) -> Opened:
     """Open a job's inputs.
+
+    Args:
+        job: The job.
+        stack: Closes them.
+        overwrite: Whether earlier results are replaced.
+        going_on: What becomes of earlier results instead, if they are gone on with.
 
     Raises:
         VosError: as :func:`vos.run.run_job.run_job`.
@@ -103,13 +111,13 @@ def open_inputs(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) ->
         colours={id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()},
         names=job.names,
     )
-    _check_inputs_kept(job, outputs, resume=resume)
+    _check_inputs_kept(job, outputs, is_going_on=going_on is not None)
     outputs.check_frame_size(source.info.frame_hw)
     description = describe_source(job.source)
-    if resume and description is None:
-        raise InputError(f"{job.source} can be read only once, so its run cannot be resumed")
-    if not resume:
+    if going_on is None:
         outputs.check_free()
+    elif description is None:
+        raise InputError(f"{job.source} can be read only once, so its run cannot be {going_on}")
     first = next(source)
     references = [
         _find(job, reference, mask, first)
@@ -129,8 +137,16 @@ def open_inputs(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) ->
     return Opened(source, first, outputs, references, painted, description, absences, window)
 
 
-def make_plan(job: Job, opened: Opened, sam: SamModel) -> tuple[Plan, dict[int, dict[int, float]]]:
+def make_plan(
+    job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = False
+) -> tuple[Plan, dict[int, dict[int, float]]]:
     """Make the masks of all references, and plan who is tracked where.
+
+    Args:
+        job: The job.
+        opened: Its inputs.
+        sam: Its model.
+        both_ways: Whether references are known from the beginning, whatever they are.
 
     Returns:
         The plan, and the scores of masks that come from hints, by frame and object.
@@ -156,7 +172,7 @@ def make_plan(job: Job, opened: Opened, sam: SamModel) -> tuple[Plan, dict[int, 
     if not references:
         raise InputError("all objects that references show are dropped")
     check_absences(references, opened.absences)
-    if job.causal or opened.is_causal:
+    if not both_ways and (job.causal or opened.is_causal):
         return plan_forwards(references, opened.absences, opened.window), scores
     return plan_both_ways(references, opened.absences, opened.window), scores
 
@@ -210,14 +226,14 @@ def _span(job: Job, first: int | float, last: int | float) -> Span:
     return indices[0], indices[1]
 
 
-def _check_inputs_kept(job: Job, outputs: Outputs, *, resume: bool) -> None:
+def _check_inputs_kept(job: Job, outputs: Outputs, *, is_going_on: bool) -> None:
     """Refuse results in the place of what the job reads, and a reference in that of any file."""
     masks = (each.mask for each in job.references if each.mask is not None)
     inputs: list[str | Path] = [job.source, *masks]
     outputs.check_inputs_kept(inputs)
     if job.outputs.reference_path is not None:
         check_inputs_kept(inputs, [job.outputs.reference_path])
-        if job.outputs.reference_path.exists() and not (resume or outputs.overwrite):
+        if job.outputs.reference_path.exists() and not (is_going_on or outputs.overwrite):
             raise OutputError(
                 f"{job.outputs.reference_path} is there already; choose another file for the "
                 "reference, or pass --overwrite to replace it"

@@ -194,7 +194,8 @@ def track_forwards(
     job, opened = task.job, task.opened
     plan, num_backwards = task.plan, num_frames_in(task.spans_backwards, opened.window)
     if num_backwards:
-        plan = settled(plan, outputs.spool)
+        gaps = trusting(plan.gaps, doubts_in(outputs.spool))
+        plan = Plan.of(gaps, plan.forwards.references)
     with ExitStack() as stack:
         if saved is None:
             begin: State | Progress = task.begin()
@@ -225,7 +226,7 @@ def track_forwards(
             every_seconds=None if opened.description is None else task.save_every_seconds,
             saved=saved,
             frames=frames,
-            sound=None if outputs.overlay_alpha is None else _sound(job),
+            sound=None if outputs.overlay_alpha is None else sound_of_job(job),
             tallies=tallies,
             started=started,
         )
@@ -260,11 +261,11 @@ def _wanted_frames(
     return source.info, source
 
 
-def settled(plan: Plan, spool: Outputs) -> Plan:
-    """Let the pass forwards go on to where the pass backwards was first in doubt.
+def doubts_in(spool: Outputs) -> Callable[[int], list[int]]:
+    """Find the frames in which masks of the pass backwards are doubtful, by object.
 
     Raises:
-        OutputError: what the pass backwards found cannot be read.
+        OutputError: what it found cannot be read.
     """
     doubtful: dict[int, list[int]] = defaultdict(list)
     with Entries(spool.summary_path) as entries:
@@ -272,8 +273,7 @@ def settled(plan: Plan, spool: Outputs) -> Plan:
             for each in entry["objects"]:
                 if each["score"] < DEFAULT_MIN_SCORE:
                     doubtful[each["id"]].append(entry["index"])
-    gaps = trusting(plan.gaps, lambda object_id: doubtful[object_id])
-    return Plan.of(gaps, plan.forwards.references)
+    return lambda object_id: doubtful[object_id]
 
 
 def num_frames_in(spans: Iterable[Span], window: Window) -> int:
@@ -303,7 +303,8 @@ def _warning(
         _warn_of_references(tallies)
 
 
-def _sound(job: Job) -> Sound | None:
+def sound_of_job(job: Job) -> Sound | None:
+    """Say how to open the sound of a job's source, if it has one."""
     return sound_of(job.source, max_pixels=job.selection.max_pixels)
 
 

@@ -17,12 +17,15 @@ from vos.run.outputs import Outputs, describe_run
 from vos.run.passes import JobProgress as JobProgress
 from vos.run.passes import Task, Watch, track_backwards, track_forwards
 from vos.run.resume import load_saved, read_finished
+from vos.run.update import clear_update, finish_update, update_results
 from vos.sam import load
 from vos.sam.model import SamModel
 from vos.sink.tallies import ObjectTallies
 
 SAVE_EVERY_SECONDS: Final = 60.0
 """How much work a crash may cost, if nothing else is said."""
+
+_UPDATE_LEFT: Final = "the results are as they were; the same command goes on with the update"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,8 @@ class JobResult:
     @property
     def what_is_left(self) -> str:
         """What there is of a job that was stopped, for people."""
+        if self.outputs.update.folder.exists():
+            return _UPDATE_LEFT
         return _what_is_left(self.outputs).removeprefix("; ")
 
 
@@ -60,6 +65,7 @@ def run_job(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    update: bool = False,
     save_every_seconds: float = SAVE_EVERY_SECONDS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> JobResult:
@@ -74,24 +80,38 @@ def run_job(
         on_progress: Called after every frame whose results are on the disk.
         resume: Go on with a run that broke off. A finished one is left as it is.
         overwrite: Replace earlier results of this name.
+        update: Do again only what the job changes of its earlier results: the frames and objects
+            that references, absences and the like touch which are new, gone or others. Every
+            other label map stays as it is, byte for byte. An update that broke off leaves the
+            results as they were; the same call goes on with it.
         save_every_seconds: How much work a crash may cost.
         should_stop: Asked after every frame.
 
     Raises:
         InputError: the job cannot be done as it is: a reference of a frame that is not used, or of
             an object where it is said to be absent; a source that can be read only once with
-            ``resume``, or with references before the range to track; or ``resume`` with
-            ``overwrite``.
+            ``resume`` or ``update``, or with references before the range to track; a causal job
+            with ``update``; or several of ``resume``, ``overwrite`` and ``update``.
         VosError: as :func:`vos.open_source`, :func:`vos.read_mask`, :func:`vos.load_sam`,
             :func:`vos.segment_video`; or OutputError: results are in the way, another run is
-            writing there, the disk refuses, or an input of the job is where a result would go.
+            writing there, the disk refuses, an input of the job is where a result would go, or
+            what is to be updated was made of another source, with another model or other settings.
     """
-    if resume and overwrite:
-        raise InputError("a run is either resumed or overwritten, not both")
+    if resume + overwrite + update > 1:
+        raise InputError("earlier results are either resumed, overwritten or updated")
     started = time.monotonic()
+    if update:
+        watch = Watch(on_progress, should_stop)
+        return _update(job, sam, watch, save_every_seconds, started)
     with ExitStack() as stack:
-        opened = open_inputs(job, stack, resume=resume, overwrite=overwrite)
+        going_on = "resumed" if resume else None
+        opened = open_inputs(job, stack, overwrite=overwrite, going_on=going_on)
         outputs = opened.outputs
+        if outputs.update.folder.exists():
+            with only_writer(outputs.lock_path, outputs.masks_folder):
+                finish_update(outputs)
+                if overwrite:
+                    clear_update(outputs)
         sam = sam or load_model(job.model)
         plan, scores = make_plan(job, opened, sam)
         header = _describe(job, opened, sam)
@@ -131,6 +151,39 @@ def run_job(
         num_before=watch.num_before,
         seconds=time.monotonic() - started,
         tallies=tuple(tallies.rows()),
+    )
+
+
+def _update(
+    job: Job, sam: SamModel | None, watch: Watch, save_every_seconds: float, started: float
+) -> JobResult:
+    """Update the results of a job."""
+    if job.causal:
+        raise InputError("an update looks at the whole video, so it cannot be of a causal job")
+    with ExitStack() as stack:
+        opened = open_inputs(job, stack, overwrite=False, going_on="updated")
+        outputs = opened.outputs
+        sam = sam or load_model(job.model)
+        plan, scores = make_plan(job, opened, sam, both_ways=True)
+        header = _describe(job, opened, sam)
+        task = Task(job, opened, sam, plan, scores, header, save_every_seconds)
+        stack.enter_context(only_writer(outputs.lock_path, outputs.masks_folder))
+        try:
+            is_new, rows = update_results(task, watch, lambda: time.monotonic() - started)
+        except VosError as error:
+            if outputs.update.folder.exists():
+                error.args = (f"{error}; {_UPDATE_LEFT}",)
+            raise
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(_UPDATE_LEFT) from error
+    return JobResult(
+        outputs=outputs,
+        is_complete=rows is not None,
+        was_complete=not is_new,
+        num_done=watch.num_done - watch.num_before,
+        num_before=watch.num_before,
+        seconds=time.monotonic() - started,
+        tallies=tuple(rows or ()),
     )
 
 
