@@ -54,6 +54,7 @@ def results_of(
         frame_hw=(300, 400),
         frame_rate_hz=25.0,
         frames=frames,
+        summary_path=Path("clip.json"),
         is_complete=True,
     )
 
