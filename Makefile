@@ -25,7 +25,7 @@ $(ARITHMETICS): $(VENV)/.test
 
 # vos batch on a cluster of Ray: two nodes on this machine, of which one is lost.
 test-ray: $(VENV)/.test-ray
-	$(BIN)/python -m pytest -n 0 -m ray
+	$(BIN)/python -m pytest -n 0 -m ray tests/test_on_ray.py
 
 # A synthetic clip, segmented from the mask of its first frame, and its score.
 demo: $(VENV)/.run

@@ -15,6 +15,7 @@ from vos.batch.local import run_here, run_processes
 from vos.batch.manifest import open_manifest
 from vos.batch.outcome import Outcome
 from vos.batch.pending import Pending
+from vos.batch.worker import WorkerSettings
 
 NUM_FRAMES = 3
 DEFAULTS = vos.Job(
@@ -86,7 +87,7 @@ def run_batch(
     settings = BatchSettings(
         out=str(out),
         scratch=Path(manifest).parent / "scratch",
-        load_model=load_model,
+        worker=WorkerSettings(load_model=load_model),
         **settings,
     )
     tasks = open_manifest(str(manifest), DEFAULTS).tasks(shard)

@@ -281,7 +281,9 @@ def test_help_answers_at_once():
     assert done.stdout.strip().endswith("[]")
 
 
-@pytest.mark.parametrize("command", ["run", "images", "perseg", "eval", "davis", "synth", "models"])
+@pytest.mark.parametrize(
+    "command", ["run", "images", "perseg", "eval", "davis", "batch", "synth", "models"]
+)
 def test_every_command_explains_itself(command, capsys):
     assert shell(main, command, "--help") == 0
     assert "Usage: vos" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from vos.batch.do_job import BatchSettings, JobWorker
 from vos.batch.manifest import open_manifest
 from vos.batch.on_ray import ray_engine
 from vos.batch.pending import Pending
+from vos.batch.worker import WorkerSettings
 
 pytestmark = pytest.mark.ray
 
@@ -63,7 +64,10 @@ def test_a_lost_node_and_a_killed_actor_cost_no_job(cluster, tmp_path):
     (tmp_path / "pids").mkdir()
     noting = Noting(tmp_path / "pids")
     settings = BatchSettings(
-        out=str(out), scratch=tmp_path / "scratch", load_model=noting, save_every_seconds=0
+        out=str(out),
+        scratch=tmp_path / "scratch",
+        worker=WorkerSettings(load_model=noting),
+        save_every_seconds=0,
     )
     pending = Pending(
         open_manifest(str(manifest), DEFAULTS).tasks(), retry_seconds=0.01, poll_seconds=0.2

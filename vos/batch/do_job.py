@@ -6,8 +6,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +21,11 @@ from vos.batch.outcome import Outcome
 from vos.batch.pack import pack_tar
 from vos.batch.records import Record, read_record, write_record
 from vos.batch.stores import Store, open_store
-from vos.errors import DownloadError, OutputError, StoreError, VosError, is_out_of_memory
+from vos.batch.worker import KeptModel, WorkerSettings, can_pass, outcome_of
+from vos.errors import OutputError, VosError
 from vos.files import refusals, whole_file
-from vos.run.job import Job, ModelChoice
-from vos.run.run_job import SAVE_EVERY_SECONDS, JobProgress, JobResult, load_model, run_job
-from vos.sam.model import SamModel
+from vos.run.job import Job
+from vos.run.run_job import SAVE_EVERY_SECONDS, JobProgress, JobResult, run_job
 from vos.sink.summary import listed_files
 from vos.source.address import is_url
 
@@ -48,9 +48,7 @@ class BatchSettings:
         pack: ``tar`` puts the label maps of a job into one file.
         save_every_seconds: How much work a crash may cost.
         expire_seconds: After how long without a sign of life a worker counts as dead.
-        num_threads: Threads of the arithmetic in each worker; None for all that there are.
-        prepare: Called with it in every worker before the model is loaded.
-        load_model: Loads the model of a job.
+        worker: How workers are set up.
     """
 
     out: str
@@ -61,9 +59,7 @@ class BatchSettings:
     pack: Literal["tar"] | None = None
     save_every_seconds: float = SAVE_EVERY_SECONDS
     expire_seconds: float = EXPIRE_SECONDS
-    num_threads: int | None = None
-    prepare: Callable[[int | None], object] | None = None
-    load_model: Callable[[ModelChoice], SamModel] = load_model
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
 
 
 class JobWorker:
@@ -78,8 +74,7 @@ class JobWorker:
     """
 
     def __init__(self, settings: BatchSettings) -> None:
-        if settings.prepare is not None:
-            settings.prepare(settings.num_threads)
+        self._model = KeptModel(settings.worker)
         self._settings = settings
         self._store = open_store(settings.out)
         self._cache = Cache(settings.scratch / "cache", settings.cache_bytes)
@@ -87,7 +82,6 @@ class JobWorker:
         _clear_dead(running)
         self._worker = Worker(running)
         self._folder = running / self._worker.token
-        self._model: tuple[ModelChoice, SamModel] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -103,17 +97,8 @@ class JobWorker:
     def __call__(
         self, task: Task, on_frame: Callable[[], object], should_stop: Callable[[], bool]
     ) -> Outcome:
-        """Do a task. Errors become outcomes, so that one bad job never stops the others."""
-        started = time.monotonic()
-        with _warnings() as warnings:
-            try:
-                outcome = self._do(task, on_frame, should_stop)
-            except ClaimedError as error:
-                outcome = Outcome(name=task.name, state="elsewhere", error=str(error))
-            except Exception as error:
-                outcome = failure(task.name, error)
-        seconds = time.monotonic() - started
-        return replace(outcome, seconds=seconds, warnings=tuple(warnings))
+        """Do a task."""
+        return outcome_of(task.name, lambda: self._do(task, on_frame, should_stop))
 
     def _do(
         self, task: Task, on_frame: Callable[[], object], should_stop: Callable[[], bool]
@@ -140,8 +125,8 @@ class JobWorker:
                 if _is_done(record, digest) and (record != before or not settings.overwrite):
                     return skipped  # another worker did it just now
                 return self._segment(task, record, digest, held, on_frame, should_stop)
-        except ClaimedError:
-            raise
+        except ClaimedError as error:
+            return Outcome(name=name, state="elsewhere", error=str(error))
         except Exception as error:
             # What is there stays the batch's own.
             has_results = self._has_results(name)
@@ -260,7 +245,7 @@ class JobWorker:
     ) -> JobResult:
         """Go on with what is there; begin again where it is of the batch, but of another job."""
         settings = self._settings
-        sam = self._load(job.model)
+        sam = self._model(job.model)
         for resume in (False,) if settings.overwrite else (True, False):
             try:
                 return run_job(
@@ -277,12 +262,6 @@ class JobWorker:
                 if not resume or not may_replace or isinstance(error.__cause__, OSError):
                     raise
         raise RuntimeError("a job was neither resumed nor begun")
-
-    def _load(self, choice: ModelChoice) -> SamModel:
-        if self._model is None or self._model[0] != choice:
-            self._model = None  # two large models may not fit
-            self._model = choice, self._settings.load_model(choice)
-        return self._model[1]
 
 
 @dataclass(slots=True, eq=False)
@@ -370,29 +349,6 @@ class _Stage:
         }
 
 
-def failure(name: str, error: BaseException) -> Outcome:
-    """Say what failed; what is no error of vos is a fault in it, and says where."""
-    text = str(error)
-    if not isinstance(error, VosError) and not is_out_of_memory(error):
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        where = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last else "somewhere"
-        text = f"a fault in vos, at {where}: {type(error).__name__}: {text}"
-    return Outcome(
-        name=name,
-        state="failed",
-        error=text or type(error).__name__,
-        error_kind=type(error).__name__,
-        can_pass=can_pass(error),
-    )
-
-
-def can_pass(error: BaseException) -> bool:
-    """Tell failures that may pass, of networks and of memory, from those that stay."""
-    return isinstance(error, DownloadError | StoreError) or is_out_of_memory(error)
-
-
 def _is_done(record: Record | None, digest: str) -> bool:
     return record is not None and record.state == "done" and record.digest == digest
 
@@ -419,24 +375,3 @@ def _clear_dead(running: Path) -> None:
         if is_dead(lock):
             shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
             lock.unlink(missing_ok=True)
-
-
-class _Gather(logging.Handler):
-    def __init__(self, texts: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._texts = texts
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._texts.append(record.getMessage())
-
-
-@contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """Gather what is warned of, instead of printing it among other jobs' lines."""
-    texts: list[str] = []
-    handlers, propagate = _log.handlers[:], _log.propagate
-    _log.handlers[:], _log.propagate = [_Gather(texts)], False
-    try:
-        yield texts
-    finally:
-        _log.handlers[:], _log.propagate = handlers, propagate

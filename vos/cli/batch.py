@@ -131,6 +131,7 @@ def batch_command(ctx: click.Context) -> None:
     from vos.batch.pending import Pending
     from vos.batch.report import report_name, write_report
     from vos.batch.stores import open_store
+    from vos.batch.worker import WorkerSettings
     from vos.run.job import Job, JobOutputs
     from vos.run.references import Reference
     from vos.sam.weights.download import cache_folder
@@ -166,8 +167,7 @@ def batch_command(ctx: click.Context) -> None:
         only_failed=options["only_failed"],
         pack=options["pack"],
         save_every_seconds=options["save_every"],
-        num_threads=num_threads,
-        prepare=prepare_process,
+        worker=WorkerSettings(num_threads=num_threads, prepare=prepare_process),
     )
     pending = Pending(manifest.tasks(shard), max_tries=options["max_tries"])
     header = {"manifest": options["manifest"], "shard": list(shard), "num_jobs": num_jobs}
