@@ -17,6 +17,7 @@ LAYERS = (
     {"cli"},
     {"batch"},
     {"score"},
+    {"export", "review"},
     {"sets"},
     {"run"},
     {"segment"},

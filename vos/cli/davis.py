@@ -67,12 +67,13 @@ def davis_command(ctx: click.Context) -> None:
     from vos.run.job import JobOutputs
     from vos.sam.weights.registry import find_model
     from vos.score import evaluate
-    from vos.sets.davis import davis_job, find_davis_sequences
+    from vos.sets.davis import check_set_kept, davis_job, find_davis_sequences
 
     root, out, year = options["root"], options["out"], int(options["year"])
     sequences = find_davis_sequences(root, year=year, split=options["split"])
     model = model_choice(ctx)
     outputs = JobOutputs(folder=out, overlay_alpha=0.5 if options["overlay"] else None)
+    check_set_kept(sequences, outputs)
     tasks = [
         Sequence(
             name=sequence.name,
