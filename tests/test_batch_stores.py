@@ -141,9 +141,14 @@ def test_results_of_others_and_stale_ones_in_a_store(bucket, tmp_path):
     manifest = make_batch(tmp_path, 1, num_frames=4)
     out = f"{bucket}/out"
     store = open_store(out)
-    store.write("clip000.json", b"{}")
-    assert "are of no batch" in run_batch(manifest, out)["clip000"].error
-    store.remove(["clip000.json"])
+    for file in ("clip000.json", "clip000/00003.png", "clip000.tar"):
+        store.write(file, b"{}")
+        pack = "tar" if file.endswith("tar") else None
+        for overwrite in (False, True):
+            outcome = run_batch(manifest, out, overwrite=overwrite, pack=pack)["clip000"]
+            assert f"{file} is there and of no batch" in outcome.error
+        assert store.read(file) == b"{}"
+        store.remove([file])
     run_batch(manifest, out)
     store.write("clip000/mine.txt", b"mine")
     rows = [{"video": "clip000/clip.mp4", "mask": "clip000/mask.png", "every": 2}]

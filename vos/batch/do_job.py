@@ -158,7 +158,9 @@ class JobWorker:
         begun = Record(state="begun", digest=digest, has_results=True)
         stage = None
         if store.folder is None or settings.pack is not None:
-            stage = _Stage(store, name, self._folder, settings.save_every_seconds)
+            files = [f"{name}.tar"] if settings.pack else []
+            files += [] if task.job.outputs.overlay_alpha is None else [f"{name}.mp4"]
+            stage = _Stage(store, name, self._folder, tuple(files), settings.save_every_seconds)
         has_begun = False
 
         def show(progress: JobProgress) -> None:
@@ -274,12 +276,14 @@ class _Stage:
         store: Where the results go.
         name: The job's.
         base: Folder of the worker.
+        files: Of the results, but for the summary and the label maps.
         save_every_seconds: How much work the loss of the machine may cost.
     """
 
     store: Store
     name: str
     base: Path
+    files: tuple[str, ...]
     save_every_seconds: float
     _old_files: frozenset[str] = frozenset()
     _saved: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -294,24 +298,43 @@ class _Stage:
         return self.store.below(f"{_UNFINISHED}/{self.name}")
 
     def begin(self, *, is_ours: bool, overwrite: bool) -> None:
-        """Fetch what an earlier worker has left, and note which files are to be replaced."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        summary = f"{self.name}.json"
-        if (content := self.store.read(summary)) is not None:
-            if not is_ours and not overwrite:
-                raise OutputError(
-                    f"there are results named {self.name} that are of no batch; choose another "
-                    "name or --out, or pass --overwrite to replace them"
-                )
-            earlier = self.base / "earlier.json"
-            earlier.write_bytes(content)
-            listed = {each for each in listed_files(earlier) if each.startswith(f"{self.name}/")}
-            own = (f"{self.name}.mp4", f"{self.name}.tar", summary)
-            self._old_files = frozenset((*listed, *own))
+        """Fetch what an earlier worker has left, and note which files are to be replaced.
+
+        Raises:
+            OutputError: files in the way are of no batch, and no summary says that vos wrote them;
+                or one says so, and they may not be replaced.
+        """
+        with refusals(f"make {self.folder}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        name = self.name
+        files = [file for file in (f"{name}.json", *self.files) if self.store.has(file)]
+        files += [file for file in self.store.names(name) if file.endswith(".png")]
+        listed = self._listed() if is_ours or overwrite else frozenset()
+        if not is_ours:
+            for file in files:
+                if file not in listed:
+                    raise OutputError(
+                        f"{file} is there and of no batch; choose another name or --out"
+                        + ("" if overwrite else ", or pass --overwrite if vos wrote it")
+                    )
+        self._old_files = listed | ({f"{name}.mp4", f"{name}.tar"} if is_ours else set())
         if not overwrite:
             unfinished = self._unfinished
             unfinished.get(unfinished.names(""), self.folder)
         self._saved, self._saved_at = self._sizes(), time.monotonic()
+
+    def _listed(self) -> frozenset[str]:
+        """Read from an earlier summary which files are vos' own, the summary among them."""
+        summary = f"{self.name}.json"
+        content = self.store.read(summary)
+        if content is None:
+            return frozenset()
+        earlier = self.base / "earlier.json"
+        with refusals(f"write {earlier}"):
+            earlier.write_bytes(content)
+        listed = {*listed_files(earlier)}
+        own = (f"{self.name}/", f"{self.name}.mp4", summary)
+        return frozenset(file for file in listed if file.startswith(own))
 
     def save_now_and_then(self) -> None:
         """Save, if it is time."""

@@ -39,6 +39,10 @@ class Store(Protocol):
         """Read a file; None if there is none."""
         ...
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file."""
+        ...
+
     def write(self, name: str, content: bytes) -> None:
         """Write or replace a file."""
         ...
@@ -148,6 +152,10 @@ class LocalStore:
             except FileNotFoundError:
                 return None
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file."""
+        return os.path.lexists(self.folder / name)
+
     def write(self, name: str, content: bytes) -> None:
         """Write or replace a file."""
         path = self.folder / name
@@ -207,6 +215,13 @@ class RemoteStore:
         except FileNotFoundError:
             return None
         return content
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file."""
+        with suppress(FileNotFoundError):
+            self._do("look for", name, self.files.info)
+            return True
+        return False
 
     def write(self, name: str, content: bytes) -> None:
         """Write or replace a file."""
