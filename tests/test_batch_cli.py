@@ -1,12 +1,15 @@
 """``vos batch`` with the embedded model, on two clips of two frames."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from batches import make_batch
 
 from vos.cli import main
+from vos.cli.interrupt import stopping_on_interrupt, stopping_on_terminate
 
 
 @pytest.fixture
@@ -59,3 +62,10 @@ def test_check_does_nothing(manifest, tmp_path, monkeypatch, capsys):
     assert vos_batch(manifest, "--check") == 0
     assert "2 jobs can be done" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()
+
+
+def test_sigterm_asks_for_a_stop():
+    with stopping_on_interrupt() as stop, stopping_on_terminate(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(10)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -34,7 +34,8 @@ def work(connection: Connection, environment: dict[str, str], make_work: bytes) 
         environment: Variables to set before anything is loaded.
         make_work: Pickled :data:`vos.batch.outcome.MakeWork`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent tells, if they are meant
+        signal.signal(number, signal.SIG_IGN)
     os.environ.update(environment)
     tasks: SimpleQueue[bytes | None] = SimpleQueue()
     stop = threading.Event()

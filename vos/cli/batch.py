@@ -11,7 +11,7 @@ import click
 from vos.cli.batch_progress import BatchProgress
 from vos.cli.command import Command, InputOption, OutputOption
 from vos.cli.engine_options import Shard, engine_options, make_engine
-from vos.cli.interrupt import stopping_on_interrupt
+from vos.cli.interrupt import stopping_on_interrupt, stopping_on_terminate
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
@@ -119,7 +119,7 @@ def batch_command(ctx: click.Context) -> None:
 
     Running again skips what is done, does again what has changed, and goes on with what broke off.
     A job that fails does not stop the others. What became of each is in batch.json among the
-    results.
+    results. Ctrl-C and SIGTERM finish the frames in hand; a second Ctrl-C stops at once.
     """  # noqa: D301
     options = ctx.params
     config = method_config(ctx)
@@ -174,6 +174,7 @@ def batch_command(ctx: click.Context) -> None:
     with (
         write_report(store, report_name(shard), header, settings.scratch) as report,
         stopping_on_interrupt() as stop,
+        stopping_on_terminate(stop),
         BatchProgress(num_jobs, quiet=options["quiet"]) as progress,
     ):
         for outcome in engine(
