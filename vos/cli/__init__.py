@@ -27,6 +27,7 @@ _COMMANDS = {
     "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images as PerSeg's."),
     "eval": ("vos.cli.evaluate:eval_command", "Score masks against annotations: DAVIS J&F."),
     "davis": ("vos.cli.davis:davis_command", "Run and score a whole data set in DAVIS layout."),
+    "batch": ("vos.cli.batch:batch_command", "Segment many videos, on one machine or on many."),
     "synth": ("vos.cli.synth:synth_command", "Write a synthetic clip with exact masks."),
     "models": ("vos.cli.models:models_command", "List the models: size, licence, cached or not."),
     "doctor": ("vos.cli.doctor:doctor_command", "Say what this machine has, and what is used."),
