@@ -252,7 +252,9 @@ class RemoteStore:
             found: list[str] = self._do("list", folder, self.files.find)
         except FileNotFoundError:
             return []
-        return sorted(path.removeprefix(root).lstrip("/") for path in found)
+        names = (path.removeprefix(root).lstrip("/") for path in found)
+        # In some stores a name may be anything; here it must not lead out of a folder.
+        return sorted(name for name in names if ".." not in name.split("/") and "\\" not in name)
 
     def put(self, names: Iterable[str], origin: Path) -> None:
         """Copy files here."""
