@@ -42,6 +42,7 @@ def test_a_claimed_job_is_not_for_others_until_it_is_given_back(store, workers):
         assert not held.is_lost
     assert take_over(store, "a", second)
     assert store.names(".batch/claims") == []
+    assert store.folder is None or not any((store.folder / ".batch/claims").iterdir())
 
 
 def test_of_many_at_the_same_time_one_gets_it(store, tmp_path):
