@@ -64,6 +64,11 @@ ALL_FIELDS = vos.Job(
         skip_padding=True,
     ),
     config=vos.RunConfig.published(),
+    names={3: "a person", 1: "Hund"},
+    absences=(vos.Absence(object_id=3, first=10, last=4.0),),
+    dropped=(7,),
+    tracked=(2.0, 400),
+    causal=True,
 )
 
 
@@ -88,6 +93,8 @@ def test_times_stay_times_where_numbers_have_one_kind():
     assert document["references"][1]["frame"] == "4.0s"
     assert document["selection"]["start"] == "1.5s"
     assert document["selection"]["end"] == 40
+    assert document["tracked"] == ["2.0s", 400]
+    assert document["absences"][0]["last"] == "4.0s"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,14 @@ def test_times_stay_times_where_numbers_have_one_kind():
         ({"selection": {"start": -1}}, "start must be"),
         ({"model": {"name": "nano", "chekpoint": "x"}}, "chekpoint"),
         ({"config": {"method": {"name": "magic"}}}, "magic"),
+        ({"names": {"0": "nobody"}}, "1 to 254, got 0"),
+        ({"names": {"1": "two\nlines"}}, "printable"),
+        ({"names": {"1": " "}}, "printable"),
+        ({"dropped": [255]}, "1 to 254, got 255"),
+        ({"absences": [{"object_id": 1, "first": 9, "last": 8}]}, "object 1 must not end before"),
+        ({"absences": [{"object_id": 1, "first": "soon", "last": 8}]}, "soon"),
+        ({"tracked": [3, -1]}, "0 or more, got -1"),
+        ({"tracked": ["2s", "1s"]}, "must not end before"),
     ],
 )
 def test_what_is_no_job_is_named(change, message):
@@ -121,8 +136,12 @@ def test_a_job_gives_results_progress_and_its_own_description(folder):
     seen = []
     result = vos.run_job(job, colour_sam(), seen.append)
     assert result.is_complete
-    assert (result.num_done, result.num_before) == (NUM_FRAMES, 0)
-    assert [each.num_done for each in seen] == list(range(1, NUM_FRAMES + 1))
+    assert (result.num_done, result.num_before) == (NUM_FRAMES + 2, 0)
+    assert [each.num_done for each in seen] == list(range(1, NUM_FRAMES + 3))
+    # Object 2 is first shown in frame 2, from which it is tracked backwards first.
+    assert [each.frame.index for each in seen] == [1, 0, *range(NUM_FRAMES)]
+    assert [each.is_backwards for each in seen] == [True] * 2 + [False] * NUM_FRAMES
+    assert {each.num_frames for each in seen} == {NUM_FRAMES + 2}
     assert seen[-1].masks.labels.shape == seen[-1].frame.frame_hw
     summary = json.loads(result.outputs.summary_path.read_text())
     carried = vos.Job.from_json(json.dumps(summary["job"]))
@@ -189,7 +208,7 @@ def test_overwriting_replaces_results(folder):
     with pytest.raises(OutputError, match="overwrite"):
         vos.run_job(job, colour_sam())
     short = replace(job, selection=Selection(end=4))
-    assert vos.run_job(short, colour_sam(), overwrite=True).num_done == 4
+    assert vos.run_job(short, colour_sam(), overwrite=True).num_done == 2 + 4
     assert len(list((folder / "out" / "clip").iterdir())) == 4
 
 
@@ -252,7 +271,6 @@ def test_a_later_reference_may_be_given_by_its_time_or_by_a_click(folder):
         (["mask.png", (9, "later.png")], Selection(end=9), "frame 9"),
         (["mask.png", (0.85, "later.png")], Selection(end=0.5), "frame"),
         (["mask.png", (0, "later.png")], Selection(), "several references"),
-        ([(2, "later.png")], Selection(), "first frame"),
     ],
 )
 def test_a_reference_of_a_frame_that_is_not_used_is_refused_first(
@@ -271,7 +289,7 @@ def test_a_reference_of_a_frame_that_is_not_used_is_refused_first(
 
 
 def test_a_run_is_resumed_or_overwritten_but_not_both(folder):
-    with pytest.raises(InputError, match="not both"):
+    with pytest.raises(InputError, match="either resumed, overwritten or updated"):
         vos.run_job(make_job(folder), colour_sam(), resume=True, overwrite=True)
 
 

@@ -53,6 +53,11 @@ def test_an_object_that_is_never_sure_after_its_reference(states, is_unsure):
     assert unsure_from_the_start([counted(states)]) == [2] * is_unsure
 
 
+def test_the_report_calls_objects_by_their_names():
+    assert report_objects([counted("+")], {2: "dog"}) == ["object 2 (dog): in 1 of 1 frames"]
+    assert report_objects([counted("+")], {1: "dog"}) == ["object 2: in 1 of 1 frames"]
+
+
 def test_ranges_are_of_the_source_s_own_numbers():
     """Frames follow one another if nothing used lies between."""
     row = counted("+--+-", indices=[75, 80, 85, 90, 95])

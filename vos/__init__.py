@@ -6,6 +6,7 @@ The data flow, one package per stage::
     track    Frame               -> FrameMasks     find every object, by one of two wings
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
+    export   results             -> files          what editors, annotators and trainers open
 
 ``sam`` is the model behind two calls, pictures to features and prompts to masks, which ``track``
 makes. ``segment`` wires source and track, ``run`` what a user wants and the files on disk, ``sets``
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vos.masks import read_mask as read_mask
     from vos.records import Frame as Frame
     from vos.records import FrameMasks as FrameMasks
+    from vos.run.job import Absence as Absence
     from vos.run.job import Job as Job
     from vos.run.job import JobOutputs as JobOutputs
     from vos.run.job import ModelChoice as ModelChoice
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Absence": "vos.run.job",
     "AbsenceConfig": "vos.config",
     "Click": "vos.hint",
     "FitConfig": "vos.config",

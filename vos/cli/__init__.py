@@ -21,6 +21,7 @@ from vos.errors import VosError, is_out_of_memory
 _COMMANDS = {
     "run": ("vos.cli.run:run_command", "Segment the objects of one mask in a whole video."),
     "frame": ("vos.cli.frame:frame_command", "Write a frame to paint a mask on or to click in."),
+    "export": ("vos.cli.export:export_command", "Export results for editors and trainers."),
     "review": ("vos.cli.review:review_command", "List the frames of results to look at again."),
     "images": ("vos.cli.images:images_command", "Find the objects of one picture in many others."),
     "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images as PerSeg's."),

@@ -10,11 +10,12 @@ import click
 from vos.cli.batch_progress import run_set
 from vos.cli.command import Command, InputOption, OutputOption
 from vos.cli.engine_options import engine_options, make_engine
+from vos.cli.export import export_option, run_exports
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
 from vos.cli.tables import print_jf
-from vos.errors import ScoreError
+from vos.errors import ScoreError, VosError
 
 
 @click.command("davis", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,6 +42,7 @@ from vos.errors import ScoreError
     help="Folder of the results.",
 )
 @click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlay videos too.")
+@export_option
 @click.option(
     "--overwrite",
     cls=OutputOption,
@@ -93,6 +95,11 @@ def davis_command(ctx: click.Context) -> None:
         when_stopped="the same command goes on",
     )
     done = [sequence.name for sequence in sequences if sequence.name not in failures]
+    for name in done:
+        try:
+            run_exports(ctx, out, name)
+        except VosError as error:
+            failures[name] = str(error)
     if done:
         print_jf(evaluate(root, out, year=year, sequences=done))
     if failures:

@@ -8,16 +8,32 @@ from pathlib import Path
 import click
 
 from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption, version_option
+from vos.cli.export import check_exports, export_option, run_exports
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
-from vos.cli.moments import Moment
+from vos.cli.moments import Moment, MomentRange, ObjectRange
 from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
 from vos.cli.references import BoxHint, ClickHint, FrameMask, preview, references_of
 from vos.cli.stdin import StandardInput
 
 _FILE = click.Path(path_type=Path)
+
+
+class ObjectName(click.ParamType[tuple[int, str]]):
+    """An object and what to call it: ``3:person``."""
+
+    name = "id:name"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, str]:
+        """Read the id and the name."""
+        object_id, _, name = value.partition(":")
+        if not (object_id.isdecimal() and len(object_id) <= 18 and name):
+            self.fail(f"{value!r} is not ID:NAME, such as 3:person", param, ctx)
+        return int(object_id), name
 
 
 @click.command("run", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,6 +101,46 @@ _FILE = click.Path(path_type=Path)
     "appear in it. Repeatable.",
 )
 @click.option(
+    "--absent",
+    "absent",
+    cls=ObjectsOption,
+    type=ObjectRange(),
+    multiple=True,
+    help="Frames in which an object is not there, both ends included. It has no mask there, and is "
+    "searched in the whole frame afterwards. Repeatable.",
+)
+@click.option(
+    "--drop",
+    "dropped",
+    cls=ObjectsOption,
+    type=click.IntRange(1, 254),
+    multiple=True,
+    metavar="ID",
+    help="Forget an object that a mask shows. Repeatable.",
+)
+@click.option(
+    "--rename",
+    "names",
+    cls=ObjectsOption,
+    type=ObjectName(),
+    multiple=True,
+    help="What to call an object in the overlay, the summary and exports. Repeatable.",
+)
+@click.option(
+    "--range",
+    "tracked",
+    cls=ObjectsOption,
+    type=MomentRange(),
+    help="Track and write only these frames, both ends included; masks may be of others.",
+)
+@click.option(
+    "--causal",
+    cls=ObjectsOption,
+    is_flag=True,
+    help="Segment each frame by what came before it alone: masks count from their frame on, and "
+    "nothing is tracked backwards.",
+)
+@click.option(
     "--resize-mask",
     cls=ObjectsOption,
     is_flag=True,
@@ -124,6 +180,13 @@ _FILE = click.Path(path_type=Path)
     help="Go on with a run that broke off; the results are those of a run that did not.",
 )
 @click.option(
+    "--update",
+    cls=OutputOption,
+    is_flag=True,
+    help="Do again only what changed since: new, other or absent masks, --absent, --drop, --range, "
+    "--rename. All other label maps stay as they are.",
+)
+@click.option(
     "--save-every",
     cls=OutputOption,
     type=click.FloatRange(0),
@@ -149,6 +212,7 @@ _FILE = click.Path(path_type=Path)
     help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
+@export_option
 @method_options
 @model_options
 @version_option
@@ -169,15 +233,16 @@ def run_command(ctx: click.Context) -> None:
     crash, from what was saved last. Streams and cameras cannot be resumed.
     """  # noqa: D301
     options = ctx.params
-    if options["resume"] and options["overwrite"]:
-        raise click.UsageError("give either --resume or --overwrite")
+    if options["resume"] + options["overwrite"] + options["update"] > 1:
+        raise click.UsageError("give either --resume, --overwrite or --update")
     config = method_config(ctx)
     prepare_process(options["num_threads"])
     if options["quiet"]:
         logging.getLogger("vos").setLevel(logging.WARNING)
     references = references_of(ctx)
+    check_exports(ctx, options["video"])
 
-    from vos.run.job import Job, JobOutputs
+    from vos.run.job import Absence, Job, JobOutputs
     from vos.run.run_job import run_job
     from vos.sink.tallies import report_objects
     from vos.source import Selection
@@ -201,6 +266,14 @@ def run_command(ctx: click.Context) -> None:
         ),
         model=model_choice(ctx),
         config=config,
+        names=dict(options["names"]),
+        absences=tuple(
+            Absence(object_id=object_id, first=first, last=last)
+            for object_id, first, last in options["absent"]
+        ),
+        dropped=options["dropped"],
+        tracked=options["tracked"],
+        causal=options["causal"],
     )
     if options["preview"] is not None:
         preview(job, options["preview"], overwrite=options["overwrite"])
@@ -211,13 +284,15 @@ def run_command(ctx: click.Context) -> None:
             on_progress=progress.show_job,
             resume=options["resume"],
             overwrite=options["overwrite"],
+            update=options["update"],
             save_every_seconds=options["save_every"],
             should_stop=stop.is_set,
         )
     written = ", ".join(map(str, result.outputs.written))
     pace = speed(result.num_done, result.num_before, result.seconds)
     click.echo(f"{'finished before' if result.was_complete else pace}: {written}")
-    for line in report_objects(result.tallies):
+    for line in report_objects(result.tallies, result.outputs.names):
         click.echo(line)
     if not result.is_complete:
         raise click.Abort(result.what_is_left)
+    run_exports(ctx, result.outputs.folder, result.outputs.name)
