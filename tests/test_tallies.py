@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos.sink.tallies import MAX_RANGES, ObjectTallies, report_objects
+from vos.sink.tallies import MAX_RANGES, ObjectTallies, report_objects, unsure_from_the_start
 
 
 def counted(states: str, indices=None, min_score: float = 0.5) -> dict[str, object]:
@@ -34,6 +34,23 @@ def counted(states: str, indices=None, min_score: float = 0.5) -> dict[str, obje
 def test_the_report_of_an_object(states, line):
     (got,) = report_objects([counted(states)])
     assert got.startswith(f"object 2: {line}")
+
+
+@pytest.mark.parametrize(
+    ("states", "is_unsure"),
+    [
+        ("+?-?", True),
+        ("??-?", True),  # the reference came from a hint that says little
+        ("-+--", True),
+        ("?+?-", False),
+        ("+?+?", False),
+        ("+", False),
+        ("?", False),
+        ("---", False),
+    ],
+)
+def test_an_object_that_is_never_sure_after_its_reference(states, is_unsure):
+    assert unsure_from_the_start([counted(states)]) == [2] * is_unsure
 
 
 def test_the_report_calls_objects_by_their_names():

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vos.config import RunConfig
 from vos.errors import InputError, OutputError
@@ -16,11 +16,13 @@ from vos.files import part_path, refusals
 from vos.records import Frame
 from vos.run.names import name_fault
 from vos.run.replacing import Ledger, check_inputs_kept
-from vos.sam.model import SamModel
 from vos.sink.overlay import OverlayStyle
 from vos.sink.pieces import PIECES
 from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.sink.video import check_frame_size
+
+if TYPE_CHECKING:  # what reads results needs no torch
+    from vos.sam.model import SamModel
 
 _STATE: Final = "state"
 _SUMMARY: Final = "summary.json"
@@ -286,6 +288,7 @@ def _clear_spool(folder: Path) -> None:
     spool = _spool_in(folder)
     spool.ledger.remove_written()
     _clear(spool.unfinished_folder)
+    spool.lock_path.unlink(missing_ok=True)  # of a run that was killed
     for path in (spool.masks_folder, spool.folder):
         with suppress(OSError):
             path.rmdir()

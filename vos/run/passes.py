@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain, dropwhile, takewhile
@@ -20,6 +20,7 @@ from vos.run.inputs import Opened, reference_frames
 from vos.run.job import Job
 from vos.run.made_from import MadeFrom
 from vos.run.outputs import Outputs
+from vos.run.references import scored
 from vos.run.resume import Saved, going_on, load_saved, open_again, read_finished
 from vos.run.saving import write_and_save
 from vos.sam.model import SamModel
@@ -70,6 +71,7 @@ class Task:
         opened: Its inputs.
         sam: Its model.
         plan: Who is tracked where.
+        scores: Of references that come from hints, by frame and object.
         begin: Gives what is known before the first frame of either pass; learns it once.
         header: What the run is.
         save_every_seconds: How much work a crash may cost.
@@ -79,6 +81,7 @@ class Task:
     opened: Opened
     sam: SamModel
     plan: Plan
+    scores: Mapping[int, Mapping[int, float]]
     begin: Callable[[], State]
     header: dict[str, object]
     save_every_seconds: float
@@ -214,6 +217,7 @@ def track_forwards(
             steps = going_on(steps, outputs)
         if num_backwards:
             steps = with_spooled(steps, outputs.spool, plan.backwards)
+        steps = scored(steps, task.scores)
         pairs = write_and_save(
             steps,
             outputs,

@@ -114,7 +114,7 @@ def run_job(
                 if overwrite:
                     clear_update(outputs)
         sam = sam or load_model(job.model)
-        plan = make_plan(job, opened, sam)
+        plan, scores = make_plan(job, opened, sam)
         header = _describe(job, opened, sam)
         if resume and (summary := read_finished(outputs, header)) is not None:
             lock = only_writer(outputs.lock_path, outputs.masks_folder)
@@ -132,7 +132,7 @@ def run_job(
                 write_label_png(job.outputs.reference_path, references[min(references)])
         tallies = ObjectTallies(outputs.min_score)
         begin = cache(partial(begin_state, job, opened, plan, sam))
-        task = Task(job, opened, sam, plan, begin, header, save_every_seconds)
+        task = Task(job, opened, sam, plan, scores, begin, header, save_every_seconds)
         watch = Watch(on_progress, should_stop)
         try:
             is_complete = True
@@ -166,10 +166,10 @@ def _update(
         opened = open_inputs(job, stack, overwrite=False, going_on="updated")
         outputs = opened.outputs
         sam = sam or load_model(job.model)
-        plan = make_plan(job, opened, sam, both_ways=True)
+        plan, scores = make_plan(job, opened, sam, both_ways=True)
         begin = partial(begin_state, job, opened, plan, sam)
         header = _describe(job, opened, sam)
-        task = Task(job, opened, sam, plan, begin, header, save_every_seconds)
+        task = Task(job, opened, sam, plan, scores, begin, header, save_every_seconds)
         stack.enter_context(only_writer(outputs.lock_path, outputs.masks_folder))
         try:
             is_new, rows = update_results(task, watch, lambda: time.monotonic() - started)

@@ -45,6 +45,7 @@ from vos.run.passes import (
     sound_of_job,
     track_backwards,
 )
+from vos.run.references import scored
 from vos.run.results import described_files
 from vos.run.resume import Mark, difference, going_on, load_saved, read_finished
 from vos.run.saving import write_and_save
@@ -228,7 +229,7 @@ def clear_update(outputs: Outputs) -> None:
     made.remove_unfinished()
     with refusals(f"remove {made.folder}"):
         pieces = made.folder / _PIECES
-        files = [made.folder / name for name in (_LIST, _SUMMARY, _OVERLAY)]
+        files = [made.lock_path, *(made.folder / name for name in (_LIST, _SUMMARY, _OVERLAY))]
         for path in (*files, *map(part_path, files), *pieces.glob(PIECES), *pieces.glob(".*.part")):
             path.unlink(missing_ok=True)
         identity = made.folder / _IDENTITY
@@ -280,7 +281,7 @@ def _track_forwards(task: Task, earlier: Earlier, change: Change, watch: Watch) 
         if is_both_ways:
             steps = with_spooled(steps, made.spool, plan.backwards)
         pairs = write_and_save(
-            _onto(steps, earlier, change),
+            scored(_onto(steps, earlier, change), task.scores),
             made,
             opened.source.info,
             task.header | {"made_from": change.made_from.to_json_values()},
