@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from vos.run.job import Job as Job
     from vos.run.job import JobOutputs as JobOutputs
     from vos.run.job import ModelChoice as ModelChoice
+    from vos.run.read_results import ResultFrame as ResultFrame
+    from vos.run.read_results import Results as Results
+    from vos.run.read_results import read_results as read_results
     from vos.run.references import Reference as Reference
     from vos.run.run_job import JobResult as JobResult
     from vos.run.run_job import run_job as run_job
@@ -68,6 +71,8 @@ _HOMES = {
     "Persam": "vos.config",
     "PersamF": "vos.config",
     "Reference": "vos.run.references",
+    "ResultFrame": "vos.run.read_results",
+    "Results": "vos.run.read_results",
     "RunConfig": "vos.config",
     "SamModel": "vos.sam.model",
     "Selection": "vos.source",
@@ -80,6 +85,7 @@ _HOMES = {
     "mask_from_hints": "vos.track.hints",
     "open_source": "vos.source",
     "read_mask": "vos.masks",
+    "read_results": "vos.run.read_results",
     "reference_from_hints": "vos.track.hints",
     "run_job": "vos.run.run_job",
     "segment_images": "vos.segment.forward",

@@ -18,8 +18,10 @@ Time is presentation time in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,3 +121,31 @@ class FrameMasks:
     present: NDArray[np.bool_]
     boxes_xyxy: NDArray[np.int64]
     areas_px: NDArray[np.int64]
+
+    def to_supervision(self, names: Mapping[int, str] | None = None) -> Any:
+        """Give the objects that are present as ``supervision.Detections``.
+
+        Boxes have their right and bottom corner one pixel further out, where supervision wants it;
+        ``tracker_id`` and ``class_id`` are the object's id.
+
+        Args:
+            names: What objects are called, by id, for ``data["class_name"]``; else ``object 1``.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError("to_supervision needs the package supervision: install it") from error
+        is_there = self.present & (self.areas_px > 0)
+        ids = np.array(self.object_ids, np.int64)[is_there]
+        names = names or {}
+        return supervision.Detections(
+            xyxy=(self.boxes_xyxy[is_there] + (0, 0, 1, 1)).astype(np.float32),
+            mask=self.labels == ids[:, None, None],
+            confidence=self.scores[is_there],
+            class_id=ids,
+            tracker_id=ids.copy(),
+            data={"class_name": np.array([names.get(i, f"object {i}") for i in ids.tolist()], str)},
+        )

@@ -8,4 +8,5 @@ each object.
     only_writer      one run at a time
     results, saving  the chain of sinks, and the saved state beside it
     resume, state    whether a run that broke off is the same one, and where it stands
+    read_results     results read back, for whatever goes on with them
 """

@@ -1,0 +1,98 @@
+"""Results of a clip that is hard to export, written by the sinks themselves, without a model.
+
+The clip has frames of unequal lengths and is stored turned by 90 degrees. Object 1 has a hole,
+object 2 is absent in the middle, object 3 is one pixel.
+"""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from clips import write_clip
+
+from vos.masks import write_label_png
+from vos.records import FrameMasks
+from vos.run.job import Job, JobOutputs
+from vos.run.outputs import Outputs
+from vos.run.references import Reference
+from vos.run.results import write_results
+from vos.source import open_source
+from vos.track.masks import measure
+
+HW = (64, 48)  # as it is shown; it is stored 48 x 64
+OBJECT_IDS = (1, 2, 3)
+NUM_FRAMES = 12
+TIME_BASE = Fraction(1, 600)
+PTS = [0, 20, 40, 60, 80, 130, 150, 170, 190, 250, 270, 290]
+ABSENT = range(4, 8)
+
+
+def make_labels(index: int) -> np.ndarray:
+    labels = np.zeros(HW, np.uint8)
+    labels[10 + index : 30 + index, 6:26] = 1
+    labels[16 + index : 20 + index, 12:18] = 0
+    if index not in ABSENT:
+        labels[44:60, 20 + index : 36 + index] = 2
+    labels[3, 40 - index] = 3
+    return labels
+
+
+def masks_of(labels: np.ndarray, index: int) -> FrameMasks:
+    return measure(labels, OBJECT_IDS, np.array([0.9, 0.8 - index / 50, 0.4], np.float32))
+
+
+def write_turned_clip(path: Path) -> Path:
+    """Write a clip that players show turned by 90 degrees, with frames of unequal lengths."""
+    write_clip(path, NUM_FRAMES, pts=PTS, time_base=TIME_BASE, options={"qp": "4"})
+    data = path.read_bytes()
+    upright = b"".join(int(v).to_bytes(4, "big") for v in (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30))
+    turned = b"".join(
+        (v & 0xFFFFFFFF).to_bytes(4, "big") for v in (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    )
+    start = data.index(b"tkhd")
+    head, tail = data[:start], data[start:]
+    path.write_bytes(head + tail.replace(upright, turned, 1))
+    return path
+
+
+def job_of(source: Path, out: Path, name: str | None = None) -> Job:
+    mask = source.parent / "mask.png"
+    if not mask.exists():
+        write_label_png(mask, make_labels(0))
+    return Job(
+        source=str(source),
+        references=(Reference(mask=mask),),
+        outputs=JobOutputs(folder=out, name=name, overlay_alpha=None),
+    )
+
+
+def write_clip_results(job: Job, num_frames: int = NUM_FRAMES, **header: object) -> Path:
+    """Write what a run of this job would, up to some frame; give the folder."""
+    with open_source(job.source) as source:
+        name = job.outputs.name or source.info.name
+        outputs = Outputs(folder=job.outputs.folder, name=name, overlay_alpha=None)
+        document = job.to_json_values()
+        del document["outputs"]["folder"]
+        document |= header.pop("job", {})
+        header = {
+            "job": document,
+            "source": job.source,
+            "selection": document["selection"],
+            "versions": {},
+            **header,
+        }
+        pairs = (
+            (frame, masks_of(make_labels(frame.index), frame.index))
+            for frame in source
+            if frame.index < num_frames
+        )
+        for _ in write_results(pairs, outputs, source.info, header):
+            pass
+    return job.outputs.folder
+
+
+def make_results(folder: Path, **job_fields: object) -> Path:
+    """Write a clip, the mask of its first frame, and its results; give the results' folder."""
+    source = write_turned_clip(folder / "clip.mp4")
+    return write_clip_results(replace(job_of(source, folder / "results"), **job_fields))
