@@ -64,6 +64,11 @@ ALL_FIELDS = vos.Job(
         skip_padding=True,
     ),
     config=vos.RunConfig.published(),
+    names={3: "a person", 1: "Hund"},
+    absences=(vos.Absence(object_id=3, first=10, last=4.0),),
+    dropped=(7,),
+    tracked=(2.0, 400),
+    causal=True,
 )
 
 
@@ -88,6 +93,8 @@ def test_times_stay_times_where_numbers_have_one_kind():
     assert document["references"][1]["frame"] == "4.0s"
     assert document["selection"]["start"] == "1.5s"
     assert document["selection"]["end"] == 40
+    assert document["tracked"] == ["2.0s", 400]
+    assert document["absences"][0]["last"] == "4.0s"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,14 @@ def test_times_stay_times_where_numbers_have_one_kind():
         ({"selection": {"start": -1}}, "start must be"),
         ({"model": {"name": "nano", "chekpoint": "x"}}, "chekpoint"),
         ({"config": {"method": {"name": "magic"}}}, "magic"),
+        ({"names": {"0": "nobody"}}, "1 to 254, got 0"),
+        ({"names": {"1": "two\nlines"}}, "printable"),
+        ({"names": {"1": " "}}, "printable"),
+        ({"dropped": [255]}, "1 to 254, got 255"),
+        ({"absences": [{"object_id": 1, "first": 9, "last": 8}]}, "object 1 must not end before"),
+        ({"absences": [{"object_id": 1, "first": "soon", "last": 8}]}, "soon"),
+        ({"tracked": [3, -1]}, "0 or more, got -1"),
+        ({"tracked": ["2s", "1s"]}, "must not end before"),
     ],
 )
 def test_what_is_no_job_is_named(change, message):

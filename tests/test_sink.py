@@ -335,6 +335,21 @@ def test_the_score_is_written_beside_the_id():
     assert (texts[1] != texts[3]).any()
 
 
+def test_the_name_is_written_instead_of_the_id():
+    """OpenCV writes ASCII letters alone; others it would replace by question marks."""
+    plain = np.full((240, 320, 3), 90, np.uint8)
+    labels = np.zeros((240, 320), np.uint8)
+    labels[40:200, 20:300] = 7
+    numbered, named, foreign = (
+        draw_overlay(plain, labels, 0, names=names)
+        for names in ({8: "other"}, {7: "person"}, {7: "Köter"})
+    )
+    text = np.s_[60:180, 40:280]
+    widths = [np.ptp(np.nonzero((p[text] != 90).any(axis=(0, 2)))[0]) for p in (numbered, named)]
+    assert widths[1] > 3 * widths[0]
+    assert (foreign == numbered).all()
+
+
 def test_objects_have_the_colours_that_they_are_given():
     frame, masks = make_pair(0, hw=(240, 320))
     labels = np.kron(masks.labels[:48, :64], np.ones((5, 5), np.uint8))

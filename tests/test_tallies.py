@@ -36,6 +36,11 @@ def test_the_report_of_an_object(states, line):
     assert got.startswith(f"object 2: {line}")
 
 
+def test_the_report_calls_objects_by_their_names():
+    assert report_objects([counted("+")], {2: "dog"}) == ["object 2 (dog): in 1 of 1 frames"]
+    assert report_objects([counted("+")], {1: "dog"}) == ["object 2: in 1 of 1 frames"]
+
+
 def test_ranges_are_of_the_source_s_own_numbers():
     """Frames follow one another if nothing used lies between."""
     row = counted("+--+-", indices=[75, 80, 85, 90, 95])

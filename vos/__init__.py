@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vos.masks import read_mask as read_mask
     from vos.records import Frame as Frame
     from vos.records import FrameMasks as FrameMasks
+    from vos.run.job import Absence as Absence
     from vos.run.job import Job as Job
     from vos.run.job import JobOutputs as JobOutputs
     from vos.run.job import ModelChoice as ModelChoice
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Absence": "vos.run.job",
     "AbsenceConfig": "vos.config",
     "Click": "vos.hint",
     "FitConfig": "vos.config",

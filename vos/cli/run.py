@@ -10,13 +10,28 @@ from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
-from vos.cli.moments import Moment
+from vos.cli.moments import Moment, MomentRange, ObjectRange
 from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
 from vos.cli.references import BoxHint, ClickHint, FrameMask, references_of
 from vos.cli.stdin import StandardInput
 
 _FILE = click.Path(path_type=Path)
+
+
+class ObjectName(click.ParamType[tuple[int, str]]):
+    """An object and what to call it: ``3:person``."""
+
+    name = "id:name"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, str]:
+        """Read the id and the name."""
+        object_id, _, name = value.partition(":")
+        if not (object_id.isdecimal() and len(object_id) <= 18 and name):
+            self.fail(f"{value!r} is not ID:NAME, such as 3:person", param, ctx)
+        return int(object_id), name
 
 
 @click.command("run", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,6 +95,46 @@ _FILE = click.Path(path_type=Path)
     help="The mask of a later frame, by number or time: it corrects that frame and is learned from "
     "there on. Its background says nothing of objects that it does not hold; new ones may "
     "appear in it. Repeatable.",
+)
+@click.option(
+    "--absent",
+    "absent",
+    cls=ObjectsOption,
+    type=ObjectRange(),
+    multiple=True,
+    help="Frames in which an object is not there, both ends included. It has no mask there, and is "
+    "searched in the whole frame afterwards. Repeatable.",
+)
+@click.option(
+    "--drop",
+    "dropped",
+    cls=ObjectsOption,
+    type=click.IntRange(1, 254),
+    multiple=True,
+    metavar="ID",
+    help="Forget an object that a mask shows. Repeatable.",
+)
+@click.option(
+    "--rename",
+    "names",
+    cls=ObjectsOption,
+    type=ObjectName(),
+    multiple=True,
+    help="What to call an object in the overlay, the summary and exports. Repeatable.",
+)
+@click.option(
+    "--range",
+    "tracked",
+    cls=ObjectsOption,
+    type=MomentRange(),
+    help="Track and write only these frames, both ends included; masks may be of others.",
+)
+@click.option(
+    "--causal",
+    cls=ObjectsOption,
+    is_flag=True,
+    help="Segment each frame by what came before it alone: masks count from their frame on, and "
+    "nothing is tracked backwards.",
 )
 @click.option(
     "--resize-mask",
@@ -165,7 +220,7 @@ def run_command(ctx: click.Context) -> None:
     prepare_process(options["num_threads"])
     references = references_of(ctx)
 
-    from vos.run.job import Job, JobOutputs
+    from vos.run.job import Absence, Job, JobOutputs
     from vos.run.run_job import run_job
     from vos.sink.tallies import report_objects
     from vos.source import Selection
@@ -189,6 +244,14 @@ def run_command(ctx: click.Context) -> None:
         ),
         model=model_choice(ctx),
         config=config,
+        names=dict(options["names"]),
+        absences=tuple(
+            Absence(object_id=object_id, first=first, last=last)
+            for object_id, first, last in options["absent"]
+        ),
+        dropped=options["dropped"],
+        tracked=options["tracked"],
+        causal=options["causal"],
     )
     with stopping_on_interrupt() as stop, Progress(quiet=options["quiet"]) as progress:
         result = run_job(
@@ -202,7 +265,7 @@ def run_command(ctx: click.Context) -> None:
     written = ", ".join(map(str, result.outputs.written))
     pace = speed(result.num_done, result.num_before, result.seconds)
     click.echo(f"{'finished before' if result.was_complete else pace}: {written}")
-    for line in report_objects(result.tallies):
+    for line in report_objects(result.tallies, result.outputs.names):
         click.echo(line)
     if not result.is_complete:
         raise click.Abort(result.what_is_left)

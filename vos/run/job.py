@@ -7,18 +7,22 @@ results go. :func:`vos.run.run_job.run_job` does it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from vos.config import METHODS, STRICT, RunConfig
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
+from vos.records import MAX_OBJECT_ID
 from vos.run.references import Reference, check_frames_differ
 from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.source import Selection
+
+_MAX_NAME_LETTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +71,53 @@ class JobOutputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """Frames in which an object is not there, as the user says.
+
+    It has no mask there and nothing of it is learned; after the last frame it is searched in the
+    whole frame, as one that was lost.
+
+    Attributes:
+        object_id: 1 to 254.
+        first: The first of these frames, by index (int) or by time in seconds (float).
+        last: The last of them, likewise.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    object_id: int
+    first: int | float
+    last: int | float
+
+    def __post_init__(self) -> None:
+        """Check the object and the order.
+
+        Raises:
+            InputError: an illegal id or moment, or the last frame is before the first.
+        """
+        _check_ids("absence", (self.object_id,))
+        _check_order(f"the absence of object {self.object_id}", self.first, self.last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One video to segment.
 
     Attributes:
         source: A file, a folder of images, the URL of a stream, or a camera.
-        references: What shows the objects; one of them is of the first frame used.
+        references: What shows the objects, in any of the frames used.
         selection: Which frames of the source are used, and what they may be.
         outputs: Where the results go.
         model: The model.
         config: The method and its settings.
+        names: What to call objects, by id; the others are called by their numbers.
+        absences: Where objects are not.
+        dropped: Objects that are forgotten, though references show them.
+        tracked: First and last frame, by index or time, between which objects are tracked and
+            masks written; references may be outside. None is everywhere.
+        causal: Whether a frame is segmented by what came before it alone: references are known from
+            their frame on, and nothing is tracked backwards. A source that can be read only once
+            is always segmented so.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -87,16 +128,32 @@ class Job:
     outputs: JobOutputs = field(default_factory=JobOutputs)
     model: ModelChoice = field(default_factory=ModelChoice)
     config: RunConfig = field(default_factory=RunConfig)
+    names: dict[int, str] = field(default_factory=dict)
+    absences: tuple[Absence, ...] = ()
+    dropped: tuple[int, ...] = ()
+    tracked: tuple[int | float, int | float] | None = None
+    causal: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the references do not contradict each other.
+        """Check that the fields do not contradict each other.
 
         Raises:
-            InputError: there is none, or several are of one frame.
+            InputError: there is no reference, or several are of one frame; an illegal id or name;
+                a range that ends before it begins.
         """
         if not self.references:
             raise InputError("a job needs a reference: a mask, or boxes and clicks")
         check_frames_differ(self.references)
+        _check_ids("name", self.names)
+        _check_ids("drop", self.dropped)
+        for object_id, name in self.names.items():
+            if not (name.strip() and name.isprintable() and len(name) <= _MAX_NAME_LETTERS):
+                raise InputError(
+                    f"the name of object {object_id} must be 1 to {_MAX_NAME_LETTERS} printable "
+                    f"letters, got {name!r}"
+                )
+        if self.tracked is not None:
+            _check_order("the range to track", *self.tracked)
 
     def with_reference(self, reference: Reference) -> Job:
         """Give the job with a further reference, which replaces that of the same frame."""
@@ -144,6 +201,20 @@ class Job:
         return replace(job, config=replace(job.config, method=settings))
 
 
+def _check_ids(what: str, object_ids: Iterable[int]) -> None:
+    for object_id in object_ids:
+        if isinstance(object_id, bool) or not 1 <= object_id <= MAX_OBJECT_ID:
+            raise InputError(f"{what}: object ids are 1 to {MAX_OBJECT_ID}, got {object_id!r}")
+
+
+def _check_order(what: str, first: int | float, last: int | float) -> None:
+    for bound in (first, last):
+        if not (math.isfinite(bound) and bound >= 0):
+            raise InputError(f"{what}: frames and times are 0 or more, got {bound!r}")
+    if type(first) is type(last) and first > last:
+        raise InputError(f"{what} must not end before it begins, got {first!r} to {last!r}")
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
@@ -153,14 +224,18 @@ def _each_moment(document: dict[str, Any], change: Callable[[Any], Any]) -> None
 
     JSON has one kind of number, and programs write the time 4.0 as 4, which would be a frame.
     """
-    selection, references = document.get("selection"), document.get("references")
-    for holder, keys in (
-        (selection, ("start", "end")),
-        *((each, ("frame",)) for each in references or () if isinstance(references, list)),
+    selection, tracked = document.get("selection"), document.get("tracked")
+    for holders, keys in (
+        ([selection], ("start", "end")),
+        (document.get("references"), ("frame",)),
+        (document.get("absences"), ("first", "last")),
     ):
-        for key in keys if isinstance(holder, dict) else ():
-            if holder.get(key) is not None:
-                holder[key] = change(holder[key])
+        for holder in holders if isinstance(holders, list) else ():
+            for key in keys if isinstance(holder, dict) else ():
+                if holder.get(key) is not None:
+                    holder[key] = change(holder[key])
+    if isinstance(tracked, list):
+        document["tracked"] = [change(each) for each in tracked]
 
 
 def _read_moment(value: Any) -> Any:

@@ -39,6 +39,7 @@ class Outputs:
         min_score: Below this score a mask is doubtful: its contour is dashed, and the tallies of
             the summary count it.
         colours: (red, green, blue) of objects in the overlay, by id; the others have DAVIS'.
+        names: What to call objects in the overlay, by id.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Outputs:
     overwrite: bool = False
     min_score: float = DEFAULT_MIN_SCORE
     colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the name and the opacity.

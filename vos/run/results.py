@@ -121,6 +121,7 @@ def write_results(
                         alpha=outputs.overlay_alpha,
                         min_score=outputs.min_score,
                         colours=outputs.colours,
+                        names=outputs.names,
                     ),
                     sound=sound,
                     num_kept=kept.num_in_pieces,

@@ -117,6 +117,8 @@ def run_job(
     """
     if resume and overwrite:
         raise InputError("a run is either resumed or overwritten, not both")
+    if job.absences or job.dropped or job.tracked:
+        raise InputError("absences, dropped objects and ranges are not built yet")
     started = time.monotonic()
     with ExitStack() as stack:
         opened = _open(job, stack, resume=resume, overwrite=overwrite)
@@ -221,6 +223,7 @@ def _open(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) -> _Open
         overwrite=overwrite,
         min_score=job.outputs.min_score,
         colours={id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()},
+        names=job.names,
     )
     _check_inputs_kept(job, outputs, resume=resume)
     outputs.check_frame_size(source.info.frame_hw)
@@ -250,6 +253,7 @@ def _describe(job: Job, opened: _Opened, sam: SamModel) -> dict[str, object]:
         "overlay_alpha": outputs.overlay_alpha,
         "min_score": outputs.min_score,
         "colours": {str(id_): rgb for id_, rgb in sorted(outputs.colours.items())},
+        "names": {str(id_): name for id_, name in sorted(outputs.names.items())},
         "source_file": opened.description,
     }
 

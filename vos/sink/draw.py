@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from itertools import product
+from types import MappingProxyType
 from typing import Final
 
 import cv2
@@ -29,8 +30,9 @@ def draw_overlay(
     scores: Mapping[int, float] | None = None,
     min_score: float = 0,
     palette: NDArray[np.uint8] = DAVIS_PALETTE,
+    names: Mapping[int, str] = MappingProxyType({}),
 ) -> NDArray[np.uint8]:
-    """Tint every object in its colour, draw its contour, and write its id and score on it.
+    """Tint every object in its colour, draw its contour, and write its name and score on it.
 
     Args:
         rgb: (H, W, 3) uint8 RGB; left as it is.
@@ -39,6 +41,8 @@ def draw_overlay(
         scores: The objects' scores in [0, 1] by id; what is not there is not written.
         min_score: Objects of a lower score have a dashed contour.
         palette: (256, 3) uint8 RGB, the objects' colours by id.
+        names: What to call objects, by id. Others are called by their id, and so are those whose
+            names are not of ASCII letters, which is all that OpenCV can write.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -73,8 +77,10 @@ def draw_overlay(
     ys, xs = np.nonzero(is_border & (part_labels > 0))
     part[ys, xs] = colours[ys, xs] // 2 + 128
     for object_id, (x, y) in _inner_points(part_labels):
+        name = names.get(object_id, "")
         score = f" {scores[object_id]:.2f}" if object_id in scores else ""
-        _write(picture, f"{object_id}{score}", x0 + x, y0 + y)
+        called = name if name and name.isascii() else str(object_id)
+        _write(picture, called + score, x0 + x, y0 + y)
     return picture
 
 

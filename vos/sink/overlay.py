@@ -30,11 +30,13 @@ class OverlayStyle:
         alpha: Opacity of the objects' colours in [0, 1].
         min_score: Objects of a lower score have a dashed contour.
         colours: (red, green, blue) of objects, 0 to 255, by id; the others have DAVIS' colours.
+        names: What to call objects, by id; the others are called by their id.
     """
 
     alpha: float = 0.5
     min_score: float = DEFAULT_MIN_SCORE
     colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the opacity.
@@ -56,6 +58,7 @@ class OverlayStyle:
             scores=rounded_scores(masks),
             min_score=self.min_score,
             palette=palette,
+            names=self.names,
         )
 
 

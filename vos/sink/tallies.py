@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 DEFAULT_MIN_SCORE: Final = 0.5
@@ -68,11 +69,14 @@ class ObjectTallies:
         ]
 
 
-def report_objects(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def report_objects(
+    rows: Iterable[Mapping[str, Any]], names: Mapping[int, str] = MappingProxyType({})
+) -> list[str]:
     """Say in a line per object what became of it.
 
     Args:
         rows: From :meth:`ObjectTallies.rows`, or ``tallies`` of a summary.
+        names: What to call objects, by id.
 
     Returns:
         Lines such as ``object 2: in 280 of 289 frames, lost 76-84, doubtful 85-288``, with the
@@ -89,7 +93,8 @@ def report_objects(rows: Iterable[Mapping[str, Any]]) -> list[str]:
             for what in ("lost", "doubtful")
             if row[what]
         ]
-        lines.append(f"object {row['id']}: {', '.join(parts)}")
+        name = f" ({names[row['id']]})" if row["id"] in names else ""
+        lines.append(f"object {row['id']}{name}: {', '.join(parts)}")
     return lines
 
 
