@@ -19,6 +19,7 @@ from vos.errors import VosError, is_out_of_memory
 
 _COMMANDS = {
     "run": ("vos.cli.run:run_command", "Segment the objects of one mask in a whole video."),
+    "app": ("vos.cli.app:app_command", "Open a page to click objects, track and correct them."),
     "frame": ("vos.cli.frame:frame_command", "Write a frame to paint a mask on or to click in."),
     "images": ("vos.cli.images:images_command", "Find the objects of one picture in many others."),
     "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images as PerSeg's."),

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Final
 
 from vos.errors import DamagedSourceError, SourceError
 from vos.records import Frame
 from vos.source.address import can_read_again
-from vos.source.images import kind_of
+from vos.source.images import image_files, kind_of
 from vos.source.open import open_selection
 from vos.source.selection import Picture, Selection
 
@@ -60,14 +61,13 @@ class FrameReader:
         self.address = os.fspath(path)
         self._selection = replace(selection or Selection(), start=None, end=None, every=1)
         if os.path.exists(self.address) and not can_read_again(self.address):
-            raise SourceError(
-                f"{self.address} can be read only once; save it as a file first"
-            )
+            raise SourceError(f"{self.address} can be read only once; save it as a file first")
         self._lock = threading.Lock()
         with open_selection(self.address, self._selection) as source:
             self.info = source.info
             self._last: Frame = next(source)
         self._is_video = kind_of(self.address) == "video" and self._selection.decoder == "av"
+        self._files = image_files(Path(self.address)) if os.path.isdir(self.address) else []
         self._times: FrameTimes | None = None
         self._opened = ExitStack()
         self._pictures: Iterator[Picture] | Iterator[Frame] = iter(())
@@ -86,6 +86,12 @@ class FrameReader:
             times = self._packet_times() if self._is_video else None
             self._times = times or FrameTimes(array("d", self._decoded_times()))
         return self._times
+
+    def frame_name(self, index: int) -> str:
+        """Give ``Frame.name`` of a frame without reading it."""
+        if 0 <= index < len(self._files):
+            return self._files[index].stem
+        return f"{index:05d}" if self._last.name == f"{self._last.index:05d}" else self._last.name
 
     def read(self, index: int) -> Frame:
         """Give a frame by its index in the source.
@@ -156,9 +162,7 @@ class FrameReader:
         keyframe = times.keyframe_before(index)
         if keyframe is None or index >= len(times.pts):
             return None
-        point = SeekPoint(
-            times.pts[keyframe], keyframe, times.pts[index], index, times.pts[0]
-        )
+        point = SeekPoint(times.pts[keyframe], keyframe, times.pts[index], index, times.pts[0])
         video = self._opened.enter_context(
             open_video_container(self.address, self._selection.max_pixels)
         )
