@@ -14,7 +14,7 @@ from vos.app.guard import App
 from vos.app.messages import MAX_MESSAGE_BYTES
 from vos.errors import InputError
 
-_REQUEST_SECONDS: Final = 10.0  # for the head of a request to arrive
+REQUEST_SECONDS = 10.0  # for the head of a request to arrive
 _KEEP_ALIVE_SECONDS: Final = 30
 _PING_SECONDS: Final = 20.0
 _MAX_CONNECTIONS: Final = 64
@@ -27,12 +27,12 @@ class _TimedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(_REQUEST_SECONDS, self._hang_up)
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._hang_up)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._is_idle() and self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(_REQUEST_SECONDS, self._hang_up)
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._hang_up)
 
     def _is_idle(self) -> bool:
         # A websocket takes the connection over.
@@ -64,12 +64,11 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: App, listener: socket.socket, on_start: Callable[[], None]) -> None:
-    """Serve until Ctrl-C.
+def make_server(app: App, on_start: Callable[[], None]) -> uvicorn.Server:
+    """Give the server of an application, to be run with a socket of :func:`bind`.
 
     Args:
         app: The application.
-        listener: From :func:`bind`.
         on_start: Called when the server answers.
     """
     config = uvicorn.Config(
@@ -85,11 +84,11 @@ def serve(app: App, listener: socket.socket, on_start: Callable[[], None]) -> No
         limit_concurrency=_MAX_CONNECTIONS,
         h11_max_incomplete_event_size=1 << 16,
         lifespan="off",
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
     )
-    _Server(config, on_start).run(sockets=[listener])
+    return _Server(config, on_start)
 
 
 class _Server(uvicorn.Server):

@@ -73,7 +73,7 @@ def app_command(ctx: click.Context) -> None:
     _check_installed()
 
     from vos.app.guard import LOOPBACK
-    from vos.app.serve import bind, serve
+    from vos.app.serve import bind, make_server
     from vos.app.server import create_app, new_token
     from vos.app.session import Session
     from vos.source import Selection
@@ -108,7 +108,7 @@ def app_command(ctx: click.Context) -> None:
             click.launch(address)
 
     try:
-        serve(app, listener, announce)
+        make_server(app, announce).run(sockets=[listener])
     finally:
         session.close()
 

@@ -1,0 +1,323 @@
+"""The page's server by its interface: what it shows, what it does, and whom it turns away."""
+
+import io
+import json
+import time
+
+import numpy as np
+import pytest
+from app_server import (
+    HEIGHT,
+    NUM_FRAMES,
+    SIDE,
+    TOKEN,
+    WIDTH,
+    cookie,
+    corner_of,
+    draw,
+    get,
+    iou,
+    is_hung_up,
+    make_clip,
+    serving,
+    stand_in,
+)
+from colour_sam import ColourSam
+from PIL import Image
+
+import vos
+from vos.app import serve
+from vos.masks import encode_label_png
+
+websockets = pytest.importorskip("websockets.sync.client")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture
+def served(clip, tmp_path):
+    with serving(clip, tmp_path / "out") as served:
+        yield served
+
+
+def test_frames_are_those_of_the_source(served, clip):
+    with vos.open_source(clip) as source:
+        frames = list(source)
+    for index in (7, 3, 19):
+        status, headers, body = get(served.port, f"/frame/{index}.png")
+        assert (status, headers["content-type"]) == (200, "image/png")
+        np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(body))), frames[index].rgb)
+    times = np.frombuffer(get(served.port, "/times")[2], np.float32)
+    np.testing.assert_allclose(times, [frame.pts_seconds for frame in frames])
+
+
+def test_a_click_gives_a_mask_and_undo_takes_it_back(served):
+    with served.page() as page:
+        page.click(1)
+        page.click(2)
+        for object_id in (1, 2):
+            assert iou(page.labels(0) == object_id, draw(0)[1] == object_id) > 0.8
+        assert page.state["project"]["names"] == {"1": "object 1", "2": "object 2"}
+        page.ask(type="undo")
+        assert set(np.unique(page.labels(0))) == {0, 1}
+        page.ask(type="redo")
+        assert set(np.unique(page.labels(0))) == {0, 1, 2}
+
+
+def test_a_stroke_is_painted_as_it_was_drawn(served):
+    with served.page() as page:
+        stroke = {"frame": 2, "object": 1, "radius": 4.0, "points": [(20.0, 50.0), (60.0, 50.0)]}
+        page.ask(type="stroke", erase=False, **stroke)
+        labels = page.labels(2)
+        assert (labels[46:55, 20:61] == 1).all()
+        assert not labels[:45].any()
+        assert not labels[56:].any()
+        stroke["points"] = [(40.0, 50.0)]
+        page.ask(type="stroke", erase=True, **stroke)
+        assert not page.labels(2)[50, 37:44].any()
+
+
+def test_a_box_and_a_painted_neighbour_keep_apart(served):
+    with served.page() as page:
+        left, top = corner_of(1, 0)
+        box = [left - 2, top - 2, left + SIDE + 2, top + SIDE + 2]
+        page.ask(type="box", frame=0, object=1, box=box)
+        one = page.labels(0) == 1
+        points = [(left + 15.0, top + SIDE + 8.0)]
+        page.ask(type="stroke", frame=0, object=2, radius=3.0, points=points, erase=False)
+        np.testing.assert_array_equal(page.labels(0) == 1, one)
+
+
+def test_a_mask_file_is_imported(served):
+    body = encode_label_png(draw(0)[1])
+    with served.page() as page:
+        assert get(served.port, "/mask/0", method="POST", body=body)[0] == 204
+        page.receive()
+        np.testing.assert_array_equal(page.labels(0), draw(0)[1])
+        status, _, text = get(served.port, "/mask/0", method="POST", body=b"no mask")
+        assert status == 404
+        assert b"cannot read the mask" in text
+        np.testing.assert_array_equal(page.labels(0), draw(0)[1])
+
+
+def test_tracking_gives_what_vos_run_gives(served, clip, tmp_path):
+    with served.page() as page:
+        page.click(1)
+        page.track()
+        assert sorted(set(page.indices)) == list(range(NUM_FRAMES))
+        assert page.state["is_up_to_date"]
+        shown = [page.labels(index) for index in range(NUM_FRAMES)]
+    job = vos.Job(
+        source=str(clip),
+        references=(
+            vos.Reference(hints={1: vos.Hint((vos.Click(*(n + 15 for n in corner_of(1, 0))),))}),
+        ),
+        outputs=vos.JobOutputs(folder=tmp_path / "other", overlay_alpha=None),
+    )
+    vos.run_job(job, stand_in())
+    results = vos.read_results(tmp_path / "other")
+    for index, labels in enumerate(shown):
+        np.testing.assert_array_equal(labels, results.labels(index))
+
+
+def test_all_is_there_when_the_server_comes_back(clip, tmp_path):
+    with serving(clip, tmp_path / "out") as served, served.page() as page:
+        page.click(1)
+        page.ask(type="name", object=1, name="red square")
+        page.track()
+        before = page.labels(9)
+        assert before.any()
+    with serving(clip, tmp_path / "out") as served, served.page() as page:
+        assert page.state["project"]["names"] == {"1": "red square"}
+        assert page.state["is_up_to_date"]
+        np.testing.assert_array_equal(page.labels(9), before)
+        page.ask(type="undo")
+        assert page.state["project"]["names"] == {"1": "object 1"}
+        page.ask(type="undo")
+        assert page.state["undo"] is None
+        assert page.state["project"]["marks"] == {}
+
+
+class SlowSam(vos.SamModel):
+    def encode(self, pictures):
+        time.sleep(0.05)
+        return super().encode(pictures)
+
+
+def test_a_stopped_run_goes_on(clip, tmp_path):
+    with serving(clip, tmp_path / "whole") as served, served.page() as page:
+        page.click(1)
+        page.track()
+        whole = [page.labels(index) for index in range(NUM_FRAMES)]
+    sam = SlowSam(ColourSam(), name="colour", weights_sha256="0" * 64)
+    with serving(clip, tmp_path / "out", sam) as served, served.page() as page:
+        page.click(1)
+        page.socket.send(json.dumps({"type": "track", "frame": 0, "direction": "both"}))
+        page.until(lambda: page.indices)
+        page.socket.send(json.dumps({"type": "stop"}))
+        page.until(lambda: page.state["status"] == "ready")
+        assert not page.state["is_up_to_date"]
+        assert max(page.indices) < NUM_FRAMES - 1
+    with serving(clip, tmp_path / "out") as served, served.page() as page:
+        page.track()
+        assert page.state["is_up_to_date"]
+        for index in range(NUM_FRAMES):
+            np.testing.assert_array_equal(page.labels(index), whole[index])
+
+
+def test_two_pages_are_in_step(served):
+    with served.page() as one, served.page() as other:
+        one.click(1)
+        other.until(lambda: other.state["project"]["names"])
+        assert other.state["project"] == one.state["project"]
+        other.ask(type="undo")
+        one.until(lambda: not one.state["project"]["names"])
+
+
+# Whom it turns away.
+
+
+@pytest.mark.parametrize("path", ["/", "/frame/0.jpg", "/labels/0", "/times", "/static/main.js"])
+def test_nothing_without_the_token(served, path):
+    assert get(served.port, path)[0] == 200
+    assert get(served.port, path, Cookie="")[0] == 403
+    assert get(served.port, path, Cookie=f"vos_{served.port}=guess")[0] == 403
+    assert get(served.port, path, Host="evil.example")[0] == 403
+    assert get(served.port, path, Origin="http://evil.example")[0] == 403
+    assert get(served.port, path, Origin="", Sec_Fetch_Site="same-site")[0] == 403
+
+
+def test_the_token_is_traded_for_a_cookie(served):
+    status, headers, _ = get(served.port, f"/?token={TOKEN}", Cookie="", Origin="")
+    assert (status, headers["location"]) == (303, "/")
+    assert "HttpOnly" in headers["set-cookie"]
+    assert "SameSite=Strict" in headers["set-cookie"]
+    assert get(served.port, "/?token=guess", Cookie="", Origin="")[0] == 403
+
+
+def test_the_page_may_load_nothing_of_others(served):
+    _, headers, body = get(served.port, "/")
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert b"http" not in body.replace(b"http-equiv", b"")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": None},
+        {"Cookie": ""},
+        {"Host": "evil.example"},
+    ],
+)
+def test_the_socket_is_the_pages_alone(served, headers):
+    from websockets.exceptions import InvalidStatus
+
+    sent = {"origin": f"http://127.0.0.1:{served.port}", "Cookie": cookie(served.port)} | headers
+    origin = sent.pop("origin")
+    address = f"ws://127.0.0.1:{served.port}/socket"
+    with (
+        pytest.raises(InvalidStatus, match="40[03]"),
+        websockets.connect(address, origin=origin, additional_headers=sent),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../session.py",
+        "/static/%2e%2e/session.py",
+        "/static/..%2fsession.py",
+        "/static//etc/passwd",
+        "/frame/-1.jpg",
+        "/frame/20.jpg",
+        "/frame/0.jpg/../../../etc/passwd",
+        "/frame/0.%2e%2e",
+        "/frame/99999999999999999999999999.jpg",
+        "/labels/..",
+    ],
+)
+def test_paths_lead_nowhere(served, path):
+    status, _, body = get(served.port, path)
+    assert status in (400, 404)
+    assert len(body) < 300
+
+
+def test_requests_must_come_from_the_page(served):
+    body = encode_label_png(draw(0)[1])
+    for origin in ("", "null", "http://evil.example", f"http://127.0.0.1:{served.port + 1}"):
+        assert get(served.port, "/mask/0", method="POST", body=body, Origin=origin)[0] == 403
+    assert get(served.port, "/mask/0", method="DELETE")[0] == 405
+
+
+def test_bodies_and_messages_have_limits(served, monkeypatch):
+    from websockets.exceptions import ConnectionClosed
+
+    from vos.app import server
+
+    monkeypatch.setattr(server, "_MAX_MASK_BYTES", 1 << 12)
+    assert get(served.port, "/mask/0", method="POST", body=bytes(1 << 13))[0] == 400
+    with served.page() as page:
+        page.socket.send("x" * (1 << 20))
+        with pytest.raises(ConnectionClosed):
+            while True:
+                page.receive()
+    with served.page() as page:
+        page.click(1)  # the others are not disturbed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no json",
+        "[]",
+        '{"type": "open", "path": "/etc/passwd"}',
+        '{"type": "click", "frame": 0, "object": 0, "x": 1, "y": 1, "positive": true}',
+        '{"type": "click", "frame": -1, "object": 1, "x": 1, "y": 1, "positive": true}',
+        '{"type": "click", "frame": 0, "object": 1, "x": 1e999, "y": 1, "positive": true}',
+        '{"type": "click", "frame": 0, "object": 1, "x": 5000, "y": 1, "positive": true}',
+        '{"type": "click", "frame": 999, "object": 1, "x": 5, "y": 1, "positive": true}',
+        '{"type": "name", "object": 9, "name": "x"}',
+        '{"type": "stroke", "frame": 0, "object": 1, "radius": 2, "points": [], "erase": false}',
+        '{"type": "track", "frame": 0, "direction": "both"}',
+        json.dumps({"type": "undo", "more": 1}),
+    ],
+)
+def test_what_is_no_message_is_told_and_changes_nothing(served, text):
+    with served.page() as page:
+        before = page.state["project"]
+        page.socket.send(text)
+        page.until(lambda: page.notices)
+        assert page.state["project"] == before
+
+
+def test_one_tracking_run_at_a_time(served):
+    with served.page() as page:
+        page.click(1)
+        for _ in range(2):
+            page.socket.send(json.dumps({"type": "track", "frame": 0, "direction": "both"}))
+        page.until(lambda: page.notices)
+        assert "already" in page.notices[0]
+        page.until(lambda: page.state["status"] == "ready")
+
+
+def test_half_open_connections_are_hung_up(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(serve, "REQUEST_SECONDS", 0.3)
+    with serving(clip, tmp_path / "out") as served, served.page() as page:
+        assert is_hung_up(served.port, b"", 5)
+        assert is_hung_up(served.port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", 5)
+        page.click(1)  # an open socket stays
+        assert page.state["project"]["names"]
+
+
+def test_sizes_are_those_of_the_clip(served):
+    with served.page() as page:
+        video = page.state["video"]
+        assert (video["width"], video["height"]) == (WIDTH, HEIGHT)
