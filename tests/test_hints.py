@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import vos
 from vos.errors import InputError, MaskError
-from vos.hint import Click, Hint, parse_click
+from vos.hint import Click, Hint, Target, parse_box, parse_click
 from vos.masks import mask_box_xyxy
 from vos.records import Frame
 from vos.track.candidates import Candidate, Wanted
@@ -242,7 +242,7 @@ class Blind(ColourSam):
 
 @pytest.mark.parametrize("hint", [Hint((Click(40, 40),)), Hint(boxes_xyxy=((18, 18, 62, 62),))])
 def test_nothing_at_a_hint_is_said(frame, hint):
-    with pytest.raises(MaskError, match="object 4: SAM finds no object there; add clicks"):
+    with pytest.raises(MaskError, match="frame 0, object 4: SAM finds no object there; add clicks"):
         reference_from_hints(frame, {4: hint}, vos.SamModel(Blind()))
 
 
@@ -299,22 +299,39 @@ def test_hints_are_plain_values():
 
 
 @pytest.mark.parametrize(
-    ("text", "object_id", "click"),
+    ("text", "target", "click"),
     [
-        ("410,220", None, Click(410, 220)),
-        (" 3:0,7 ", 3, Click(0, 7)),
-        ("!410,220", None, Click(410, 220, is_positive=False)),
-        ("-0,220", None, Click(0, 220, is_positive=False)),
-        ("12:-4,5", 12, Click(4, 5, is_positive=False)),
+        ("410,220", Target(), Click(410, 220)),
+        (" :3:0,7 ", Target(None, 3), Click(0, 7)),
+        ("!410,220", Target(), Click(410, 220, is_positive=False)),
+        ("-0,220", Target(), Click(0, 220, is_positive=False)),
+        ("120:4,5", Target(120), Click(4, 5)),
+        ("120:2:-4,5", Target(120, 2), Click(4, 5, is_positive=False)),
+        ("4.8s:4,5", Target(4.8), Click(4, 5)),
+        ("2s:3:!4,5", Target(2.0, 3), Click(4, 5, is_positive=False)),
+        ("0:04.8:4,5", Target(4.8), Click(4, 5)),
+        ("1:30s:4,5", Target(90.0), Click(4, 5)),
+        ("1:02:03.5:6:4,5", Target(3723.5, 6), Click(4, 5)),
     ],
 )
-def test_clicks_are_read(text, object_id, click):
-    assert parse_click(text) == (object_id, click)
+def test_clicks_are_read(text, target, click):
+    read, read_click = parse_click(text)
+    assert (read, read_click) == (target, click)
+    assert type(read.frame) is type(target.frame)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "4", "4,5,6", "4;5", "!!4,5", "4,-5", "1.5,2", "x:4,5", "9" * 20]
+    "text",
+    ["", "4", "4,5,6", "4;5", "!!4,5", "4,-5", "1.5,2", "x:4,5", "9" * 20, "1:2:3:4,5", ":4,5"],
 )
 def test_what_is_no_click_is_said(text):
-    with pytest.raises(InputError, match="is no click: write X,Y"):
+    with pytest.raises(InputError, match=r"is no click: write X,Y.* as 120:2:"):
         parse_click(text)
+
+
+def test_boxes_are_read():
+    assert parse_box("1,2,30,40") == (Target(), (1, 2, 30, 40))
+    assert parse_box("7:-1,2,30,40") == (Target(7), (-1, 2, 30, 40))
+    assert parse_box("0.5s:2:1,2,30,40") == (Target(0.5, 2), (1, 2, 30, 40))
+    with pytest.raises(InputError, match=r"'1,2,3' is no box: write X0,Y0,X1,Y1"):
+        parse_box("1,2,3")

@@ -16,6 +16,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"score"},
+    {"export", "review"},
     {"sets"},
     {"run"},
     {"segment"},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vos.sink.tallies import MAX_RANGES, ObjectTallies, report_objects
+from vos.sink.tallies import MAX_RANGES, ObjectTallies, report_objects, unsure_from_the_start
 
 
 def counted(states: str, indices=None, min_score: float = 0.5) -> dict[str, object]:
@@ -39,6 +39,23 @@ def test_the_report_of_an_object(states, line):
 def test_the_report_calls_objects_by_their_names():
     assert report_objects([counted("+")], {2: "dog"}) == ["object 2 (dog): in 1 of 1 frames"]
     assert report_objects([counted("+")], {1: "dog"}) == ["object 2: in 1 of 1 frames"]
+
+
+@pytest.mark.parametrize(
+    ("states", "is_unsure"),
+    [
+        ("+?-?", True),
+        ("??-?", True),  # the reference came from a hint that says little
+        ("-+--", True),
+        ("?+?-", False),
+        ("+?+?", False),
+        ("+", False),
+        ("?", False),
+        ("---", False),
+    ],
+)
+def test_an_object_that_is_never_sure_after_its_reference(states, is_unsure):
+    assert unsure_from_the_start([counted(states)]) == [2] * is_unsure
 
 
 def test_ranges_are_of_the_source_s_own_numbers():

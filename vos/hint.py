@@ -1,4 +1,10 @@
-"""What a user points out of an object in a frame: clicks and boxes, plain values."""
+"""What a user points out of an object in a frame: clicks and boxes, plain values.
+
+As text, a click is ``X,Y`` and a box ``X0,Y0,X1,Y1``, in pixels. Before it may stand the frame and
+the object, which are separated by colons: ``120:X,Y`` is in frame 120, ``120:2:X,Y`` is of object 2
+in frame 120, and ``:2:X,Y`` of object 2 in the first frame. A time instead of a frame's number has
+a unit or a decimal point, as ``4.8s`` and ``0:04.8`` have, which tells it from frame and object.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +14,19 @@ from typing import ClassVar, Final
 
 from vos.config import STRICT
 from vos.errors import InputError
+from vos.moments import parse_moment
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in frame pixels, both corners inside."""
 
 # Python refuses to read numbers of thousands of digits.
-_CLICK: Final = re.compile(r"(?:(?P<id>\d{1,18}):)?(?P<not>[!-])?(?P<x>\d{1,18}),(?P<y>\d{1,18})")
+_CLICK: Final = re.compile(r"(?P<not>[!-])?(?P<x>\d{1,18}),(?P<y>\d{1,18})")
+_BOX: Final = re.compile(r"(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18})")
+_FRAME_AND_ID: Final = re.compile(r"(?P<frame>\d{0,18}):(?P<id>\d{1,18})")
+_TARGET_FORMS: Final = (
+    "before it may stand a frame as 120: or 4.8s:, a frame and an object as 120:2:, or an object "
+    "of the first frame as :2:"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +109,72 @@ class Hint:
                 )
 
 
-def parse_click(text: str) -> tuple[int | None, Click]:
-    """Read ``[ID:]X,Y``, a click on an object, or ``[ID:]!X,Y`` or ``[ID:]-X,Y``, one beside it.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which object is pointed out, and in which frame.
 
-    Returns:
-        The object's id, if there is one, and the click.
+    Attributes:
+        frame: The frame, by index (int) or by time in seconds (float); None is the first frame
+            used.
+        object_id: The object's id, if it is named.
+    """
+
+    frame: int | float | None = None
+    object_id: int | None = None
+
+
+def parse_click(text: str) -> tuple[Target, Click]:
+    """Read ``[FRAME:][ID:]X,Y``, a click on an object; with ``!X,Y`` or ``-X,Y``, one beside it.
 
     Raises:
         InputError: ``text`` is of another form.
     """
-    match = _CLICK.fullmatch(text.strip())
-    if match is None:
+    target, coordinates = _parse_target(text)
+    match = _CLICK.fullmatch(coordinates)
+    if target is None or match is None:
         raise InputError(
-            f"{text!r} is no click: write X,Y in pixels, !X,Y where the object is not, and "
-            "ID:X,Y to name the object"
+            f"{text!r} is no click: write X,Y in pixels, or !X,Y where the object is not; "
+            f"{_TARGET_FORMS}"
         )
-    click = Click(int(match["x"]), int(match["y"]), is_positive=match["not"] is None)
-    return (int(match["id"]) if match["id"] else None), click
+    return target, Click(int(match["x"]), int(match["y"]), is_positive=match["not"] is None)
+
+
+def parse_box(text: str) -> tuple[Target, Box]:
+    """Read ``[FRAME:][ID:]X0,Y0,X1,Y1``.
+
+    Raises:
+        InputError: ``text`` is of another form.
+    """
+    target, coordinates = _parse_target(text)
+    match = _BOX.fullmatch(coordinates)
+    if target is None or match is None:
+        raise InputError(f"{text!r} is no box: write X0,Y0,X1,Y1 in pixels; {_TARGET_FORMS}")
+    x0, y0, x1, y1 = map(int, match.groups())
+    return target, (x0, y0, x1, y1)
+
+
+def _parse_target(text: str) -> tuple[Target | None, str]:
+    """Split what a hint is of from its coordinates; None if it is of no known form."""
+    before, colon, coordinates = text.strip().rpartition(":")
+    match = _FRAME_AND_ID.fullmatch(before)
+    if match is not None:
+        frame = int(match["frame"]) if match["frame"] else None
+        return Target(frame, int(match["id"])), coordinates
+    if not colon:
+        return Target(), coordinates
+    if (moment := _parse_frame(before)) is not None:
+        return Target(moment), coordinates
+    before, _, id_text = before.rpartition(":")
+    moment = _parse_frame(before)
+    if moment is None or not re.fullmatch(r"\d{1,18}", id_text):
+        return None, coordinates
+    return Target(moment, int(id_text)), coordinates
+
+
+def _parse_frame(text: str) -> int | float | None:
+    moment = parse_moment(text)
+    is_ambiguous = ":" in text and not text.endswith("s") and "." not in text
+    return None if is_ambiguous else moment
 
 
 def _check_integers(what: str, numbers: tuple[int, ...]) -> None:

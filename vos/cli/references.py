@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter, defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vos.errors import InputError
-from vos.hint import Box, Click, Hint, parse_click
-from vos.moments import parse_moment
+from vos.errors import InputError, OutputError
+from vos.hint import Box, Click, Hint, Target, parse_box, parse_click
+from vos.moments import parse_moment, write_moment
 
 if TYPE_CHECKING:
+    from vos.run.job import Job
     from vos.run.references import Reference
 
-# Python refuses to read numbers of thousands of digits.
-_BOX = re.compile(r"(?:(\d{1,18}):)?(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18})")
-
-Boxes = tuple[tuple[int | None, Box], ...]
-Clicks = tuple[tuple[int | None, Click], ...]
+Boxes = tuple[tuple[Target, Box], ...]
+Clicks = tuple[tuple[Target, Click], ...]
 
 
-class BoxHint(click.ParamType[tuple[int | None, Box]]):
-    """``[ID:]X0,Y0,X1,Y1`` in frame pixels."""
+class BoxHint(click.ParamType[tuple[Target, Box]]):
+    """``[FRAME:][ID:]X0,Y0,X1,Y1`` in frame pixels."""
 
-    name = "X0,Y0,X1,Y1"
+    name = "[FRAME:][ID:]X0,Y0,X1,Y1"
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int | None, Box]:
-        """Read the id, if any, and the corners."""
-        match = _BOX.fullmatch(value.strip())
-        if match is None:
-            self.fail(f"{value!r} is not {self.name}, or ID:{self.name}, in pixels", param, ctx)
-        named_id, *numbers = match.groups()
-        x0, y0, x1, y1 = map(int, numbers)
-        return (int(named_id) if named_id else None), (x0, y0, x1, y1)
+    ) -> tuple[Target, Box]:
+        """Read the frame and the id, if any, and the corners."""
+        try:
+            return parse_box(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
-class ClickHint(click.ParamType[tuple[int | None, Click]]):
-    """``[ID:]X,Y`` in frame pixels; ``[ID:]!X,Y`` is beside the object."""
+class ClickHint(click.ParamType[tuple[Target, Click]]):
+    """``[FRAME:][ID:]X,Y`` in frame pixels; ``[FRAME:][ID:]!X,Y`` is beside the object."""
 
-    name = "X,Y"
+    name = "[FRAME:][ID:]X,Y"
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int | None, Click]:
-        """Read the id, if any, and the click."""
+    ) -> tuple[Target, Click]:
+        """Read the frame and the id, if any, and the click."""
         try:
             return parse_click(value)
         except InputError as error:
@@ -81,41 +78,79 @@ def references_of(ctx: click.Context) -> tuple[Reference, ...]:
     """Read the options that show the objects.
 
     Raises:
-        click.UsageError: there is neither a mask nor a hint of the first frame, or there are both.
+        click.UsageError: there is neither a mask nor a hint, or a frame has both.
     """
     from vos.run.references import Reference
 
     given, resize = ctx.params["ref_mask"], ctx.params["resize_mask"]
-    mask = None if given is None else Path(given)
-    hints = _hints(ctx.params["ref_boxes"], ctx.params["ref_points"])
-    if mask is None and not hints:
+    masks: list[tuple[int | float | None, Path]] = [] if given is None else [(None, Path(given))]
+    masks += ctx.params["later_refs"]
+    hints = _hints_by_frame(ctx.params["ref_boxes"], ctx.params["ref_points"])
+    if not masks and not hints:
         raise click.UsageError(
             "nothing shows the object: give its mask in the first frame with --ref-mask, or click "
             "on it with --ref-point X,Y, or draw a box around it with --ref-box X0,Y0,X1,Y1"
         )
-    if mask is not None and hints:
+    for frame in hints.keys() & {frame for frame, _ in masks}:
+        option = "--ref-mask" if frame is None else f"--ref {write_moment(frame)}:..."
         raise click.UsageError(
-            "--ref-mask shows the objects already: leave out --ref-point and --ref-box, or the mask"
+            f"{option} shows the objects already: leave out the --ref-point and --ref-box of that "
+            "frame, or the mask"
         )
-    later = [
-        Reference(frame=frame, mask=path, resize=resize) for frame, path in ctx.params["later_refs"]
-    ]
-    return Reference(mask=mask, hints=hints, resize=resize), *later
+    references = [Reference(frame=frame, mask=path, resize=resize) for frame, path in masks]
+    references += [Reference(frame=frame, hints=of_frame) for frame, of_frame in hints.items()]
+    return tuple(sorted(references, key=lambda each: each.frame is not None))
 
 
-def _hints(boxes: Boxes, clicks: Clicks) -> dict[int, Hint]:
-    """Put together what was pointed out of each object.
+def preview(job: Job, path: Path, *, overwrite: bool) -> None:
+    """Draw the references of a job on their frames, and say what they are.
 
-    Boxes without an id are objects 1, 2, ... in their order; clicks without one are of object 1.
+    Raises:
+        InputError: the picture's name does not end in .png.
+        OutputError: the picture is there already, or is read by the job.
+        VosError: as :func:`vos.run.preview.show_references`.
     """
-    boxes_by_id: dict[int, tuple[Box, ...]] = {}
-    for object_id, box_xyxy in boxes:
-        named_id = object_id or len(boxes_by_id) + 1
-        boxes_by_id[named_id] = (*boxes_by_id.get(named_id, ()), box_xyxy)
-    clicks_by_id: dict[int, tuple[Click, ...]] = {}
-    for object_id, each in clicks:
-        clicks_by_id[object_id or 1] = (*clicks_by_id.get(object_id or 1, ()), each)
-    return {
-        object_id: Hint(clicks_by_id.get(object_id, ()), boxes_by_id.get(object_id, ()))
-        for object_id in sorted(boxes_by_id.keys() | clicks_by_id.keys())
-    }
+    if path.suffix.lower() != ".png":
+        raise InputError(f"a preview must end in .png, got {path}")
+    if not overwrite and path.exists():
+        raise OutputError(f"{path} is there already; pass --overwrite")
+    from vos.run.preview import draw_references, show_references
+    from vos.run.replacing import check_inputs_kept
+    from vos.sink.sheet import write_sheet
+
+    inputs = [each.mask for each in job.references if each.mask is not None]
+    weights = [] if job.model.checkpoint is None else [job.model.checkpoint]
+    check_inputs_kept([job.source, *inputs, *weights], [path])
+    shown = show_references(job)
+    write_sheet(path, draw_references(shown, job))
+    for each in shown:
+        for object_id, area_px in each.areas_px.items():
+            score = each.scores.get(object_id)
+            expected = "" if score is None else f", the IoU to expect is {score:.2f}"
+            click.echo(f"frame {each.frame.index}, object {object_id}: {area_px} px{expected}")
+    click.echo(f"preview: {path}")
+
+
+def _hints_by_frame(boxes: Boxes, clicks: Clicks) -> dict[int | float | None, dict[int, Hint]]:
+    """Put together what was pointed out of each object in each frame.
+
+    Boxes of a frame without an id are objects 1, 2, ... in their order; clicks without one are of
+    object 1.
+    """
+    num_boxes: Counter[int | float | None] = Counter()
+    boxes_of: defaultdict[Target, list[Box]] = defaultdict(list)
+    clicks_of: defaultdict[Target, list[Click]] = defaultdict(list)
+    for target, box_xyxy in boxes:
+        num_boxes[target.frame] += target.object_id is None
+        boxes_of[_named(target, num_boxes[target.frame])].append(box_xyxy)
+    for target, each in clicks:
+        clicks_of[_named(target, 1)].append(each)
+    hints: dict[int | float | None, dict[int, Hint]] = {}
+    for target in dict.fromkeys([*boxes_of, *clicks_of]):
+        hint = Hint(tuple(clicks_of[target]), tuple(boxes_of[target]))
+        hints.setdefault(target.frame, {})[target.object_id or 0] = hint
+    return hints
+
+
+def _named(target: Target, default_id: int) -> Target:
+    return replace(target, object_id=default_id) if target.object_id is None else target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.moments import Moment, MomentRange, ObjectRange
 from vos.cli.process import prepare_process
 from vos.cli.progress import Progress, speed
-from vos.cli.references import BoxHint, ClickHint, FrameMask, references_of
+from vos.cli.references import BoxHint, ClickHint, FrameMask, preview, references_of
 from vos.cli.stdin import StandardInput
 
 _FILE = click.Path(path_type=Path)
@@ -74,8 +75,10 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=ClickHint(),
     multiple=True,
-    help="Instead of a mask: a click on the object, or as !X,Y a click beside it. Repeatable; all "
-    "clicks are of object 1 unless ID:X,Y names another.",
+    help="Instead of a mask: a click on the object, or as !X,Y or -X,Y a click beside it. FRAME is "
+    "a number or a time as 4.8s or 0:04.8, the first frame used if left out; ID the object, 1 if "
+    "left out. So 120:X,Y is in frame 120, 120:2:X,Y of object 2 there, and :2:X,Y of object 2 in "
+    "the first frame. Repeatable.",
 )
 @click.option(
     "--ref-box",
@@ -83,8 +86,8 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=BoxHint(),
     multiple=True,
-    help="Instead of a mask: a box around an object. Repeatable, one object each unless "
-    "ID:X0,Y0,X1,Y1 names it.",
+    help="Instead of a mask: a box around an object, with FRAME and ID as above. Repeatable; those "
+    "of a frame without ID are objects 1, 2, ...",
 )
 @click.option(
     "--ref",
@@ -148,6 +151,13 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     type=_FILE,
     metavar="FILE",
     help="Write the mask of the first frame, as it is used, as a PNG.",
+)
+@click.option(
+    "--preview",
+    cls=ObjectsOption,
+    type=_FILE,
+    metavar="FILE.png",
+    help="Only draw the objects that are shown on their frames, and stop.",
 )
 @click.option(
     "--out",
@@ -218,6 +228,8 @@ def run_command(ctx: click.Context) -> None:
         raise click.UsageError("give either --resume or --overwrite")
     config = method_config(ctx)
     prepare_process(options["num_threads"])
+    if options["quiet"]:
+        logging.getLogger("vos").setLevel(logging.WARNING)
     references = references_of(ctx)
 
     from vos.run.job import Absence, Job, JobOutputs
@@ -253,6 +265,9 @@ def run_command(ctx: click.Context) -> None:
         tracked=options["tracked"],
         causal=options["causal"],
     )
+    if options["preview"] is not None:
+        preview(job, options["preview"], overwrite=options["overwrite"])
+        return
     with stopping_on_interrupt() as stop, Progress(quiet=options["quiet"]) as progress:
         result = run_job(
             job,

@@ -7,6 +7,7 @@ each object.
     replacing        what may be replaced there: what vos wrote, and nothing that the run reads
     only_writer      one run at a time
     results, saving  the chain of sinks, and the saved state beside it
+    preview          references on their frames, before anything is tracked
     resume, state    whether a run that broke off is the same one, and where it stands
     read_results     results read back, for whatever goes on with them
 """

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vos.config import RunConfig
 from vos.errors import InputError, OutputError
@@ -16,10 +16,12 @@ from vos.files import part_path, refusals
 from vos.records import Frame
 from vos.run.names import name_fault
 from vos.run.replacing import Ledger, check_inputs_kept
-from vos.sam.model import SamModel
 from vos.sink.pieces import PIECES
 from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.sink.video import check_frame_size
+
+if TYPE_CHECKING:  # what reads results needs no torch
+    from vos.sam.model import SamModel
 
 _STATE: Final = "state"
 _SUMMARY: Final = "summary.json"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -15,8 +17,12 @@ from vos.errors import InputError, MaskError
 from vos.hint import Hint
 from vos.masks import PaintedMask, match_frame, read_painted_mask
 from vos.records import Frame, Labels
-from vos.sam.model import SamModel
-from vos.track.hints import reference_from_hints
+
+if TYPE_CHECKING:  # what reads results needs no torch
+    from vos.sam.model import SamModel
+    from vos.segment.forward import Step
+
+_log = logging.getLogger("vos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +95,50 @@ class Reference:
         }
 
 
-def segment_hints(frame: Frame, reference: Reference, sam: SamModel) -> Labels:
+def segment_hints(
+    frame: Frame, reference: Reference, sam: SamModel
+) -> tuple[Labels, dict[int, float]]:
     """Make a mask of what the user pointed out on a frame.
+
+    Returns:
+        (H, W) label map, and by object id the IoU with the truth to expect, in [0, 1].
 
     Raises:
         InputError: a hint lies outside of the frame, or an id is out of range.
         MaskError: the model finds nothing there.
     """
-    labels, _ = reference_from_hints(frame, reference.hints, sam)
-    return labels
+    from vos.track.hints import reference_from_hints
+
+    labels, scores = reference_from_hints(frame, reference.hints, sam)
+    for object_id, score in scores.items():
+        _log.info(
+            "frame %d, object %d: shown by a hint, the IoU to expect is %.2f",
+            *(frame.index, object_id, score),
+        )
+    return labels, scores
+
+
+def scored(
+    steps: Generator[Step, None, None], scores_by_index: Mapping[int, Mapping[int, float]]
+) -> Generator[Step, None, None]:
+    """Give the masks of references that come from hints the scores that they deserve.
+
+    Args:
+        steps: Frames and their masks, in which every reference has a score of 1.
+        scores_by_index: Scores by object id, by ``Frame.index``.
+
+    Yields:
+        The same steps.
+    """
+    with closing(steps):
+        for step in steps:
+            scores = scores_by_index.get(step.frame.index)
+            if scores:
+                ids = step.masks.object_ids
+                known = zip(ids, step.masks.scores.tolist(), strict=True)
+                changed = np.array([scores.get(*pair) for pair in known], dtype=np.float32)
+                step = replace(step, masks=replace(step.masks, scores=changed))
+            yield step
 
 
 def check_frames_differ(references: Sequence[Reference]) -> None:

@@ -16,7 +16,7 @@ from vos.masks import PaintedMask, write_label_png
 from vos.records import Frame, FrameMasks, Labels
 from vos.run.job import Job, ModelChoice
 from vos.run.outputs import Outputs, describe_run
-from vos.run.references import Reference, segment_hints
+from vos.run.references import Reference, scored, segment_hints
 from vos.run.replacing import check_inputs_kept
 from vos.run.resume import going_on, load_saved, open_again, read_finished
 from vos.run.saving import write_and_save
@@ -129,7 +129,8 @@ def run_job(
             tallied = tuple(summary["tallies"])
             return JobResult(outputs=outputs, is_complete=True, was_complete=True, tallies=tallied)
         saved = load_saved(outputs, header, sam.device) if resume else None
-        labels_by_index = {each.index: each.make_labels(sam) for each in opened.references}
+        shown = {each.index: each.make_labels(sam) for each in opened.references}
+        labels_by_index = {index: labels for index, (labels, _) in shown.items()}
         reference = labels_by_index.pop(opened.first.index)
         begin: Labels | Progress = reference
         if saved is not None:
@@ -144,7 +145,10 @@ def run_job(
             if job.outputs.reference_path is not None:
                 write_label_png(job.outputs.reference_path, reference)
         tallies = ObjectTallies(outputs.min_score)
-        steps = segment_steps(frames, begin, sam, job.config, later_references=labels_by_index)
+        steps = scored(
+            segment_steps(frames, begin, sam, job.config, later_references=labels_by_index),
+            {index: scores for index, (_, scores) in shown.items()},
+        )
         pairs = write_and_save(
             steps if saved is None else going_on(steps, outputs),
             outputs,
@@ -297,9 +301,9 @@ class _Shown:
     index: int
     frame: Frame | None
 
-    def make_labels(self, sam: SamModel) -> Labels:
+    def make_labels(self, sam: SamModel) -> tuple[Labels, dict[int, float]]:
         if self.labels is not None:
-            return self.labels
+            return self.labels, {}
         if self.frame is None:
             raise RuntimeError("hints without a frame")
         return segment_hints(self.frame, self.reference, sam)

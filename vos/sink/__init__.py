@@ -10,6 +10,7 @@ same bytes in the end.
                  pieces) that are joined in the end, with the source's sound (joining)
     summary      a JSON document, a line for each frame, and what became of each object (tallies)
     pictures     overlays and training sets of single pictures
+    sheet        several pictures in one, each with a line of text
 """
 
 from vos.sink.draw import draw_overlay

@@ -106,11 +106,14 @@ def unsure_from_the_start(rows: Iterable[Mapping[str, Any]]) -> list[int]:
     Args:
         rows: From :meth:`ObjectTallies.rows`.
     """
-    return [
-        row["id"]
-        for row in rows
-        if 0 < row["num_lost"] + row["num_doubtful"] == row["num_present"] + row["num_lost"] - 1
-    ]
+    ids = []
+    for row in rows:
+        # The reference itself is doubtful if it was made from a hint that says little.
+        first_doubtful = row["doubtful"][0][0] if row["doubtful"] else None
+        num_unsure = row["num_lost"] + row["num_doubtful"] - (first_doubtful == row["first_index"])
+        if 0 < num_unsure == row["num_present"] + row["num_lost"] - 1:
+            ids.append(row["id"])
+    return ids
 
 
 def _in_words(ranges: Sequence[Sequence[int]], num_frames: int) -> str:

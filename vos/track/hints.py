@@ -103,7 +103,9 @@ class HintSession:
             try:
                 parts = self.segment(hint)
             except MaskError as error:
-                raise MaskError(f"object {object_id}: {error}; {_ADVICE}") from error
+                raise MaskError(
+                    f"frame {self.frame.index}, object {object_id}: {error}; {_ADVICE}"
+                ) from error
             claims += [Claim(object_id, part.slices, part.logits) for part in parts]
             scores[object_id] = float(
                 np.average(
@@ -116,12 +118,14 @@ class HintSession:
         lost = [object_id for object_id in scores if not areas_px[object_id]]
         if lost:
             raise MaskError(
-                f"the masks at the hints of {lost} are those of other objects; {_ADVICE}"
+                f"frame {self.frame.index}: the masks at the hints of {lost} are those of other "
+                f"objects; {_ADVICE}"
             )
         for object_id, score in scores.items():
             if score < _DOUBTFUL:
                 _logger.warning(
-                    "object %d: its mask is likely wrong, the IoU to expect is %.2f; %s",
+                    "frame %d, object %d: its mask is likely wrong, the IoU to expect is %.2f; %s",
+                    self.frame.index,
                     object_id,
                     score,
                     _ADVICE,

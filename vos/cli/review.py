@@ -1,0 +1,103 @@
+"""``vos review``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vos.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from vos.review import Doubt
+    from vos.run.read_results import Results
+
+_MAX_PANELS = 36
+
+
+@click.command("review", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("results_path", metavar="RESULTS", type=click.Path(path_type=Path))
+@click.option("--name", help="Which results, if RESULTS holds several.")
+@click.option(
+    "--max",
+    "max_lines",
+    type=click.IntRange(1),
+    metavar="N",
+    help="List the N worst only.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array instead of lines.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help=f"Also draw them, the {_MAX_PANELS} worst at most, each cut out around its object.",
+)
+@click.option("--source", metavar="VIDEO", help="Where the video is now, for --sheet.")
+@click.option("--overwrite", is_flag=True, help="Replace the sheet if it is there.")
+def review_command(
+    results_path: Path,
+    name: str | None,
+    max_lines: int | None,
+    as_json: bool,
+    sheet: Path | None,
+    source: str | None,
+    overwrite: bool,
+) -> None:
+    """List the frames of RESULTS that are worth a second look, worst first.
+
+    \b
+      vos review results/ --sheet sheet.png
+      vos-run video.mp4 ... --ref 83:fixed.png --overwrite
+
+    RESULTS is a folder that vos-run wrote. A line is a stretch of frames in which the mask of one
+    object is likely wrong: its worst frame, how likely it is there that the IoU with the truth is
+    below one half, and what speaks against the mask. It is found from the summary alone: what the
+    tracker does not notice itself is not listed.
+    """  # noqa: D301
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise InputError(f"a sheet must end in .png, got {sheet}")
+    if sheet is not None and not overwrite and sheet.exists():
+        raise OutputError(f"{sheet} is there already; pass --overwrite")
+    from vos.review import find_doubtful
+    from vos.run.read_results import read_results
+
+    results = read_results(results_path, name)
+    doubts = find_doubtful(results)[:max_lines]
+    if as_json:
+        click.echo(json.dumps([asdict(doubt) for doubt in doubts], indent=2))
+    else:
+        for doubt in doubts:
+            click.echo(_line(doubt))
+        if not doubts:
+            click.echo(f"nothing doubtful in {len(results.frames)} frames")
+    if sheet is not None and doubts:
+        _write_sheet(sheet, results, doubts[:_MAX_PANELS], source)
+        click.echo(f"sheet: {sheet}", err=as_json)
+
+
+def _line(doubt: Doubt) -> str:
+    stretch = ""
+    if doubt.first_index < doubt.last_index:
+        stretch = f", frames {doubt.first_index}-{doubt.last_index}"
+    return (
+        f"frame {doubt.frame_index} at {doubt.pts_seconds:.3f} s, {doubt.object_name}: "
+        f"{doubt.reason}{stretch} (wrong with {doubt.risk:.0%})"
+    )
+
+
+def _write_sheet(
+    path: Path, results: Results, doubts: tuple[Doubt, ...], source: str | None
+) -> None:
+    from vos.review.sheet import draw_doubts
+    from vos.run.replacing import check_inputs_kept
+    from vos.sink.sheet import write_sheet
+
+    folder, name = results.folder, results.name
+    check_inputs_kept(
+        [source or results.source, folder / name, folder / f"{name}.json", folder / f"{name}.mp4"],
+        [path],
+    )
+    write_sheet(path, draw_doubts(results, doubts, source))

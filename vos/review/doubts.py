@@ -1,0 +1,111 @@
+"""Stretches of frames whose masks are likely wrong, worst first, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from vos.review.risk import Signs, risks_of, signs_of, tracks_of
+from vos.run.read_results import Results
+
+MIN_RISK: Final = 0.25
+"""Frames of a lower risk are not listed."""
+
+_MAX_GAP: Final = 5  # frames between two of one stretch
+_RESCALED: Final = np.log(1.5)  # from which on a change of area is a reason
+_JUMPED: Final = 0.5  # and a step,
+_CONTESTED: Final = 0.4  # and what another object took
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A stretch of frames in which the mask of one object is likely wrong.
+
+    Attributes:
+        object_id: The object.
+        object_name: What it is called.
+        first_index: ``Frame.index`` of the stretch's first frame,
+        last_index: and of its last.
+        worst: Position in ``results.frames`` of the frame of the highest risk.
+        frame_index: ``Frame.index`` of that frame.
+        pts_seconds: Its time.
+        score: The expected IoU there, in [0, 1].
+        risk: How likely it is that the IoU with the truth is below one half there, in [0, 1].
+        reason: What speaks against the mask, in words.
+    """
+
+    object_id: int
+    object_name: str
+    first_index: int
+    last_index: int
+    worst: int
+    frame_index: int
+    pts_seconds: float
+    score: float
+    risk: float
+    reason: str
+
+
+def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doubt, ...]:
+    """Find the frames worth a second look, from the summary alone.
+
+    Args:
+        results: From :func:`vos.read_results`.
+        min_risk: Frames of a lower risk are left out, in [0, 1].
+
+    Returns:
+        One for each stretch of frames and object, the one of the highest risk first.
+    """
+    doubts: list[Doubt] = []
+    tracks = tracks_of(results)
+    for column, object_id in enumerate(results.object_ids if tracks else ()):
+        signs = signs_of(tracks, column)
+        risks = risks_of(signs)
+        for first, last in _stretches(np.flatnonzero(risks >= min_risk)):
+            worst = first + int(risks[first : last + 1].argmax())
+            frame = results.frames[worst]
+            doubts.append(
+                Doubt(
+                    object_id=object_id,
+                    object_name=results.names[object_id],
+                    first_index=results.frames[first].index,
+                    last_index=results.frames[last].index,
+                    worst=worst,
+                    frame_index=frame.index,
+                    pts_seconds=frame.pts_seconds,
+                    score=float(frame.scores[column]),
+                    risk=float(risks[worst]),
+                    reason=_reason(signs, worst, results, column),
+                )
+            )
+    return tuple(sorted(doubts, key=lambda each: (-each.risk, each.frame_index)))
+
+
+def _stretches(numbers: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Give the first and last of numbers that are close to each other."""
+    if len(numbers):
+        breaks = np.flatnonzero(np.diff(numbers) > _MAX_GAP + 1) + 1
+        for group in np.split(numbers, breaks):
+            yield int(group[0]), int(group[-1])
+
+
+def _reason(signs: Signs, number: int, results: Results, column: int) -> str:
+    """Say what speaks against a mask; the expected IoU where nothing else does."""
+    if signs.num_lost[number]:
+        return f"lost for {signs.num_lost[number]} frames"
+    reasons = []
+    if signs.num_lost_before[number]:
+        reasons.append(f"found again after {signs.num_lost_before[number]} frames")
+    ratio = signs.area_ratio[number]
+    if abs(np.log(ratio)) > _RESCALED:
+        reasons.append(f"area {ratio:.2g} times that of the frames around")
+    if signs.step[number] > _JUMPED:
+        reasons.append(f"jumped by {signs.step[number]:.1f} of its size")
+    if signs.contested[number] > _CONTESTED:
+        other = results.names[results.object_ids[signs.rival[number]]]
+        reasons.append(f"contested with {other}")
+    score = results.frames[number].scores[column]
+    return "; ".join([*reasons, f"expected IoU {score:.2f}"])
