@@ -4,7 +4,6 @@ The clip has frames of unequal lengths and is stored turned by 90 degrees. Objec
 object 2 is absent in the middle, object 3 is one pixel.
 """
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,32 +66,27 @@ def job_of(source: Path, out: Path, name: str | None = None) -> Job:
     )
 
 
-def write_clip_results(job: Job, num_frames: int = NUM_FRAMES, **header: object) -> Path:
-    """Write what a run of this job would, up to some frame; give the folder."""
+def write_clip_results(job: Job, **more_of_job: object) -> Path:
+    """Write what a run of this job would; give the folder."""
     with open_source(job.source) as source:
         name = job.outputs.name or source.info.name
         outputs = Outputs(folder=job.outputs.folder, name=name, overlay_alpha=None)
         document = job.to_json_values()
         del document["outputs"]["folder"]
-        document |= header.pop("job", {})
+        document |= more_of_job
         header = {
             "job": document,
             "source": job.source,
             "selection": document["selection"],
             "versions": {},
-            **header,
         }
-        pairs = (
-            (frame, masks_of(make_labels(frame.index), frame.index))
-            for frame in source
-            if frame.index < num_frames
-        )
+        pairs = ((frame, masks_of(make_labels(frame.index), frame.index)) for frame in source)
         for _ in write_results(pairs, outputs, source.info, header):
             pass
     return job.outputs.folder
 
 
-def make_results(folder: Path, **job_fields: object) -> Path:
+def make_results(folder: Path, **more_of_job: object) -> Path:
     """Write a clip, the mask of its first frame, and its results; give the results' folder."""
     source = write_turned_clip(folder / "clip.mp4")
-    return write_clip_results(replace(job_of(source, folder / "results"), **job_fields))
+    return write_clip_results(job_of(source, folder / "results"), **more_of_job)

@@ -15,6 +15,7 @@ PACKAGE = Path(vos.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
+    {"app"},
     {"score"},
     {"export", "review"},
     {"sets"},

@@ -22,6 +22,7 @@ _COMMANDS = {
     "app": ("vos.cli.app:app_command", "Open a page to click objects, track and correct them."),
     "frame": ("vos.cli.frame:frame_command", "Write a frame to paint a mask on or to click in."),
     "review": ("vos.cli.review:review_command", "List the frames of results to look at again."),
+    "export": ("vos.cli.export:export_command", "Export results for editors and trainers."),
     "images": ("vos.cli.images:images_command", "Find the objects of one picture in many others."),
     "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images as PerSeg's."),
     "eval": ("vos.cli.evaluate:eval_command", "Score masks against annotations: DAVIS J&F."),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vos.cli.command import Command, InputOption, OutputOption
+from vos.cli.export import export_option, run_exports
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
@@ -40,6 +41,7 @@ from vos.errors import ScoreError, VosError
     help="Folder of the results.",
 )
 @click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlay videos too.")
+@export_option
 @click.option(
     "--overwrite",
     cls=OutputOption,
@@ -92,6 +94,7 @@ def davis_command(ctx: click.Context) -> None:
                 )
             if not result.is_complete:
                 raise click.Abort("the same command goes on")
+            run_exports(ctx, out, sequence.name)
         except VosError as error:
             failures[sequence.name] = error
             click.echo(f"failed: {error}", err=True)

@@ -142,6 +142,7 @@ class Results:
         frame_hw: Height and width of the frames; None for pictures, whose sizes differ.
         frame_rate_hz: Average frame rate of what was used, or None.
         frames: The frames in order of their index; of a run that broke off those that are done.
+        summary_path: The summary that they were read from.
         is_complete: Whether the run came to its end.
         pictures: Paths of the pictures, one for each frame; empty for a video.
     """
@@ -156,6 +157,7 @@ class Results:
     frame_hw: tuple[int, int] | None
     frame_rate_hz: float | None
     frames: Sequence[ResultFrame]
+    summary_path: Path
     is_complete: bool
     pictures: Sequence[str] = ()
 
@@ -295,7 +297,7 @@ def read_results(folder: str | os.PathLike[str], name: str | None = None) -> Res
     path = unfinished if unfinished.is_file() else outputs.summary_path
     try:
         with path.open(encoding="utf-8") as file:
-            results = _read(file, folder, name, is_complete=path is not unfinished)
+            results = _read(file, path, folder, name, is_complete=path is not unfinished)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
     except _FAULTS as error:
@@ -348,7 +350,9 @@ def _locate(path: Path, name: str | None) -> tuple[Path, str]:
     raise OutputError(f"there are no results in {path}: it holds no summary of vos")
 
 
-def _read(lines: Iterator[str], folder: Path, name: str, *, is_complete: bool) -> Results:
+def _read(
+    lines: Iterator[str], path: Path, folder: Path, name: str, *, is_complete: bool
+) -> Results:
     """Read a summary without holding its text.
 
     Each frame stands on a line of its own; what remains is a small document. A summary that was
@@ -376,7 +380,7 @@ def _read(lines: Iterator[str], folder: Path, name: str, *, is_complete: bool) -
             _add(frames, pictures, entry, name)
     elif is_complete:
         document = json.loads("".join(rest))
-    return _results(document, folder, name, frames, pictures, is_complete=is_complete)
+    return _results(document, path, folder, name, frames, pictures, is_complete=is_complete)
 
 
 def _add(frames: ResultFrames, pictures: list[str], entry: dict[str, Any], name: str) -> None:
@@ -387,6 +391,7 @@ def _add(frames: ResultFrames, pictures: list[str], entry: dict[str, Any], name:
 
 def _results(
     document: dict[str, Any],
+    path: Path,
     folder: Path,
     name: str,
     frames: ResultFrames,
@@ -411,6 +416,7 @@ def _results(
         frame_hw=hw,
         frame_rate_hz=None if rate_hz is None else float(rate_hz),
         frames=frames,
+        summary_path=path,
         is_complete=is_complete and not document.get("damaged"),
         pictures=tuple(pictures),
     )
