@@ -125,6 +125,26 @@ class TrackMessage(_Message):
     direction: Literal["both", "forwards", "backwards"]
 
 
+class AcceptMessage(_Message):
+    """Doubtful masks of an object are right as they are."""
+
+    type: Literal["accept"]
+    object: ObjectId
+    first: Index
+    last: Index
+
+
+class ExportMessage(_Message):
+    """Export the results."""
+
+    type: Literal["export"]
+    formats: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=32)]
+    per_object: bool = False
+    soft: bool = False
+    grow_px: Annotated[float, Field(ge=-64, le=64)] = 0.0
+    min_area_px: Annotated[int, Field(ge=0, le=1 << 20)] = 0
+
+
 class StopMessage(_Message):
     """Stop tracking or exporting."""
 
@@ -144,6 +164,8 @@ Message = (
     | RangeMessage
     | UndoMessage
     | TrackMessage
+    | AcceptMessage
+    | ExportMessage
     | StopMessage
 )
 

@@ -39,8 +39,8 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AbsentStretch:
-    """Frames in which an object is not to be seen.
+class ObjectStretch:
+    """Frames of which something is said of an object.
 
     Attributes:
         object_id: The object.
@@ -64,14 +64,16 @@ class Project:
         marks: What is shown, by the frame's index.
         absences: Where objects are not to be seen, in order.
         tracked: Indices of the first and the last frame to be tracked; None for all.
+        accepted: Doubtful stretches of an object that are right as they are.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
     names: dict[int, str] = field(default_factory=dict)
     marks: dict[int, Marks] = field(default_factory=dict)
-    absences: tuple[AbsentStretch, ...] = ()
+    absences: tuple[ObjectStretch, ...] = ()
     tracked: tuple[int, int] | None = None
+    accepted: tuple[ObjectStretch, ...] = ()
 
     def check_object(self, object_id: int) -> None:
         """Check that there is such an object.
@@ -138,6 +140,7 @@ def remove_object(project: Project, object_id: int, marks: Mapping[int, Marks]) 
         names={each: name for each, name in project.names.items() if each != object_id},
         marks=dict(marks),
         absences=tuple(each for each in project.absences if each.object_id != object_id),
+        accepted=tuple(each for each in project.accepted if each.object_id != object_id),
     )
 
 
@@ -172,9 +175,20 @@ def mark_absent(
             if each.last > last:
                 kept.append(replace(each, first=max(each.first, last + 1)))
     if is_absent:
-        kept.append(AbsentStretch(object_id=object_id, first=first, last=last))
+        kept.append(ObjectStretch(object_id=object_id, first=first, last=last))
     kept.sort(key=lambda each: (each.object_id, each.first))
     return replace(project, absences=tuple(kept))
+
+
+def accept(project: Project, object_id: int, first: int, last: int) -> Project:
+    """Say that the masks of an object are right in some frames.
+
+    Raises:
+        InputError: there is no such object.
+    """
+    project.check_object(object_id)
+    stretch = ObjectStretch(object_id=object_id, first=first, last=last)
+    return replace(project, accepted=(*project.accepted, stretch))
 
 
 def set_range(project: Project, tracked: tuple[int, int] | None) -> Project:

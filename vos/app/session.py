@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,9 @@ from vos.app.history import History
 from vos.app.model_thread import ModelThread
 from vos.app.project import (
     Marks,
+    ObjectStretch,
     Project,
+    accept,
     add_object,
     further_hint,
     mark_absent,
@@ -40,7 +44,7 @@ from vos.app.stored_masks import (
 )
 from vos.app.timeline import Timeline, byte_of
 from vos.errors import InputError, VosError, is_out_of_memory
-from vos.files import make_folder
+from vos.files import make_folder, write_whole
 from vos.hint import Box, Click, Hint
 from vos.masks import read_label_png
 from vos.records import Frame, Labels
@@ -58,6 +62,7 @@ _log = logging.getLogger("vos")
 _JPEG_QUALITY = 90
 _MAX_PICTURES = 24  # encoded frames that are kept
 _NUM_FRAME_MODELS = 2
+_MAX_DOUBTS = 100
 _REPORT_SECONDS = 0.15  # between two messages of a tracking run
 
 Publish = Callable[[dict[str, Any]], None]
@@ -105,6 +110,7 @@ class Session:
         self._settings: Job | None = None
         self._tracked_job: Job | None = None
         self._is_complete = False
+        self._doubts: list[dict[str, Any]] = []
         self._frame_models: OrderedDict[int, FrameModel] = OrderedDict()
         self._pictures: OrderedDict[tuple[int, str], bytes] = OrderedDict()
         self._recent: deque[Frame] = deque(maxlen=3)
@@ -148,6 +154,8 @@ class Session:
                 },
                 "palette": [list(map(int, rgb)) for rgb in OBJECT_COLOURS],
                 "timeline": self._timeline.to_json(),
+                "doubts": self._doubts,
+                "export": self._export_choices(),
                 **self._changeable(),
             }
 
@@ -171,8 +179,9 @@ class Session:
                     }
                     for index, marks in project.marks.items()
                 },
-                "absences": [[each.object_id, each.first, each.last] for each in project.absences],
+                "absences": [_triple(each) for each in project.absences],
                 "tracked": project.tracked,
+                "accepted": [_triple(each) for each in project.accepted],
             },
             "undo": self._history.undo_label,
             "redo": self._history.redo_label,
@@ -283,6 +292,13 @@ class Session:
                 self._model.submit(task, replaces="hover")
             case messages.TrackMessage():
                 self._begin_tracking(message)
+            case messages.AcceptMessage():
+                self._do(
+                    "accept",
+                    accept(self._history.project, message.object, message.first, message.last),
+                )
+            case messages.ExportMessage():
+                self._begin_exporting(message)
             case messages.StopMessage():
                 self._stop.set()
 
@@ -416,6 +432,7 @@ class Session:
         try:
             self._read_results()
             self._publish(self.state())
+            self._review()
             if self._sam is None:
                 self._sam = load_model(self._settings.model)
         finally:
@@ -522,7 +539,7 @@ class Session:
     def _begin_tracking(self, message: messages.TrackMessage) -> None:
         with self._lock:
             if self._run is not None:
-                raise InputError("it is tracking already")
+                raise InputError(f"it is {self._status} already; stop that first")
             job = self._job()
             self._run = {"done": 0, "total": None, "rate": None, "head": None}
             self._status = "tracking"
@@ -555,10 +572,111 @@ class Session:
                 self._is_complete = result.is_complete
         finally:
             reports.flush()
+            self._end_run()
+        self._review()
+
+    def _end_run(self) -> None:
+        with self._lock:
+            self._run = None
+            self._status = "ready"
+        self._publish_project()
+
+    def _review(self) -> None:
+        """Find what is worth a look in what was tracked."""
+        from vos.review import find_doubtful
+        from vos.run.read_results import read_results, result_names
+
+        doubts: list[dict[str, Any]] = []
+        if self.folder.is_dir() and self.name in result_names(self.folder):
+            found = find_doubtful(read_results(self.folder, self.name))
+            doubts = [
+                {
+                    "object": each.object_id,
+                    "first": each.first_index,
+                    "last": each.last_index,
+                    "frame": each.frame_index,
+                    "reason": each.reason,
+                    "risk": round(each.risk, 3),
+                }
+                for each in found[:_MAX_DOUBTS]
+            ]
+        with self._lock:
+            self._doubts = doubts
+        self._publish({"type": "doubts", "doubts": doubts})
+
+    # Exporting.
+
+    def _begin_exporting(self, choices: messages.ExportMessage) -> None:
+        with self._lock:
+            if self._run is not None:
+                raise InputError(f"it is {self._status} already; stop that first")
+            if not choices.formats:
+                raise InputError("choose a format")
+            self._run = {"done": 0, "total": None, "rate": None, "head": None}
+            self._status = "exporting"
+            self._stop.clear()
+        write_whole(self._choices_path, choices.model_dump_json(exclude={"type"}).encode())
+        self._publish_project()
+        self._submit(lambda: self._export(choices))
+
+    def _export(self, choices: messages.ExportMessage) -> None:
+        from vos.export.clean_up import CleanUp
+        from vos.export.clip import ExportFrame, ExportOptions
+        from vos.export.export import export_results
+        from vos.run.read_results import read_results
+
+        began = last = time.monotonic()
+
+        def note(frame: ExportFrame) -> None:
+            nonlocal last
+            self._model.do_waiting()
+            if self._stop.is_set():
+                raise _Stopped
+            now = time.monotonic()
+            if now - last < _REPORT_SECONDS:
+                return
+            last = now
             with self._lock:
-                self._run = None
-                self._status = "ready"
-            self._publish_project()
+                self._run = {
+                    "done": frame.number + 1,
+                    "total": len(results.frames),
+                    "rate": (frame.number + 1) / max(now - began, 1e-6),
+                    "head": None,
+                }
+            self.publish_progress([])
+
+        try:
+            results = read_results(self.folder, self.name)
+            clean_up = CleanUp(
+                soft=choices.soft, grow_px=choices.grow_px, min_area_px=choices.min_area_px
+            )
+            options = ExportOptions(clean_up=clean_up, per_object=choices.per_object)
+            done = export_results(
+                results,
+                choices.formats,
+                options=options,
+                source=self.source,
+                overwrite=True,
+                on_frame=note,
+            )
+            folder = done[0].folder.parent
+            text = f"{', '.join(each.name for each in done)}: in {folder}"
+            self._publish({"type": "notice", "kind": "done", "text": text})
+        except _Stopped:
+            self._publish({"type": "notice", "kind": "info", "text": "export stopped"})
+        finally:
+            self._end_run()
+
+    @property
+    def _choices_path(self) -> Path:
+        return self.app_folder / "export.json"
+
+    def _export_choices(self) -> dict[str, Any] | None:
+        """Give what was exported last."""
+        with suppress(OSError, ValueError):
+            values: dict[str, Any] = json.loads(self._choices_path.read_bytes())
+            return values
+        return None
 
     def note_progress(self, done: JobProgress, rate_hz: float) -> list[tuple[int, int]]:
         """Take notice of a frame that was tracked; gives its (object id, byte) pairs."""
@@ -596,6 +714,10 @@ class Session:
             publish(message)
 
 
+class _Stopped(Exception):  # noqa: N818
+    """The user has stopped an export."""
+
+
 class _Reports:
     """Gathers the frames of a tracking run into some messages a second."""
 
@@ -619,6 +741,10 @@ class _Reports:
             self._session.publish_progress(self._frames)
             self._frames = []
         self._last = time.monotonic()
+
+
+def _triple(stretch: ObjectStretch) -> tuple[int, int, int]:
+    return stretch.object_id, stretch.first, stretch.last
 
 
 def _kept(

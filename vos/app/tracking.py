@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vos.app.project import AbsentStretch, Marks, Project, with_marks, with_objects
+from vos.app.project import Marks, ObjectStretch, Project, with_marks, with_objects
 from vos.app.stored_masks import StoredMasks, outlines
 from vos.errors import InputError
 from vos.hint import Hint
@@ -115,7 +115,7 @@ def project_of(results: Results, masks: StoredMasks) -> Project | None:
         project = with_marks(with_objects(project, marks.object_ids), index, marks)
     names = {each: job.names.get(each, name) for each, name in project.names.items()}
     absences = tuple(
-        AbsentStretch(
+        ObjectStretch(
             object_id=each.object_id, first=_index(each.first, job), last=_index(each.last, job)
         )
         for each in job.absences
@@ -186,10 +186,10 @@ def command_of(job: Job) -> str:
             words += ["--ref", f"{at}:{reference.mask}"]
         for object_id, hint in sorted(reference.hints.items()):
             for box in hint.boxes_xyxy:
-                words += ["--ref-box", f"{at}@{object_id}:{','.join(map(str, box))}"]
+                words += ["--ref-box", f"{at}:{object_id}:{','.join(map(str, box))}"]
             for each in hint.clicks:
                 sign = "" if each.is_positive else "!"
-                words += ["--ref-point", f"{at}@{object_id}:{sign}{each.x},{each.y}"]
+                words += ["--ref-point", f"{at}:{object_id}:{sign}{each.x},{each.y}"]
     for object_id, name in job.names.items():
         words += ["--rename", f"{object_id}:{name}"]
     for absence in job.absences:

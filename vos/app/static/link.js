@@ -30,10 +30,13 @@ function receive(message) {
     store.video = message.video;
     store.palette = message.palette;
     store.timeline = new Map(Object.entries(message.timeline).map(([id, text]) => [Number(id), bytes(text)]));
+    store.doubts = message.doubts;
+    store.export = message.export;
     takeProject(message);
     emit("video");
     emit("timeline");
     emit("project");
+    emit("doubts");
   } else if (message.type === "project") {
     takeProject(message);
     emit("project");

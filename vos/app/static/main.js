@@ -8,6 +8,8 @@ import "./timeline.js";
 import { selectObject, renameObject } from "./objects.js";
 import { notice } from "./notices.js";
 import { openDialog } from "./dialogs.js";
+import "./review.js";
+import "./export.js";
 import "./tips.js";
 
 const $ = (id) => document.getElementById(id);
@@ -152,7 +154,7 @@ $("undo").onclick = () => send({ type: "undo" });
 $("redo").onclick = () => send({ type: "redo" });
 
 function showRun() {
-  const { run, status } = store, isRunning = status === "tracking";
+  const { run, status } = store, isRunning = status === "tracking" || status === "exporting";
   const hasMarks = Object.keys(store.project?.marks ?? {}).length > 0;
   $("stop").hidden = !isRunning;
   for (const id of ["track", "track-on", "track-back"]) {
@@ -166,6 +168,7 @@ function showRun() {
     $("progress-bar").style.width = `${100 * share}%`;
     const left = run.rate && run.total ? (run.total - run.done) / run.rate : null;
     $("run-text").textContent = [
+      status === "exporting" ? "Exporting" : "",
       run.total ? `${run.done} of ${run.total}` : "begins",
       run.rate ? `${run.rate.toFixed(1)} frames/s` : "",
       left !== null ? `${duration(left)} left` : "",
@@ -198,7 +201,7 @@ on("project", () => {
   $("welcome").hidden = Object.keys(project.marks).length > 0 || store.timeline.size > 0;
   $("range-box").hidden = !project.tracked;
   if (project.tracked) $("range-text").textContent = `frames ${project.tracked[0]} – ${project.tracked[1]}`;
-  $("show-export").disabled = store.timeline.size === 0;
+  $("show-export").disabled = store.timeline.size === 0 || store.status !== "ready";
   showRun();
 });
 on("asked", () => { $("welcome").hidden = true; });
@@ -251,7 +254,7 @@ const KEYS = [
   ["Range in, out", ["I", "O"], { i: rangeIn, o: rangeOut }],
   ["Track", ["T"], { t: () => $("track").click() }],
   ["Track forwards, backwards", ["Ctrl Enter", "Shift T"], { "Ctrl+Enter": () => $("track-on").click(), "Shift+T": () => $("track-back").click() }],
-  ["Stop", ["Esc"], { Escape: () => { if (store.status === "tracking") $("stop").click(); } }],
+  ["Stop", ["Esc"], { Escape: () => { if (!$("stop").hidden) $("stop").click(); } }],
   ["Next doubtful frame", ["D"], { d: () => $("next-doubt").click() }],
   ["It is right as it is", ["G"], { g: () => $("accept-doubt").click() }],
   ["View", ["V"], { v: () => setView(VIEWS[(VIEWS.findIndex(([name]) => name === store.view) + 1) % VIEWS.length][0]) }],

@@ -39,6 +39,7 @@ function button(name, tip, action) {
 }
 
 function render() {
+  if (renaming && $("objects").querySelector("input")) return;  // a name is being typed
   const ids = objectIds();
   $("no-objects").hidden = ids.length > 0;
   $("object-actions").hidden = !ids.includes(store.object);

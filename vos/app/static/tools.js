@@ -22,7 +22,7 @@ export function setTool(tool) {
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 canvas.addEventListener("pointerdown", (event) => {
   if (!store.video) return;
-  canvas.focus({ preventScroll: true });
+  document.activeElement?.blur?.();
   const point = view.toFrame(event), isPan = event.button === 1 || store.tool === "hand";
   if (isPan) action = { kind: "pan", x: event.clientX, y: event.clientY };
   else if (store.isSplit && Math.abs(point.x - store.split * store.video.width) < 0.012 * store.video.width) action = { kind: "split" };
@@ -89,6 +89,7 @@ function finish() {
 
 function click({ x, y }, positive) {
   view.setPreview(null);
+  view.setPending({ x, y, positive });
   ask({ type: "click", frame: store.frame, object: store.object, x, y, positive });
 }
 
@@ -101,7 +102,7 @@ function ask(message) {
 }
 
 function hover(event, point) {
-  if (store.tool !== "click" || store.isPlaying || store.status === "tracking" || event.buttons) return;
+  if (store.tool !== "click" || store.isPlaying || store.status !== "ready" || event.buttons) return;
   const { x, y } = whole(point), where = `${store.frame} ${x} ${y}`, now = performance.now();
   if (!view.isInside(point)) return view.setPreview(null);
   if (where === lastHover || now - hovered < HOVER_MS) return;

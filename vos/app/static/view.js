@@ -8,6 +8,7 @@ let current = null;       // index, bitmap, labels
 let preview = null;       // polygons under the pointer
 let draft = null;         // a box that is being drawn
 let pointer = null;       // where the brush is, frame pixels
+let pending = null;       // a click whose mask is being made
 let hasStroke = false, isQueued = false;
 let fit = { scale: 1, x: 0, y: 0 }, zoom = 1, pan = { x: 0, y: 0 };
 
@@ -58,6 +59,7 @@ export function movePan(dx, dy) { pan.x += dx; pan.y += dy; redraw(); }
 export function brushRadiusOnScreen() { return store.brush * scaleXY()[1]; }
 
 export function setPreview(polygons) { preview = polygons; redraw(); }
+export function setPending(click) { pending = click && { ...click, since: performance.now() }; redraw(); }
 export function setDraft(box) { draft = box; redraw(); }
 export function setPointer(point) { pointer = point; redraw(); }
 
@@ -160,6 +162,7 @@ function draw() {
   if (store.isSplit) drawSplit(at(splitX - 0.5, 0)[0], at(0, -0.5)[1], at(0, height - 0.5)[1]);
   if (preview?.length && store.tool === "click") drawPreview(at);
   if (store.view === "overlay" || store.view === "contour" || store.view === "original") drawMarks(at);
+  if (pending) drawPending(at(pending.x, pending.y));
   if (draft) drawBox(at, draft, colour(store.object), []);
   if (pointer && (store.tool === "brush" || store.tool === "eraser")) drawBrush(at(pointer.x, pointer.y), brushRadiusOnScreen());
 }
@@ -248,6 +251,22 @@ function drawClick([x, y], isPositive, style) {
   if (isPositive) line([[x, y - 3], [x, y + 3]]);
 }
 
+function drawPending([x, y]) {
+  drawClick([x, y], pending.positive, colour(store.object));
+  const turn = ((performance.now() - pending.since) / 900) % 1;
+  context.beginPath();
+  context.arc(x, y, 12, turn * 6.283, turn * 6.283 + 4.2);
+  context.strokeStyle = "#fff";
+  context.lineWidth = 2.5;
+  context.lineCap = "round";
+  context.shadowColor = "rgb(0 0 0 / .6)";
+  context.shadowBlur = 4;
+  context.stroke();
+  context.shadowBlur = 0;
+  context.lineCap = "butt";
+  if (performance.now() - pending.since < 20000) redraw();
+}
+
 function drawBrush([x, y], radius) {
   for (const [style, width] of [["rgb(0 0 0 / .6)", 3], [store.tool === "eraser" ? "#fff" : colour(store.object), 1.5]]) {
     context.beginPath();
@@ -267,5 +286,6 @@ on("picture", (picture) => {
 });
 on("look", () => { if (current) compose(); redraw(); });
 on("video", layOut);
-on("project object tool", redraw);
+on("project notice", () => { pending = null; redraw(); });
+on("object tool", redraw);
 new ResizeObserver(layOut).observe(canvas);
