@@ -23,7 +23,7 @@ from interrupted_runs import NUM_FRAMES, OPTIONS, make_clip, shell
 from vos.errors import OutputError
 from vos.masks import read_label_png, write_label_png
 
-RUN = ("clip.mp4", *OPTIONS, "--save-every", 0, "--ref", "13:later.png")
+RUN = ("clip.mp4", *OPTIONS, "--save-every", 0, "--ref", "13:later.png", "--causal")
 NUM_DONE = 11
 STATE = Path("out", ".clip.unfinished", "state")
 

@@ -41,7 +41,8 @@ from vos.track.published.video import Personalized
 
 NUM_KILLS = 20
 SAVE_EVERY = (0, 3600)  # at every frame, or only once at the start and when a run ends
-LATER = ("--ref", "9:later.png")
+BOTH_WAYS = ("--ref", "9:later.png")
+LATER = (*BOTH_WAYS, "--causal")
 RUN = ("clip.mp4", *OPTIONS, *LATER, "--save-every", 0)
 
 
@@ -108,12 +109,27 @@ def only_error(capsys) -> str:
     return line
 
 
-@pytest.mark.parametrize("number", range(NUM_KILLS))
-def test_a_killed_run_goes_on_to_the_same_bytes(place, uninterrupted, number):
-    want, num_events = uninterrupted
+@pytest.fixture(scope="module")
+def uninterrupted_both_ways(clip, tmp_path_factory) -> tuple[dict[str, bytes], dict[int, int]]:
+    """Likewise, of a run that tracks backwards from the later reference first."""
+    results, num_events = [], {}
+    for seconds in SAVE_EVERY:
+        folder = shutil.copytree(clip, tmp_path_factory.mktemp("whole") / "place")
+        options = ("clip.mp4", *OPTIONS, *BOTH_WAYS, "--save-every", seconds)
+        code, num_events[seconds] = run_process(folder, *options)
+        assert code == 0, (folder / "stderr").read_text()
+        results.append(contents(folder / "out"))
+    assert results[0] == results[1]
+    assert len(results[0]) == NUM_FRAMES + 2
+    return results[0], num_events
+
+
+def kill_and_go_on(place: Path, whole: tuple[dict[str, bytes], dict[int, int]], number: int, *more):
+    """Kill a run at a random call, go on, and compare the results with those of a whole run."""
+    want, num_events = whole
     rng = random.Random(number)
     seconds = SAVE_EVERY[number % 3 == 2]
-    options = ("clip.mp4", *OPTIONS, *LATER, "--save-every", seconds)
+    options = ("clip.mp4", *OPTIONS, *more, "--save-every", seconds)
     kill_at = rng.randrange(num_events[seconds] // 10, num_events[seconds])
     code, _ = run_process(place, *options, kill_at=kill_at)
     assert code == -9
@@ -121,6 +137,29 @@ def test_a_killed_run_goes_on_to_the_same_bytes(place, uninterrupted, number):
         run_process(place, *options, "--resume", kill_at=rng.randrange(kill_at // 2))
     code, _ = run_process(place, *options, "--resume")
     assert code == 0, (place / "stderr").read_text()
+    assert contents(place / "out") == want
+
+
+@pytest.mark.parametrize("number", range(0, NUM_KILLS, 2))
+def test_a_killed_run_goes_on_to_the_same_bytes(place, uninterrupted, number):
+    kill_and_go_on(place, uninterrupted, number, *LATER)
+
+
+@pytest.mark.parametrize("number", range(1, NUM_KILLS, 2))
+def test_a_killed_run_both_ways_goes_on_to_the_same_bytes(place, uninterrupted_both_ways, number):
+    """In either pass, and between them."""
+    kill_and_go_on(place, uninterrupted_both_ways, number, *BOTH_WAYS)
+
+
+def test_a_run_is_interrupted_on_its_way_backwards(place, uninterrupted_both_ways):
+    want, num_events = uninterrupted_both_ways
+    options = ("clip.mp4", *OPTIONS, *BOTH_WAYS, "--save-every", 3600)
+    code, _ = run_process(place, *options, interrupt_at=(num_events[3600] // 4,))
+    assert code == 130
+    assert "--resume" in (place / "stderr").read_text().splitlines()[-1]
+    assert not (place / "out" / "clip").exists()
+    assert shell(*options) == 1  # it is refused to start again
+    assert run_process(place, *options, "--resume")[0] == 0, (place / "stderr").read_text()
     assert contents(place / "out") == want
 
 
@@ -426,7 +465,7 @@ def test_a_state_names_only_what_is_on_the_disk(place, monkeypatch):
 
 
 def test_streams_cannot_be_resumed(place, capsys, monkeypatch):
-    monkeypatch.setattr("vos.run.run_job.describe_source", lambda path: None)
+    monkeypatch.setattr("vos.run.inputs.describe_source", lambda path: None)
     assert shell(*RUN, "--resume") == 1
     assert "can be read only once" in only_error(capsys)
     assert shell(*RUN) == 0

@@ -422,14 +422,14 @@ class Session:
 
     def _prepare(self) -> None:
         """Load the model, and what earlier runs have found."""
-        from vos.app.tracking import settings_of
-        from vos.run.run_job import load_model
-
-        choice = self._choose_model()
-        settings = settings_of(self.source, self._selection, self.folder, self.name, choice)
-        with self._lock:
-            self._settings = settings
         try:
+            from vos.app.tracking import settings_of
+            from vos.run.run_job import load_model
+
+            choice = self._choose_model()
+            settings = settings_of(self.source, self._selection, self.folder, self.name, choice)
+            with self._lock:
+                self._settings = settings
             self._read_results()
             self._publish(self.state())
             self._review()

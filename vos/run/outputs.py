@@ -27,6 +27,7 @@ _STATE: Final = "state"
 _SUMMARY: Final = "summary.json"
 _PIECES: Final = "overlay"
 _JOURNAL: Final = "files"
+_SPOOL: Final = "backwards"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,11 @@ class Outputs:
         return self.unfinished_folder / _JOURNAL
 
     @property
+    def spool(self) -> Outputs:
+        """What the pass backwards leaves for the one forwards."""
+        return _spool_in(self.unfinished_folder)
+
+    @property
     def removed_folder(self) -> Path:
         """What ``unfinished_folder`` is called for the moment until it is removed."""
         return self.folder / f".{self.name}.finished"
@@ -175,7 +181,8 @@ class Outputs:
         with refusals(f"read {self.folder}"):
             left = self.unfinished_folder
             is_left = left.exists()
-            if is_left and not self.journal_path.exists() and any(left.iterdir()):
+            is_ours = self.journal_path.exists() or self.spool.folder.exists()
+            if is_left and not is_ours and any(left.iterdir()):
                 raise OutputError(f"{left} is no unfinished run of vos; move it elsewhere")
             if self.overwrite:
                 is_file = self.masks_folder.exists() and not self.masks_folder.is_dir()
@@ -208,6 +215,18 @@ class Outputs:
         with refusals("replace the earlier results"):
             _clear(self.unfinished_folder)
 
+    def begin_spool(self) -> None:
+        """Begin an unfinished run with its pass backwards; earlier results stay for now.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        with refusals(f"write {self.unfinished_folder}"):
+            self.state_path.unlink(missing_ok=True)
+            _clear_spool(self.unfinished_folder)
+            if not self.journal_path.exists():
+                self.ledger.begin(self.files)
+
     def remove_unfinished(self) -> None:
         """Remove what a run needs to go on.
 
@@ -219,10 +238,11 @@ class Outputs:
         """
         left, removed = self.unfinished_folder, self.removed_folder
         with refusals(f"remove {left}"):
-            _clear(removed)  # left there by a run that was killed just then
-            if left.exists() and not removed.exists():
-                left.replace(removed)
-            _clear(removed)
+            for _ in range(2):  # what is there was left by a run that was killed just then
+                _clear_spool(removed)
+                _clear(removed)
+                if left.exists() and not removed.exists():
+                    left.replace(removed)
 
 
 def _clear(folder: Path) -> None:
@@ -234,6 +254,19 @@ def _clear(folder: Path) -> None:
     for path in (folder / _PIECES).glob(part_path(Path(PIECES)).name):
         path.unlink()
     for path in (folder / _PIECES, folder):
+        with suppress(OSError):
+            path.rmdir()
+
+
+def _spool_in(folder: Path) -> Outputs:
+    return Outputs(folder=folder / _SPOOL, name="masks", overlay_alpha=None, overwrite=True)
+
+
+def _clear_spool(folder: Path) -> None:
+    spool = _spool_in(folder)
+    spool.ledger.remove_written()
+    _clear(spool.unfinished_folder)
+    for path in (spool.masks_folder, spool.folder):
         with suppress(OSError):
             path.rmdir()
 

@@ -66,13 +66,20 @@ class Saved:
     elapsed_seconds: float
 
 
-def load_saved(outputs: Outputs, header: dict[str, object], device: torch.device) -> Saved | None:
+def load_saved(
+    outputs: Outputs,
+    header: dict[str, object],
+    device: torch.device,
+    *,
+    is_backwards: bool = False,
+) -> Saved | None:
     """Read where an earlier run of the same video, references, settings and model stands.
 
     Args:
         outputs: Where its results are.
         header: What the run is now.
         device: The model's.
+        is_backwards: Whether its frames come from the last to the first.
 
     Returns:
         The state, or None if there is none.
@@ -86,7 +93,7 @@ def load_saved(outputs: Outputs, header: dict[str, object], device: torch.device
         saved = decode_state(Saved, data, device)
         before = json.loads(saved.header)
         _check_same(before, header, outputs)
-        _check_sound(saved)
+        _check_sound(saved, is_backwards=is_backwards)
     except FileNotFoundError:
         return None
     except OutputError:
@@ -124,7 +131,7 @@ def _cannot_go_on(path: Path, error: Exception, when: str = "") -> OutputError:
     return OutputError(f"cannot go on from {path}: {what}; {when}pass --overwrite to start again")
 
 
-def _check_sound(saved: Saved) -> None:
+def _check_sound(saved: Saved, *, is_backwards: bool) -> None:
     """Refuse what a checksum does not show: values that no run leaves.
 
     Raises:
@@ -133,7 +140,10 @@ def _check_sound(saved: Saved) -> None:
     mark, progress = saved.mark, saved.progress
     if not 0 <= mark.number < saved.num_frames:
         raise InputError(f"frame {mark.number} is not one of the {saved.num_frames} done")
-    if not 0 <= mark.index <= progress.frame_index:
+    low, high = mark.index, progress.frame_index
+    if is_backwards:
+        low, high = high, low
+    if not 0 <= low <= high:
         raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
     ids = progress.state.object_ids
     if list(ids) != sorted(set(ids)) or not ids or ids[0] < 1 or ids[-1] > MAX_OBJECT_ID:

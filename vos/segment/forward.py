@@ -10,12 +10,14 @@ from itertools import chain
 
 from vos.config import Memory, Method, RunConfig
 from vos.errors import DeviceError, InputError, SourceError, is_out_of_memory
-from vos.masks import mask_from_array, match_frame, object_ids
+from vos.masks import mask_from_array, match_frame
 from vos.records import Frame, FrameMasks, Labels
 from vos.sam.model import SamModel
+from vos.segment.plan import all_ids, everywhere
 from vos.segment.read_ahead import read_ahead
 from vos.source import open_source
 from vos.track.method import State, fresh_state, track
+from vos.track.passes import Pass
 from vos.track.published.instances import instance_ids, search_pictures
 
 
@@ -107,30 +109,74 @@ def segment_steps(
     """
     config = config or RunConfig()
     later = {index: mask_from_array(mask) for index, mask in (later_references or {}).items()}
-    with (
-        memory_of(sam, config.method),
-        closing(read_ahead(frames, config.num_read_ahead)) as decoded,
-    ):
-        delivered = _frames_only(decoded)
+    with memory_of(sam, config.method), closing(_decoded(frames, config)) as delivered:
         first = next(delivered, None)
         if isinstance(begin, Progress):
-            state = begin.state
+            start: State | Progress = begin
+            ids = begin.state.object_ids
             references = {index: mask for index, mask in later.items() if index > begin.frame_index}
         elif first is None:
             raise SourceError("the source holds no frame")
         else:
             _check_passed(later, first.index)
             references = {first.index: mask_from_array(begin), **later}
-            ids = {object_id for mask in references.values() for object_id in object_ids(mask)}
-            state = fresh_state(tuple(sorted(ids)), config)
-        if first is not None:
-            references = {i: match_frame(mask, first.frame_hw) for i, mask in references.items()}
-            delivered = chain([first], delivered)
+            ids = all_ids(references.values())
+            start = fresh_state(ids, config)
+        if first is None:
+            if references:
+                raise InputError(f"there is no frame {min(references)} for its reference mask")
+            return
+        references = {i: match_frame(mask, first.frame_hw) for i, mask in references.items()}
+        checked = _checked(chain([first], delivered), references)
         del first  # a frame is large, and kept no longer than it is needed
-        checked = _checked(delivered, references)
-        with closing(track(checked, references, sam, config, state)) as tracked:
-            for frame, masks, state in tracked:
-                yield Step(frame, masks, Progress(frame.index, state))
+        yield from _track(checked, everywhere(references, ids), start, sam, config)
+
+
+def segment_pass(
+    frames: Iterable[Frame],
+    wanted: Pass,
+    begin: State | Progress,
+    sam: SamModel,
+    config: RunConfig,
+) -> Generator[Step, None, None]:
+    """Segment frames of a video in one pass, forwards or backwards.
+
+    Args:
+        frames: The frames of the pass in its order, or what comes after the progress.
+        wanted: Whom to track where.
+        begin: What is known before the first frame, or the progress to go on from.
+        sam: The model.
+        config: Settings.
+
+    Yields:
+        Each frame with its masks and the progress after it.
+
+    Raises:
+        InputError: the frames are not all of one size.
+        DamagedSourceError: the video broke off; all frames before that were yielded.
+        DeviceError: the memory of the model's device is full.
+    """
+    with memory_of(sam, config.method), closing(_decoded(frames, config)) as delivered:
+        yield from _track(_checked(delivered, {}), wanted, begin, sam, config)
+
+
+def _decoded(frames: Iterable[Frame], config: RunConfig) -> Generator[Frame, None, None]:
+    with closing(read_ahead(frames, config.num_read_ahead)) as decoded:
+        yield from _frames_only(decoded)
+
+
+def _track(
+    frames: Iterator[Frame],
+    wanted: Pass,
+    begin: State | Progress,
+    sam: SamModel,
+    config: RunConfig,
+) -> Generator[Step, None, None]:
+    previous = begin.frame_index if isinstance(begin, Progress) else None
+    state = begin.state if isinstance(begin, Progress) else begin
+    with closing(track(frames, wanted, sam, config, state, previous)) as tracked:
+        for frame, masks, state in tracked:
+            yield Step(frame, masks, Progress(frame.index, state))
 
 
 def pairs_of(steps: Generator[Step, None, None]) -> Generator[tuple[Frame, FrameMasks], None, None]:
@@ -177,7 +223,7 @@ def segment_images(
     if not references:
         raise InputError("at least one reference picture with its mask is needed")
     labels = [match_frame(mask_from_array(mask), frame.frame_hw) for frame, mask in references]
-    ids = tuple(sorted({object_id for mask in labels for object_id in object_ids(mask)}))
+    ids = all_ids(labels)
     instance_ids(ids, num_instances)
     shown = [(frame, mask) for (frame, _), mask in zip(references, labels, strict=True)]
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
@@ -140,6 +141,55 @@ def read_kept(unfinished: Path, num_frames: int) -> Iterator[dict[str, Any]]:
         raise OutputError(f"cannot read {unfinished}: {error}") from error
     if num_found < num_frames:
         raise OutputError(f"{unfinished} holds {num_found} of the {num_frames} frames done before")
+
+
+class Entries:
+    """The entries of a finished document, looked up by frame; memory holds 16 bytes for each.
+
+    A context manager.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Find all entries.
+
+        Raises:
+            OutputError: the document cannot be read.
+        """
+        indices, offsets = array("q"), array("q")
+        with refusals(f"read {path}", ValueError):
+            self._file = path.open("rb")
+            offset = 0
+            for line in self._file:
+                if line.startswith(_ENTRY):
+                    indices.append(int(line[len(_ENTRY) :].partition(b",")[0]))
+                    offsets.append(offset)
+                offset += len(line)
+        self._path = path
+        order = np.argsort(indices, kind="stable")
+        self._indices, self._offsets = np.array(indices)[order], np.array(offsets)[order]
+
+    def __enter__(self) -> Entries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Give all entries, by ascending frames."""
+        return (self._read(int(offset)) for offset in self._offsets)
+
+    def of(self, index: int) -> dict[str, Any] | None:
+        """Give the entry of a frame by its ``Frame.index``; None where there is none."""
+        number = int(np.searchsorted(self._indices, index))
+        if number == len(self._indices) or self._indices[number] != index:
+            return None
+        return self._read(int(self._offsets[number]))
+
+    def _read(self, offset: int) -> dict[str, Any]:
+        with refusals(f"read {self._path}", ValueError):
+            self._file.seek(offset)
+            entry: dict[str, Any] = json.loads(self._file.readline().rstrip(b",\n"))
+        return entry
 
 
 def listed_files(path: Path) -> Iterator[str]:

@@ -151,3 +151,22 @@ def correct(masks: FrameMasks, reference: Labels) -> FrameMasks:
     found = np.where(np.isin(masks.labels, ids[is_given]), 0, masks.labels)
     labels = np.where(reference > 0, reference, found).astype(np.uint8)
     return measure(labels, masks.object_ids, np.where(is_given, 1, masks.scores))
+
+
+def join(masks: FrameMasks, others: FrameMasks) -> FrameMasks:
+    """Put together the masks that one frame has of different objects, found apart.
+
+    A pixel that both want goes to the object of the higher score; of equal ones, to that of
+    ``masks``. An object that has no pixel in ``others`` is as ``masks`` has it.
+
+    Args:
+        masks: The frame's masks.
+        others: Masks of the same frame and with the same object axis.
+    """
+    scores_of, other_scores_of = np.zeros((2, 256), dtype=np.float32)
+    ids = list(masks.object_ids)
+    scores_of[ids], other_scores_of[ids] = masks.scores, others.scores
+    is_stronger = other_scores_of[others.labels] > scores_of[masks.labels]
+    takes = (others.labels > 0) & ((masks.labels == 0) | is_stronger)
+    labels = np.where(takes, others.labels, masks.labels)
+    return measure(labels, masks.object_ids, np.where(others.present, others.scores, masks.scores))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Sequence
 
 from vos.config import Memory, RunConfig
 from vos.errors import InputError
 from vos.records import Frame, FrameMasks, Labels
 from vos.sam.model import SamModel
 from vos.track.batches import default_batch_size
+from vos.track.memory import video as memory_video
 from vos.track.memory.video import Remembered, track_by_memory
+from vos.track.passes import Pass
+from vos.track.published import video as published_video
 from vos.track.published.video import Personalized, track_by_similarity
 
 State = Personalized | Remembered
@@ -27,22 +30,46 @@ def fresh_state(object_ids: tuple[int, ...], config: RunConfig) -> State:
     return kind.fresh(object_ids)
 
 
+def taught_state(
+    references: Sequence[tuple[Frame, Labels]],
+    object_ids: tuple[int, ...],
+    sam: SamModel,
+    config: RunConfig,
+    *,
+    are_kept: bool = False,
+) -> State:
+    """Give what is known before the first frame where references are there from the beginning.
+
+    Args:
+        references: Frames of one size and their (H, W) label maps, in the order of the video.
+        object_ids: (K,) all objects of the video, ascending.
+        sam: The model.
+        config: Settings.
+        are_kept: Whether a pass will learn further references together with these.
+    """
+    method = config.method
+    if isinstance(method, Memory):
+        return memory_video.taught(references, object_ids, sam, method, are_kept=are_kept)
+    return published_video.taught(references, object_ids, sam, method, are_kept=are_kept)
+
+
 def track(
     frames: Iterable[Frame],
-    references: Mapping[int, Labels],
+    wanted: Pass,
     sam: SamModel,
     config: RunConfig,
     state: State,
+    previous: int | None = None,
 ) -> Generator[tuple[Frame, FrameMasks, State], None, None]:
-    """Find every object in the frames of a video.
+    """Find objects in the frames of a video.
 
     Args:
         frames: The frames, all of one size.
-        references: (H, W) label maps by ``Frame.index``. Each corrects its frame and is learned
-            from there on, together with those before it.
+        wanted: What to do in which of them.
         sam: The model.
         config: Settings.
         state: What is known before the first of ``frames``.
+        previous: ``Frame.index`` of the frame before them, if there was one.
 
     Returns:
         A generator of each frame, its masks, and what is known after it.
@@ -53,9 +80,9 @@ def track(
     method = config.method
     if isinstance(method, Memory):
         if isinstance(state, Remembered):
-            return track_by_memory(frames, references, sam, method, state)
+            return track_by_memory(frames, wanted, sam, method, state, previous)
     elif isinstance(state, Personalized):
-        return track_by_similarity(frames, references, sam, method, state)
+        return track_by_similarity(frames, wanted, sam, method, state, previous)
     raise InputError(f"what is known so far is not of the method {method.name}")
 
 

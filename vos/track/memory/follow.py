@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -76,20 +77,29 @@ class _Candidate:
 
 @torch.inference_mode()
 def follow(
-    frame: Frame, tracks: Tracks, sam: SamModel, config: Memory
+    frame: Frame,
+    tracks: Tracks,
+    sam: SamModel,
+    config: Memory,
+    wanted: Container[int] | None = None,
 ) -> tuple[FrameMasks, Tracks]:
-    """Find every object in the next frame.
+    """Find objects in the next frame.
 
     Args:
         frame: The frame.
         tracks: What is known after the frame before it.
         sam: The model.
         config: Settings.
+        wanted: Ids of the objects to find, nothing changes for the others; None is all.
 
     Returns:
         The masks, and what is known now.
     """
-    known = {row: track for row, track in enumerate(tracks.tracks) if track is not None}
+    known = {
+        row: track
+        for row, track in enumerate(tracks.tracks)
+        if track is not None and (wanted is None or tracks.object_ids[row] in wanted)
+    }
     candidates = _segment_all(frame, known, sam, config)
     scores = np.zeros(len(tracks.tracks), dtype=np.float32)
     for row, candidate in candidates.items():
@@ -112,13 +122,11 @@ def follow(
     ]
     is_clear = not any(is_torn) and all(masks.present[row] for row in known)
     contested_of = [settled.contested.cpu().numpy() if torn else None for torn in is_torn]
-    after = [
-        track
-        and _update(
+    after = list(tracks.tracks)
+    for row, track in known.items():
+        after[row] = _update(
             track, candidates.get(row), masks, row, contested_of[row], config, is_clear=is_clear
         )
-        for row, track in enumerate(tracks.tracks)
-    ]
     return masks, Tracks(tracks.object_ids, tuple(after))
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vos.config import PublishedMethod
 from vos.errors import InputError
+from vos.masks.boxes import tight_boxes_xyxy
 from vos.records import Frame, FrameMasks, Labels
 from vos.sam.model import SamModel
 from vos.track.masks import correct, nothing_found
+from vos.track.passes import Pass, Start
 from vos.track.published.encode import Encoded, encode
 from vos.track.published.personalize import personalize
 from vos.track.published.prior import Priors, fresh_priors, hand_on
@@ -50,21 +52,47 @@ class Personalized:
         return cls(object_ids, None, fresh_priors(len(object_ids)), ())
 
 
+def taught(
+    references: Sequence[tuple[Frame, Labels]],
+    object_ids: tuple[int, ...],
+    sam: SamModel,
+    config: PublishedMethod,
+    *,
+    are_kept: bool,
+) -> Personalized:
+    """Give what references teach before the first frame.
+
+    Args:
+        references: Frames and their (H, W) label maps, in the order of the video.
+        object_ids: (K,) all objects of the video, ascending.
+        sam: The model.
+        config: Settings.
+        are_kept: Whether further references are to be learned together with these.
+    """
+    with closing(encode((frame for frame, _ in references), sam, 1)) as encoded:
+        known = tuple(zip(encoded, (labels for _, labels in references), strict=True))
+    targets = personalize(known, object_ids, sam, config)
+    priors = fresh_priors(len(object_ids))
+    return Personalized(object_ids, targets, priors, known if are_kept else ())
+
+
 def track_by_similarity(
     frames: Iterable[Frame],
-    references: Mapping[int, Labels],
+    wanted: Pass,
     sam: SamModel,
     config: PublishedMethod,
     state: Personalized,
+    previous: int | None,
 ) -> Generator[tuple[Frame, FrameMasks, Personalized], None, None]:
-    """Find every object in the frames of a video.
+    """Find objects in the frames of a video.
 
     Args:
         frames: The frames, all of one size.
-        references: (H, W) label maps by ``Frame.index``.
+        wanted: What to do in which of them.
         sam: The model.
         config: Settings.
         state: What is known before the first of ``frames``.
+        previous: ``Frame.index`` of the frame before them, if there was one.
 
     Yields:
         Each frame, its masks, and what is known after it.
@@ -73,15 +101,39 @@ def track_by_similarity(
     with closing(encode(frames, sam, config.batch_size)) as stream:
         for encoded in stream:
             frame, targets, known = encoded.frame, state.targets, state.references
-            if targets is None:
+            priors = state.priors
+            for start in wanted.starts(frame.index, previous):
+                priors = _start(priors, ids.index(start.object_id), start, config)
+            in_frame = targets and _only(targets, wanted.tracked(frame.index))
+            if in_frame is None or not in_frame.is_known.any():
                 masks = nothing_found(frame.frame_hw, ids)
             else:
-                masks = segment_frame(encoded, targets, state.priors, sam, config)
-            if (reference := references.get(frame.index)) is not None:
+                masks = segment_frame(encoded, in_frame, priors, sam, config)
+            if (reference := wanted.correction(frame.index)) is not None:
                 masks = correct(masks, reference)
-                known = (*known, (encoded, reference))
-                targets = personalize(known, ids, sam, config)
-            if not any(index > frame.index for index in references):
+                if wanted.learns:
+                    known = (*known, (encoded, reference))
+                    targets = personalize(known, ids, sam, config)
+            if not any(index > frame.index for index in wanted.references):
                 known = ()
             state = Personalized(ids, targets, hand_on(masks, config.prior), known)
+            previous = frame.index
             yield frame, masks, state
+
+
+def _only(targets: Targets, wanted: frozenset[int]) -> Targets:
+    """Leave the objects that are not wanted as if nothing were known of them."""
+    return replace(targets, yet_to_come=targets.yet_to_come | ({*targets.object_ids} - wanted))
+
+
+def _start(priors: Priors, row: int, start: Start, config: PublishedMethod) -> Priors:
+    """Let an object start from a mask."""
+    boxes_xyxy, has_box, is_lost = (
+        priors.boxes_xyxy.copy(),
+        priors.has_box.copy(),
+        priors.is_lost.copy(),
+    )
+    boxes_xyxy[row] = tight_boxes_xyxy(start.mask[None])[0]
+    is_lost[row] = start.num_frames_lost > 0
+    has_box[row] = not is_lost[row] and config.prior == "box"
+    return Priors(boxes_xyxy, has_box, is_lost)
