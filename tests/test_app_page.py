@@ -57,9 +57,7 @@ class Tab:
         self.faults: list[str] = []
         self.served = served
         self.screenshots = screenshots
-        self.page = browser.new_page(
-            viewport={"width": 1280, "height": 720}, color_scheme=scheme
-        )
+        self.page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on(
             "console",

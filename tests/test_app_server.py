@@ -223,7 +223,7 @@ def test_the_socket_is_the_pages_alone(served, headers):
     origin = sent.pop("origin")
     address = f"ws://127.0.0.1:{served.port}/socket"
     with (
-        pytest.raises(InvalidStatus, match="40[03]"),
+        pytest.raises(InvalidStatus, match=r"40[03]"),
         websockets.connect(address, origin=origin, additional_headers=sent),
     ):
         pass
@@ -267,8 +267,7 @@ def test_bodies_and_messages_have_limits(served, monkeypatch):
     with served.page() as page:
         page.socket.send("x" * (1 << 20))
         with pytest.raises(ConnectionClosed):
-            while True:
-                page.receive()
+            page.until(lambda: False)
     with served.page() as page:
         page.click(1)  # the others are not disturbed
 

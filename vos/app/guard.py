@@ -120,7 +120,7 @@ class Guard:
         return secrets.compare_digest(text.encode(), self._token.encode())
 
     async def _give_cookie(self, scope: Scope, send: Send) -> None:
-        """Answer with the same page without the token, which would stay in the browser's history."""
+        """Answer with the page's address without the token, which browsers would remember."""
         cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
         headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), *_HEADERS]
         await send({"type": "http.response.start", "status": 303, "headers": headers})

@@ -91,7 +91,7 @@ class History:
         faults = (ValueError, LookupError, TypeError, RecursionError)
         with refusals(f"read {self._path}", *faults):
             content = self._path.read_bytes()
-            whole, newline, rest = content.rpartition(b"\n")
+            whole, _, rest = content.rpartition(b"\n")
             for line in whole.splitlines():
                 step = json.loads(line)
                 if "go" in step:

@@ -152,6 +152,14 @@ def with_marks(project: Project, index: int, marks: Marks | None) -> Project:
     return replace(project, marks=dict(sorted(others.items())))
 
 
+def shown_on(project: Project, index: int, marks: Marks) -> Project:
+    """Show objects on a frame, in which they are then not absent."""
+    for object_id in marks.object_ids:
+        if project.is_absent(object_id, index):
+            project = mark_absent(project, object_id, index, index, is_absent=False)
+    return with_marks(project, index, marks)
+
+
 def mark_absent(
     project: Project, object_id: int, first: int, last: int, *, is_absent: bool = True
 ) -> Project:

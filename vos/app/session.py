@@ -31,6 +31,7 @@ from vos.app.project import (
     remove_object,
     rename_object,
     set_range,
+    shown_on,
     with_marks,
     with_objects,
 )
@@ -43,7 +44,7 @@ from vos.app.stored_masks import (
     without_objects,
 )
 from vos.app.timeline import Timeline, byte_of
-from vos.errors import InputError, VosError, is_out_of_memory
+from vos.errors import InputError, MaskError, VosError, is_out_of_memory
 from vos.files import make_folder, write_whole
 from vos.hint import Box, Click, Hint
 from vos.masks import read_label_png
@@ -118,6 +119,7 @@ class Session:
         self._stop = threading.Event()
         self._status = "loading"
         self._run: dict[str, Any] | None = None
+        self._spool: Path | None = None  # the label maps of a pass backwards, until it has ended
         self._listeners: list[Publish] = []
         self._model = ModelThread()
         self._model.submit(self._guarded(self._prepare))
@@ -237,9 +239,12 @@ class Session:
 
     def _found(self, index: int) -> Labels:
         if self._timeline.is_tracked(index):
-            path = self.folder / self.name / f"{self.reader.frame_name(index)}.png"
-            if path.exists():
-                return read_label_png(path, max_pixels=self._selection.max_pixels)
+            name = f"{self.reader.frame_name(index)}.png"
+            for folder in (self._spool, self.folder / self.name):
+                # A run that begins anew removes them.
+                if folder is not None and (folder / name).exists():
+                    with suppress(MaskError):
+                        return read_label_png(folder / name, max_pixels=self._selection.max_pixels)
         return np.zeros(self.reader.info.frame_hw, np.uint8)
 
     # What the page does.
@@ -269,16 +274,7 @@ class Session:
             case messages.StrokeMessage():
                 self._paint(message)
             case messages.AbsentMessage():
-                self._do(
-                    "mark absent" if message.is_absent else "mark as present",
-                    mark_absent(
-                        self._history.project,
-                        message.object,
-                        message.first,
-                        message.last,
-                        is_absent=message.is_absent,
-                    ),
-                )
+                self._mark_absent(message)
             case messages.RangeMessage():
                 self._do("change the range", set_range(self._history.project, message.range))
             case messages.ClickMessage():
@@ -320,7 +316,7 @@ class Session:
             project = self._history.project
             shown = put_objects(self._shown(project, index), labels, ids)
             marks = self._marked(project, index, shown, ids)
-            self._do("import a mask", with_marks(with_objects(project, ids), index, marks))
+            self._do("import a mask", shown_on(with_objects(project, ids), index, marks))
 
     def close(self) -> None:
         """Stop tracking, and let go of the video and the model."""
@@ -370,7 +366,8 @@ class Session:
             if not changed:
                 return
             marks = self._marked(project, stroke.frame, painted, changed)
-            self._do("erase" if stroke.erase else "paint", with_marks(project, stroke.frame, marks))
+            project = shown_on(project, stroke.frame, marks)
+            self._do("erase" if stroke.erase else "paint", project)
 
     def _clear(self, index: int, object_id: int) -> None:
         with self._lock:
@@ -391,6 +388,18 @@ class Session:
             painted=tuple(each for each in marks.painted if each != object_id),
             scores={each: score for each, score in marks.scores.items() if each != object_id},
         )
+
+    def _mark_absent(self, message: messages.AbsentMessage) -> None:
+        """Mark an object as absent, also where it was shown, or take that back."""
+        first, last, object_id = message.first, message.last, message.object
+        with self._lock:
+            project = mark_absent(
+                self._history.project, object_id, first, last, is_absent=message.is_absent
+            )
+            for index in project.marks if message.is_absent else ():
+                if first <= index <= last:
+                    project = with_marks(project, index, self._without(project, index, object_id))
+            self._do("mark absent" if message.is_absent else "mark as present", project)
 
     def _remove_object(self, object_id: int) -> None:
         with self._lock:
@@ -510,21 +519,43 @@ class Session:
         with self._lock:
             # Others may have edited meanwhile; what they did stays.
             now = with_objects(self._history.project, [object_id])
-            self._do(label, with_marks(now, index, done))
+            self._do(label, shown_on(now, index, done))
 
     # Tracking.
 
-    def _job(self) -> Job:
+    def _job(self, project: Project | None = None) -> Job:
         from vos.app.tracking import job_of
 
         if self._settings is None:
             raise InputError("the model is still being loaded; a moment, please")
-        return job_of(self._history.project, self._settings, self._masks)
+        return job_of(project or self._history.project, self._settings, self._masks)
 
     def _is_up_to_date(self) -> bool:
         if self._settings is None or not self._history.project.marks or not self._is_complete:
             return False
-        return self._job() == self._tracked_job
+        return self._is_as_tracked(self._job())
+
+    def _is_as_tracked(self, job: Job) -> bool:
+        from vos.app.tracking import is_same_job
+
+        return self._tracked_job is not None and is_same_job(job, self._tracked_job)
+
+    def _range_from(self, message: messages.TrackMessage) -> tuple[int, int] | None:
+        """Give the frames to track, and those beside them that were tracked before."""
+        limits = self._history.project.tracked
+        if message.direction == "both":
+            return limits
+        least, most = limits or (0, len(self.reader.times().pts_seconds) - 1)
+        first, last = least, most
+        if message.direction == "forwards":
+            first = min(max(least, message.frame), most)
+        else:
+            last = max(min(most, message.frame), least)
+        while first > least and self._timeline.is_tracked(first - 1):
+            first -= 1
+        while last < most and self._timeline.is_tracked(last + 1):
+            last += 1
+        return limits if (first, last) == (least, most) else (first, last)
 
     def command(self) -> str:
         """Give the command line that does the same.
@@ -540,7 +571,8 @@ class Session:
         with self._lock:
             if self._run is not None:
                 raise InputError(f"it is {self._status} already; stop that first")
-            job = self._job()
+            tracked = self._range_from(message)
+            job = self._job(replace(self._history.project, tracked=tracked))
             self._run = {"done": 0, "total": None, "rate": None, "head": None}
             self._status = "tracking"
             self._stop.clear()
@@ -553,7 +585,7 @@ class Session:
         reports = _Reports(self)
         try:
             sam = self._loaded()
-            is_same = job == self._tracked_job
+            is_same = self._is_as_tracked(job)
             with self._lock:
                 self._tracked_job = job
                 if not is_same:
@@ -577,7 +609,7 @@ class Session:
 
     def _end_run(self) -> None:
         with self._lock:
-            self._run = None
+            self._run = self._spool = None
             self._status = "ready"
         self._publish_project()
 
@@ -683,7 +715,9 @@ class Session:
         masks = done.masks
         rows = zip(masks.object_ids, masks.scores, masks.present, strict=True)
         values = [(id_, byte_of(float(s), is_present=bool(p))) for id_, s, p in rows]
+        spool = self._spool_folder() if done.is_backwards else None
         with self._lock:
+            self._spool = spool
             self._recent.append(done.frame)
             self._timeline.set(done.frame.index, values)
             self._run = {
@@ -693,6 +727,11 @@ class Session:
                 "head": done.frame.index,
             }
         return values
+
+    def _spool_folder(self) -> Path:
+        from vos.run.outputs import Outputs
+
+        return Outputs(folder=self.folder, name=self.name).spool.masks_folder
 
     def let_others_in(self) -> None:
         """Do what waits for the model, between two frames of a tracking run."""
@@ -714,7 +753,7 @@ class Session:
             publish(message)
 
 
-class _Stopped(Exception):  # noqa: N818
+class _Stopped(Exception):
     """The user has stopped an export."""
 
 

@@ -65,6 +65,22 @@ def job_of(project: Project, settings: Job, masks: StoredMasks) -> Job:
     )
 
 
+def is_same_job(one: Job, other: Job) -> bool:
+    """Tell whether two jobs are the same, by whatever paths they name their files."""
+    return _with_whole_paths(one) == _with_whole_paths(other)
+
+
+def _with_whole_paths(job: Job) -> Job:
+    references = tuple(
+        each if each.mask is None else replace(each, mask=each.mask.resolve())
+        for each in job.references
+    )
+    outputs = replace(job.outputs, folder=job.outputs.folder.resolve())
+    return replace(
+        job, source=str(Path(job.source).resolve()), references=references, outputs=outputs
+    )
+
+
 def settings_of(
     source: str, selection: Selection, folder: Path, name: str, model: ModelChoice
 ) -> Job:
