@@ -140,6 +140,7 @@ def serving(source: Path, folder: Path, sam: vos.SamModel | None = None) -> Iter
     thread.start()
     try:
         assert is_up.wait(PATIENCE_SECONDS)
+        session.picture(0, "jpg")  # the model is loaded after the first frame is shown
         yield Served(port, session)
     finally:
         server.should_exit = True

@@ -63,6 +63,7 @@ _log = logging.getLogger("vos")
 _JPEG_QUALITY = 90
 _MAX_PICTURES = 24  # encoded frames that are kept
 _NUM_FRAME_MODELS = 2
+_PATIENCE_SECONDS = 1.0  # for the page to show its first frame
 _MAX_DOUBTS = 100
 _REPORT_SECONDS = 0.15  # between two messages of a tracking run
 
@@ -117,6 +118,7 @@ class Session:
         self._recent: deque[Frame] = deque(maxlen=3)
         self._lock = threading.RLock()
         self._stop = threading.Event()
+        self._has_shown = threading.Event()
         self._status = "loading"
         self._run: dict[str, Any] | None = None
         self._spool: Path | None = None  # the label maps of a pass backwards, until it has ended
@@ -205,6 +207,7 @@ class Session:
                 return self._pictures[key]
             frame = next((each for each in self._recent if each.index == index), None)
         frame = frame or self.reader.read(index)
+        self._has_shown.set()
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if kind == "jpg" else []
         bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
         picture = cv2.imencode(f".{kind}", bgr, options)[1].tobytes()
@@ -321,6 +324,7 @@ class Session:
     def close(self) -> None:
         """Stop tracking, and let go of the video and the model."""
         self._stop.set()
+        self._has_shown.set()
         self._model.close()
         self.reader.close()
 
@@ -431,6 +435,8 @@ class Session:
 
     def _prepare(self) -> None:
         """Load the model, and what earlier runs have found."""
+        # Loading torch holds up the whole process.
+        self._has_shown.wait(_PATIENCE_SECONDS)
         try:
             from vos.app.tracking import settings_of
             from vos.run.run_job import load_model

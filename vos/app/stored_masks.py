@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -106,19 +107,18 @@ def paint_stroke(
         radius_px: Half its width.
         erase: Whether the object loses the pixels; those of other objects stay.
     """
-    bits = 4  # of fractions of pixels
-    line = np.zeros(labels.shape, np.uint8)
-    points = np.round(np.array(points_xy, np.float64) * (1 << bits)).astype(np.int32)
-    for x, y in points:
-        cv2.circle(line, (int(x), int(y)), round(radius_px * (1 << bits)), 1, -1, shift=bits)
-    if len(points) > 1:
-        width = max(1, round(2 * radius_px))
-        cv2.polylines(line, [points[:, None]], False, 1, width, shift=bits)
+    pad = math.ceil(radius_px) + 1  # so that what is drawn beside the frame counts
+    height, width = labels.shape
+    is_beside = np.ones((height + 2 * pad, width + 2 * pad), np.uint8)
+    points = np.round(np.array(points_xy, np.float64)).astype(np.int32) + pad
+    cv2.polylines(is_beside, [points[:, None]], False, 0)
+    distance_px = cv2.distanceTransform(is_beside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    is_line = distance_px[pad : pad + height, pad : pad + width] <= radius_px
     painted = labels.copy()
     if erase:
-        painted[(line > 0) & (labels == object_id)] = 0
+        painted[is_line & (labels == object_id)] = 0
     else:
-        painted[line > 0] = object_id
+        painted[is_line] = object_id
     return painted
 
 

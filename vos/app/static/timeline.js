@@ -77,8 +77,8 @@ function drawRuler(w, muted, lineColour) {
     const x = Math.round(GUTTER + ((t - begin) / length) * (w - GUTTER - PAD)) + 0.5;
     stroke(x, RULER - 5, x, RULER);
     const label = step < 1 ? clock(t).slice(0, -1) : clock(t).slice(0, -3);
-    context.textAlign = "center";
-    if (x + 16 < w) context.fillText(label, x, RULER - 12);
+    context.textAlign = t <= begin ? "left" : "center";
+    if (x + 16 < w) context.fillText(label, t <= begin ? x + 9 : x, RULER - 12);
   }
   stroke(0, RULER + 0.5, w, RULER + 0.5);
 }
