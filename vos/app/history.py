@@ -1,7 +1,7 @@
 """The edits of a project, kept on the disk: undo and redo outlive the page and the server.
 
-The file has a line for each step, appended: a new state, or where undo and redo have gone. A line
-that a crash cut short is left out.
+The file has a line for each step, appended: a new state, or by how many steps undo and redo have
+gone. A line that a crash cut short is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from vos.app.project import Project
-from vos.errors import OutputError
 from vos.files import refusals, write_whole
 
 _MAX_STEPS = 1000  # that can be undone
@@ -98,6 +97,9 @@ class History:
                     self._now = min(max(0, self._now + int(step["go"])), len(self._steps) - 1)
                     continue
                 project = _adapter().validate_json(json.dumps(step["project"]))
+                if "do" not in step:
+                    self._steps, self._now = [("", project)], 0
+                    continue
                 self._steps[self._now + 1 :] = [(str(step["do"]), project)]
                 self._now += 1
         if rest or len(self._steps) > _MAX_STEPS:
@@ -108,10 +110,11 @@ class History:
         first = max(0, self._now - _MAX_STEPS)
         self._steps, self._now = self._steps[first:], self._now - first
         adapter = _adapter()
-        lines = [
+        lines: list[dict[str, Any]] = [
             {"do": label, "project": adapter.dump_python(project, mode="json")}
-            for label, project in self._steps[not first :]
+            for label, project in self._steps
         ]
+        del lines[0]["do"]
         back = len(self._steps) - 1 - self._now
         write_whole(
             self._path,
@@ -124,13 +127,3 @@ def _adapter() -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Project)
-
-
-def check_folder(folder: Path) -> None:
-    """Make sure that a folder is free for a project, or holds one.
-
-    Raises:
-        OutputError: there is something else.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is in the way; move it elsewhere")
