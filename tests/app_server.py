@@ -87,7 +87,7 @@ class Page:
         """Send a message and wait for what comes of it: a new state of the project, or a notice."""
         before = len(self.notices)
         self.socket.send(json.dumps(message))
-        while self.receive()["type"] not in ("project", "preview") and before == len(self.notices):
+        while self.receive()["type"] != "project" and before == len(self.notices):
             pass
 
     def click(self, object_id: int, index: int = 0, *, positive: bool = True, dx: int = 15) -> None:

@@ -31,8 +31,19 @@ class _TimedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._is_idle() and self._deadline is None and not self.transport.is_closing():
+        if not self._is_idle():
+            self._keep()
+        elif self._deadline is None:  # the head of a request has begun
             self._deadline = self.loop.call_later(REQUEST_SECONDS, self._hang_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _is_idle(self) -> bool:
         # A websocket takes the connection over.

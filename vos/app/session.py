@@ -368,6 +368,7 @@ class Session:
                 if each
             ]
             if not changed:
+                self._publish_project()
                 return
             marks = self._marked(project, stroke.frame, painted, changed)
             project = shown_on(project, stroke.frame, marks)
@@ -500,8 +501,8 @@ class Session:
         return model
 
     def _preview(self, index: int, x: int, y: int) -> None:
-        polygons = self._frame_model(index).preview(x, y)
-        self._publish({"type": "preview", "frame": index, "x": x, "y": y, "polygons": polygons})
+        polygons = self._frame_model(index).outlines(Hint((Click(x, y),)))
+        self._publish({"type": "preview", "frame": index, "object": None, "polygons": polygons})
 
     def _point(
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
@@ -511,7 +512,10 @@ class Session:
         known = {each: hint for each, hint in marks.hints.items() if each not in marks.painted}
         mask_box = box_of(self.labels(index), object_id)
         hint = further_hint(known.get(object_id), clicks, boxes, mask_box)
-        labels, scores = self._frame_model(index).segment({**known, object_id: hint})
+        model = self._frame_model(index)
+        sketch = {"type": "preview", "frame": index, "object": object_id}
+        self._publish({**sketch, "polygons": model.outlines(hint)})
+        labels, scores = model.segment({**known, object_id: hint})
         painted = tuple(each for each in marks.painted if each != object_id)
         if painted:
             labels = _kept(labels, self._masks.read(marks.mask), painted, object_id, hint)

@@ -111,6 +111,7 @@ def paint_stroke(
     height, width = labels.shape
     is_beside = np.ones((height + 2 * pad, width + 2 * pad), np.uint8)
     points = np.round(np.array(points_xy, np.float64)).astype(np.int32) + pad
+    points = np.concatenate([points, points[-1:]])  # a single point is no line yet
     cv2.polylines(is_beside, [points[:, None]], False, 0)
     distance_px = cv2.distanceTransform(is_beside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     is_line = distance_px[pad : pad + height, pad : pad + width] <= radius_px

@@ -8,22 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vos.app.project import Marks, ObjectStretch, Project, with_marks, with_objects
 from vos.app.stored_masks import StoredMasks, outlines
-from vos.errors import InputError
+from vos.errors import InputError, MaskError
 from vos.hint import Hint
 from vos.records import Frame, Labels
 from vos.run.job import Absence, Job, JobOutputs, ModelChoice
 from vos.run.read_results import Results
 from vos.run.references import Reference
-from vos.sam.geometry import Letterbox, low_res_to_frame
-from vos.sam.model import POSITIVE, Prompts, SamModel
+from vos.sam.model import SamModel
 from vos.source import Selection, frame_at
 from vos.track.hints import HintSession
-
-_PREVIEW_SHARE = 4  # of the frame's sides is enough for a preview's outline
 
 
 def job_of(project: Project, settings: Job, masks: StoredMasks) -> Job:
@@ -156,37 +152,24 @@ class FrameModel:
 
     def __init__(self, frame: Frame, sam: SamModel) -> None:
         self.frame = frame
-        self._sam = sam
         self._hints = HintSession(frame, sam)
-        self._features: torch.Tensor | None = None
 
     def segment(self, hints: Mapping[int, Hint]) -> tuple[Labels, dict[int, float]]:
         """Give the masks of what is pointed out, as :meth:`HintSession.reference` does."""
         return self._hints.reference(hints)
 
-    @torch.inference_mode()
-    def preview(self, x: int, y: int) -> list[list[int]]:
-        """Give the outlines, in frame pixels, of what a click would be likely to mean.
+    def outlines(self, hint: Hint) -> list[list[int]]:
+        """Give the outlines, in frame pixels, of what a hint is likely to mean; none if nothing.
 
-        The whole frame is looked at, once, which is quicker and less exact than a click.
+        The frame is looked at as a whole, which is quicker and less exact than :meth:`segment`.
         """
-        frame_hw = self.frame.frame_hw
-        if not (0 <= x < frame_hw[1] and 0 <= y < frame_hw[0]):
+        try:
+            logits = self._hints.outline(hint)
+        except (InputError, MaskError):
             return []
-        if self._features is None:
-            self._features = self._sam.encode([self.frame.rgb])[0]
-        prompts = Prompts(np.array([[[x, y]]]), np.array([[POSITIVE]]))
-        decoded = self._sam.decode(
-            self._features, prompts, self._sam.letterbox(frame_hw), mixing="best"
-        )
-        small_hw = (
-            max(1, frame_hw[0] // _PREVIEW_SHARE),
-            max(1, frame_hw[1] // _PREVIEW_SHARE),
-        )
-        letterbox = Letterbox(small_hw, self._sam.image_size)
-        logits = low_res_to_frame(decoded.low_res_logits[:, 0], letterbox)
-        mask = (logits.reshape(small_hw) > 0).to(torch.uint8).cpu().numpy()
-        return outlines(mask, (frame_hw[1] / small_hw[1], frame_hw[0] / small_hw[0]))
+        mask = (logits > 0).astype(np.uint8)
+        height, width = self.frame.frame_hw
+        return outlines(mask, (width / mask.shape[1], height / mask.shape[0]))
 
 
 def command_of(job: Job) -> str:

@@ -111,8 +111,10 @@ function hover(event, point) {
   send({ type: "hover", frame: store.frame, x, y });
 }
 
-on("preview", ({ frame, polygons }) => {
-  if (frame === store.frame && lastHover) view.setPreview(polygons);
+on("preview", ({ frame, object, polygons }) => {
+  if (frame !== store.frame) return;
+  if (object !== null) view.setSketch({ object, polygons });
+  else if (lastHover) view.setPreview(polygons);
 });
 on("tool video", () => {
   canvas.style.cursor = { click: "crosshair", box: "crosshair", hand: "grab", brush: "none", eraser: "none" }[store.tool];

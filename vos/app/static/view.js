@@ -8,6 +8,7 @@ let current = null;       // index, bitmap, labels
 let preview = null;       // polygons under the pointer
 let draft = null;         // a box that is being drawn
 let pointer = null;       // where the brush is, frame pixels
+let sketch = null;        // what a click is likely to mean, until its mask is there
 let pending = null;       // a click whose mask is being made
 let hasStroke = false, isQueued = false;
 let fit = { scale: 1, x: 0, y: 0 }, zoom = 1, pan = { x: 0, y: 0 };
@@ -60,6 +61,7 @@ export function brushRadiusOnScreen() { return store.brush * scaleXY()[1]; }
 
 export function setPreview(polygons) { preview = polygons; redraw(); }
 export function setPending(click) { pending = click && { ...click, since: performance.now() }; redraw(); }
+export function setSketch(next) { sketch = next; redraw(); }
 export function setDraft(box) { draft = box; redraw(); }
 export function setPointer(point) { pointer = point; redraw(); }
 
@@ -160,7 +162,8 @@ function draw() {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   const at = (x, y) => [(x + 0.5) * sx + fit.x + pan.x, (y + 0.5) * sy + fit.y + pan.y];
   if (store.isSplit) drawSplit(at(splitX - 0.5, 0)[0], at(0, -0.5)[1], at(0, height - 0.5)[1]);
-  if (preview?.length && store.tool === "click") drawPreview(at);
+  if (sketch?.polygons.length) drawOutlines(at, sketch.polygons, colour(sketch.object, 0.4), colour(sketch.object), []);
+  else if (preview?.length && store.tool === "click") drawOutlines(at, preview, "rgb(255 255 255 / .2)", "rgb(255 255 255 / .95)", [5, 4]);
   if (store.view === "overlay" || store.view === "contour" || store.view === "original") drawMarks(at);
   if (pending) drawPending(at(pending.x, pending.y));
   if (draft) drawBox(at, draft, colour(store.object), []);
@@ -194,20 +197,20 @@ function line(points) {
   context.stroke();
 }
 
-function drawPreview(at) {
+function drawOutlines(at, polygons, fill, edge, dash) {
   context.beginPath();
-  for (const polygon of preview) {
+  for (const polygon of polygons) {
     for (let n = 0; n < polygon.length; n += 2) {
       const [x, y] = at(polygon[n], polygon[n + 1]);
       n ? context.lineTo(x, y) : context.moveTo(x, y);
     }
     context.closePath();
   }
-  context.fillStyle = "rgb(255 255 255 / .2)";
+  context.fillStyle = fill;
   context.fill("evenodd");
-  context.setLineDash([5, 4]);
+  context.setLineDash(dash);
   context.lineWidth = 1.5;
-  context.strokeStyle = "rgb(255 255 255 / .95)";
+  context.strokeStyle = edge;
   context.stroke();
   context.setLineDash([]);
 }
@@ -279,13 +282,13 @@ function drawBrush([x, y], radius) {
 
 on("picture", (picture) => {
   current = picture;
-  preview = null;
+  preview = sketch = null;
   clearStroke();
   compose();
   redraw();
 });
 on("look", () => { if (current) compose(); redraw(); });
 on("video", layOut);
-on("project notice", () => { pending = null; redraw(); });
+on("project notice", () => { pending = sketch = null; redraw(); });
 on("object tool", redraw);
 new ResizeObserver(layOut).observe(canvas);
