@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupted_runs import contents, stand_in
 from PIL import Image
 
 import vos
@@ -31,6 +32,12 @@ def add_sequence(root: Path, name: str, colour: tuple[int, int, int], num_object
         write_label_png(masks / f"{t:05d}.png", labels)
 
 
+@pytest.fixture(autouse=True)
+def stand_in_model(monkeypatch):
+    """What is shown here does not hang on the model."""
+    monkeypatch.setattr("vos.sam.load.load_sam", stand_in)
+
+
 @pytest.fixture
 def root(tmp_path) -> Path:
     root = tmp_path / "set"
@@ -45,6 +52,21 @@ def davis(root: Path, out: Path, *options: str) -> int:
     with pytest.raises(SystemExit) as end:
         main(["davis", str(root), "--out", str(out), *options])
     return end.value.code
+
+
+def test_no_frame_and_no_annotation_of_a_set_is_replaced(root, tmp_path, capsys):
+    """The first sequence is not run either where only the results of the second would do harm."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "two").symlink_to(root / "Annotations/480p/two")
+    before = contents(tmp_path)
+    for out in (tmp_path / "out", root / "Annotations/480p", root / "JPEGImages/480p"):
+        assert davis(root, out, "--overwrite") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        (line,) = printed.err.splitlines()
+        assert line.startswith("error: ")
+        assert "is read by this run and would be replaced" in line
+    assert contents(tmp_path) == before
 
 
 def test_a_set_is_run_and_scored(root, tmp_path, capsys):

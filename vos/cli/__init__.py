@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from vos.cli.command import version_option
 from vos.cli.interrupt import INTERRUPTED
 from vos.errors import VosError, is_out_of_memory
 
@@ -29,6 +30,11 @@ _COMMANDS = {
     "davis": ("vos.cli.davis:davis_command", "Run and score a whole data set in DAVIS layout."),
     "synth": ("vos.cli.synth:synth_command", "Write a synthetic clip with exact masks."),
     "models": ("vos.cli.models:models_command", "List the models: size, licence, cached or not."),
+    "doctor": ("vos.cli.doctor:doctor_command", "Say what this machine has, and what is used."),
+    "completion": (
+        "vos.cli.completion:completion_command",
+        "Print what makes a shell complete the commands.",
+    ),
 }
 
 
@@ -47,24 +53,29 @@ class _LateGroup(click.Group):
 
 
 @click.group(cls=_LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vos-persam")
+@version_option
 def _group() -> None:
     """Video object segmentation from one mask."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run ``vos``."""
-    _run(_group, args, "vos")
+    _run("vos", args)
 
 
 def run_main(args: Sequence[str] | None = None) -> NoReturn:
     """Run ``vos-run``, the same as ``vos run``."""
-    _run(_load("run"), args, "vos-run")
+    _run("vos-run", args)
 
 
 def eval_main(args: Sequence[str] | None = None) -> NoReturn:
     """Run ``vos-eval``, the same as ``vos eval``."""
-    _run(_load("eval"), args, "vos-eval")
+    _run("vos-eval", args)
+
+
+def program(name: str) -> click.Command:
+    """Give the command behind ``vos``, ``vos-run`` or ``vos-eval``."""
+    return _group if name == "vos" else _load(name.removeprefix("vos-"))
 
 
 class _Plain(logging.Formatter):
@@ -81,15 +92,15 @@ def _load(name: str) -> click.Command:
     return command
 
 
-def _run(command: click.Command, args: Sequence[str] | None, prog_name: str) -> NoReturn:
-    """Run a command to its exit code: 0 done, 1 bad input, 2 a wrong option, 130 interrupted."""
+def _run(name: str, args: Sequence[str] | None) -> NoReturn:
+    """Run a program to its exit code: 0 done, 1 bad input, 2 a wrong option, 130 interrupted."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain())
     logger = logging.getLogger("vos")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
-        command.main(args, prog_name=prog_name, standalone_mode=False)
+        program(name).main(args, prog_name=name, standalone_mode=False)
     except VosError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from vos.cli.command import Command, InputOption, OutputOption
+from vos.cli.command import Command, InputOption, OutputOption, version_option
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
 from vos.errors import InputError
@@ -52,7 +52,7 @@ from vos.errors import InputError
 )
 @click.option("--no-browser", cls=InputOption, is_flag=True, help="Only print the page's address.")
 @model_options
-@click.version_option(package_name="vos-persam")
+@version_option
 def app_command(ctx: click.Context) -> None:
     """Open a page to click objects in VIDEO, to track and to correct them.
 

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def version_option(command: Decorated) -> Decorated:
+    """Add ``--version``, which says with what vos runs as well; torch is loaded only for that."""
+
+    def show(ctx: click.Context, param: click.Parameter, is_given: bool) -> None:
+        if is_given:
+            from vos.cli.doctor import versions
+
+            click.echo(f"{ctx.find_root().info_name} {versions()}")
+            ctx.exit()
+
+    return click.option(
+        "--version",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Show the versions of vos and torch, the device and the model, and exit.",
+    )(command)
 
 
 class InputOption(click.Option):

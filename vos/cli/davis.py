@@ -64,12 +64,13 @@ def davis_command(ctx: click.Context) -> None:
     from vos.run.job import JobOutputs
     from vos.run.run_job import load_model, run_job
     from vos.score import evaluate
-    from vos.sets.davis import davis_job, find_davis_sequences
+    from vos.sets.davis import check_set_kept, davis_job, find_davis_sequences
 
     root, out, year = options["root"], options["out"], int(options["year"])
     sequences = find_davis_sequences(root, year=year, split=options["split"])
     model = model_choice(ctx)
     outputs = JobOutputs(folder=out, overlay_alpha=0.5 if options["overlay"] else None)
+    check_set_kept(sequences, outputs)
     sam = load_model(model)
     failures: dict[str, VosError] = {}
     for number, sequence in enumerate(sequences, start=1):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from vos.cli.command import version_option
 from vos.cli.tables import print_jf
 from vos.errors import OutputError
 
@@ -49,7 +50,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     metavar="N",
     help="Threads to work in; one per core if not given.",
 )
-@click.version_option(package_name="vos-persam")
+@version_option
 def eval_command(
     gt_dir: Path,
     results_dir: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption
+from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption, version_option
 from vos.cli.export import export_option, run_exports
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
@@ -208,7 +208,7 @@ class ObjectName(click.ParamType[tuple[int, str]]):
 @export_option
 @method_options
 @model_options
-@click.version_option(package_name="vos-persam")
+@version_option
 def run_command(ctx: click.Context) -> None:
     """Segment the objects of one mask in every frame of VIDEO.
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vos.review.risk import Signs, risks_of, signs_of, tracks_of
 from vos.run.read_results import Results
 
-MIN_RISK: Final = 0.25
-"""Frames of a lower risk are not listed."""
+MIN_RISK: Final = 0.15
+"""Frames of a lower risk are listed only where something sudden happens."""
 
 _MAX_GAP: Final = 5  # frames between two of one stretch
-_RESCALED: Final = np.log(1.5)  # from which on a change of area is a reason
-_JUMPED: Final = 0.5  # and a step,
-_CONTESTED: Final = 0.4  # and what another object took
+_RESCALED: Final = np.log(1.8)  # from which on a change of area is sudden,
+_JUMPED: Final = 0.6  # and a step,
+_CONTESTED: Final = 0.4  # and what another object took or gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,8 @@ def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doub
 
     Args:
         results: From :func:`vos.read_results`.
-        min_risk: Frames of a lower risk are left out, in [0, 1].
+        min_risk: Frames of a lower risk are listed only if the object is lost or just found again
+            there, changes its area or place suddenly, or has it contested by another one.
 
     Returns:
         One for each stretch of frames and object, the one of the highest risk first.
@@ -64,7 +66,8 @@ def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doub
     for column, object_id in enumerate(results.object_ids if tracks else ()):
         signs = signs_of(tracks, column)
         risks = risks_of(signs)
-        for first, last in _stretches(np.flatnonzero(risks >= min_risk)):
+        is_listed = (risks >= min_risk) | _is_sudden(signs)
+        for first, last in _stretches(np.flatnonzero(is_listed)):
             worst = first + int(risks[first : last + 1].argmax())
             frame = results.frames[worst]
             doubts.append(
@@ -84,7 +87,24 @@ def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doub
     return tuple(sorted(doubts, key=lambda each: (-each.risk, each.frame_index)))
 
 
-def _stretches(numbers: np.ndarray) -> Iterator[tuple[int, int]]:
+def _is_sudden(signs: Signs) -> NDArray[np.bool_]:
+    """Tell in which of the (N,) frames something happens that is worth a look whatever the score.
+
+    Of a return, it is the first frame.
+    """
+    is_back = np.diff(signs.num_lost_before, prepend=0) > 0
+    is_rescaled = np.abs(np.log(signs.area_ratio)) > _RESCALED
+    sudden: NDArray[np.bool_] = (
+        (signs.num_lost > 0)
+        | is_back
+        | is_rescaled
+        | (signs.step > _JUMPED)
+        | (signs.contested > _CONTESTED)
+    )
+    return sudden
+
+
+def _stretches(numbers: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Give the first and last of numbers that are close to each other."""
     if len(numbers):
         breaks = np.flatnonzero(np.diff(numbers) > _MAX_GAP + 1) + 1
@@ -95,10 +115,10 @@ def _stretches(numbers: np.ndarray) -> Iterator[tuple[int, int]]:
 def _reason(signs: Signs, number: int, results: Results, column: int) -> str:
     """Say what speaks against a mask; the expected IoU where nothing else does."""
     if signs.num_lost[number]:
-        return f"lost for {signs.num_lost[number]} frames"
+        return f"lost for {_frames(signs.num_lost[number])}"
     reasons = []
     if signs.num_lost_before[number]:
-        reasons.append(f"found again after {signs.num_lost_before[number]} frames")
+        reasons.append(f"found again after {_frames(signs.num_lost_before[number])}")
     ratio = signs.area_ratio[number]
     if abs(np.log(ratio)) > _RESCALED:
         reasons.append(f"area {ratio:.2g} times that of the frames around")
@@ -109,3 +129,7 @@ def _reason(signs: Signs, number: int, results: Results, column: int) -> str:
         reasons.append(f"contested with {other}")
     score = results.frames[number].scores[column]
     return "; ".join([*reasons, f"expected IoU {score:.2f}"])
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' if count > 1 else ''}"

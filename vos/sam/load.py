@@ -53,18 +53,21 @@ def load_sam(
     module = build_module(spec.name)
     load_weights(module, read_state_dict(path), origin=str(path))
     fuse_batch_norms(module)
-    if dtype == "auto":
-        has_bfloat16 = resolved.type == "cuda" and torch.cuda.is_bf16_supported()
-        dtype = "bfloat16" if has_bfloat16 else "float32"
     return SamModel(
         module,
         resolved,
-        dtype,
+        best_dtype(resolved) if dtype == "auto" else dtype,
         compiled=compiled,
         skip_padding=skip_padding,
         name=spec.name,
         weights_sha256=sha256,
     )
+
+
+def best_dtype(device: torch.device) -> str:
+    """Name the arithmetic of the image encoder that ``auto`` stands for on a device."""
+    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return "bfloat16" if has_bfloat16 else "float32"
 
 
 def _hash(path: Path) -> str:

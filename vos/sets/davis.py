@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vos.config import RunConfig
 from vos.errors import ScoreError
 from vos.masks.image_files import MAX_PIXELS
 from vos.run.job import Job, JobOutputs, ModelChoice
+from vos.run.outputs import Outputs
 from vos.run.references import Reference
 from vos.sets.layout import find_annotations, mask_files
 from vos.source import Selection, image_files
@@ -76,6 +78,23 @@ def find_davis_sequences(
             )
         )
     return tuple(found)
+
+
+def check_set_kept(sequences: Sequence[DavisSequence], outputs: JobOutputs) -> None:
+    """Make sure that no result of a set would replace a frame or an annotation of it.
+
+    Args:
+        sequences: The set.
+        outputs: Where its results go.
+
+    Raises:
+        OutputError: one would.
+    """
+    for sequence in sequences:
+        of_sequence = Outputs(
+            folder=outputs.folder, name=sequence.name, overlay_alpha=outputs.overlay_alpha
+        )
+        of_sequence.check_inputs_kept([sequence.images_dir, sequence.reference.parent])
 
 
 def davis_job(
