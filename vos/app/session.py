@@ -47,7 +47,7 @@ from vos.app.timeline import Timeline, byte_of
 from vos.errors import InputError, MaskError, VosError, is_out_of_memory
 from vos.files import make_folder, write_whole
 from vos.hint import Box, Click, Hint
-from vos.masks import read_label_png
+from vos.masks import OBJECT_COLOURS, read_label_png
 from vos.records import Frame, Labels
 from vos.source import Selection
 from vos.source.random_access import FrameReader
@@ -141,8 +141,6 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Give all that a page needs, but for pictures and the frames' times."""
-        from vos.sink.draw import OBJECT_COLOURS
-
         info = self.reader.info
         with self._lock:
             return {

@@ -12,28 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError
-from vos.masks import DAVIS_PALETTE, grow_box_xyxy, mask_box_xyxy
+from vos.masks import OBJECT_COLOURS, grow_box_xyxy, mask_box_xyxy
 from vos.records import Labels
-
-# Okabe and Ito's, which people tell apart whatever their colour vision (Wong 2011, Points of view:
-# Color blindness, Nature Methods 8, 441): those that stand out most come first.
-_OKABE_ITO: Final = (
-    *((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167)),
-    *((240, 228, 66), (0, 114, 178), (213, 94, 0)),
-)
-_MIXED_WITH: Final = ((0, 0.0), (255, 0.5), (0, 0.4), (128, 0.5), (255, 0.75), (0, 0.65))
-
-
-def _object_colours() -> NDArray[np.uint8]:
-    """Give colours by id: (256, 3) uint8 RGB; after the first seven they are lighter or darker."""
-    base = np.array(_OKABE_ITO, np.float64)
-    rounds = [base * (1 - share) + grey * share for grey, share in _MIXED_WITH]
-    colours = np.resize(np.concatenate(rounds), (256, 3))
-    return np.roll(colours, 1, axis=0).round().astype(np.uint8)
-
-
-OBJECT_COLOURS: Final = _object_colours()
-OBJECT_COLOURS.flags.writeable = False
 
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _PX_PER_LINE_WIDTH: Final = 360  # the frame's shorter side, for one more pixel of contour
@@ -49,7 +29,7 @@ def draw_overlay(
     *,
     scores: Mapping[int, float] | None = None,
     min_score: float = 0,
-    palette: NDArray[np.uint8] = DAVIS_PALETTE,
+    palette: NDArray[np.uint8] = OBJECT_COLOURS,
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> NDArray[np.uint8]:
     """Tint every object in its colour, draw its contour, and write its name and score on it.

@@ -202,7 +202,7 @@ class FrameReader:
         )
 
     def _decoded_times(self) -> Iterator[float]:
-        from vos.source.video import begin, good_frames, open_at, timed
+        from vos.source.video import begin, open_at, timed
 
         with suppress(DamagedSourceError):
             if not self._is_video:
