@@ -27,7 +27,7 @@ from vos.export.clip import ExportOptions
 from vos.export.export import export_results
 from vos.export.label_studio import brush_rle
 from vos.export.yolo import polygons_of
-from vos.masks import read_label_png
+from vos.masks import read_label_png, write_label_png
 
 # pycocotools' own, in what it decodes with.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -101,13 +101,14 @@ def test_youtube_vis_by_pycocotools(made):
     for row, object_id in enumerate(OBJECT_IDS):
         track, detection = document["annotations"][row], results[row]
         assert (track["id"], track["video_id"], track["category_id"]) == (object_id, 1, object_id)
-        assert track["segmentations"] == detection["segmentations"]
-        for index, rle in enumerate(track["segmentations"]):
+        pairs = zip(track["segmentations"], detection["segmentations"], strict=True)
+        for index, (runs, rle) in enumerate(pairs):
             mask = MASKS[index] == object_id
             if not mask.any():
-                assert rle is track["bboxes"][index] is track["areas"][index] is None
+                assert rle is runs is track["bboxes"][index] is track["areas"][index] is None
                 continue
             np.testing.assert_array_equal(coco_mask.decode(rle), mask)
+            np.testing.assert_array_equal(coco_mask.decode(coco_mask.frPyObjects(runs, *HW)), mask)
             assert track["areas"][index] == mask.sum()
             np.testing.assert_array_equal(track["bboxes"][index], coco_mask.toBbox(rle))
     assert [each["score"] for each in results] == pytest.approx(
@@ -257,6 +258,18 @@ def test_long_runs_of_the_brush():
     mask[100:, :] = True
     np.testing.assert_array_equal(decode_brush(brush_rle(mask))[::4] > 0, mask.ravel())
     assert decode_brush(brush_rle(~np.zeros((2, 2), bool))).tolist() == [255] * 16
+
+
+def test_sav_by_our_own_evaluator(made, tmp_path):
+    """Each object's folder is a sequence of masks of one object."""
+    for object_id in OBJECT_IDS:
+        for index, labels in enumerate(MASKS):
+            path = tmp_path / f"{object_id:03d}" / f"{index:05d}.png"
+            path.parent.mkdir(exist_ok=True)
+            write_label_png(path, (labels == object_id).astype(np.uint8))
+    evaluation = vos.evaluate(tmp_path, made / "exports" / "sav" / "clip")
+    assert evaluation.num_objects == len(OBJECT_IDS)
+    assert (evaluation.statistics.j_mean, evaluation.statistics.f_mean) == (1, 1)
 
 
 def test_without_images_the_source_is_not_needed(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import write_clip
+from clips import make_rgb, write_clip
 from exported_clip import (
     HW,
     NUM_FRAMES,
@@ -17,11 +17,13 @@ from exported_clip import (
     TIME_BASE,
     make_labels,
     make_results,
+    write_results_of,
 )
 from PIL import Image
 
 import vos
 from vos.errors import InputError
+from vos.export.alpha_video import PRORES
 from vos.export.clean_up import CleanUp, soft_alpha
 from vos.export.clip import ExportOptions
 from vos.export.export import export_results
@@ -82,6 +84,16 @@ def test_videos_with_alpha(made, rgb, name, decoder, seconds, alpha_error, mean_
         assert np.abs(rgba[..., :3].astype(int) - want).mean() <= mean_error
 
 
+def test_conversion_spoils_no_alpha():
+    """Threads of FFmpeg's converter do, in some frames, where their parts of it meet."""
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        rgba = rng.integers(0, 1 << 16, (480, 854, 4), np.uint16)
+        (*_, plane) = PRORES.picture(rgba).planes
+        alpha = np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : plane.width]
+        assert np.abs(alpha / 1023 - rgba[..., 3] / 65535).max() < 1 / 500
+
+
 def test_prores_says_what_editors_want_to_know(made):
     with av.open(str(made / "exports" / "prores" / "clip.mov")) as container:
         stream = container.streams.video[0]
@@ -118,6 +130,24 @@ def test_a_source_that_starts_late_keeps_its_clock(tmp_path):
     with av.open(str(source)) as container:
         want = [frame.pts * frame.time_base for frame in container.decode(video=0)]
     assert [time for time, _ in decoded(folder / "exports" / "prores" / "late.mov")] == want
+
+
+def test_pixels_that_are_not_square(tmp_path, caplog):
+    source = tmp_path / "wide.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for index in range(2):
+            picture = av.VideoFrame.from_ndarray(make_rgb(index), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    folder = write_results_of(source, tmp_path / "out")
+    export_results(vos.read_results(folder), ["prores", "vp9"])
+    with av.open(str(folder / "exports" / "prores" / "wide.mov")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    (warning,) = caplog.messages
+    assert warning.startswith("webm: pixels of the source are 4/3 times as wide as high")
 
 
 def test_a_part_of_the_source_keeps_its_times(tmp_path):
@@ -192,26 +222,6 @@ def test_exr_has_a_channel_for_each_object(made, per_object):
                     assert pixels.dtype == np.float32
                     np.testing.assert_array_equal(pixels, of(labels == object_id))
                 np.testing.assert_array_equal(channels["A"].pixels, of(labels > 0))
-
-
-def write_results_of(source: Path, out: Path, **selection: object) -> Path:
-    """Write results of any clip, with a mask that does not move."""
-    from vos.masks import write_label_png
-    from vos.run.outputs import Outputs
-    from vos.run.results import write_results
-    from vos.track.masks import measure
-
-    with vos.open_source(source, **selection) as frames:
-        labels = np.zeros(frames.info.frame_hw, np.uint8)
-        labels[5:20, 5:25] = 1
-        write_label_png(source.parent / "mask.png", labels)
-        masks = measure(labels, (1,), np.ones(1, np.float32))
-        outputs = Outputs(folder=out, name=source.stem, overlay_alpha=None)
-        header = {"job": {}, "source": str(source), "selection": selection, "versions": {}}
-        pairs = ((frame, masks) for frame in frames)
-        for _ in write_results(pairs, outputs, frames.info, header):
-            pass
-    return out
 
 
 @pytest.fixture(scope="module")

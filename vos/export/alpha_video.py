@@ -5,6 +5,7 @@ Alpha is straight: colours are those of the frame, also where it is transparent.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,8 +29,16 @@ from vos.files import whole_file
 from vos.sink.video import BIT_EXACT, url_of
 
 _BT709: Final = 1  # of FFmpeg's colour enumerations, all three of them
+# From PyAV 17 on several threads convert a picture, and FFmpeg's spoil some pixels of 16 bit alpha
+# where their parts meet. Before, there was one thread.
+_ONE_THREAD: Final[dict[str, Any]] = (
+    {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+)
 LIMITED_RANGE: Final = 1
 FULL_RANGE: Final = 2
+
+
+_log = logging.getLogger("vos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +74,15 @@ class VideoFormat:
             InputError: it is no video, or this FFmpeg lacks the encoder or its kind of pixels.
         """
         check_video(clip)
+        aspect = 1 if clip.info is None else clip.info.sample_aspect_ratio
+        if aspect != 1 and self.container not in ("mov", "mp4"):
+            _log.warning(
+                "%s: pixels of the source are %s times as wide as high, which %s does not say; "
+                "prores does",
+                self.container,
+                aspect,
+                self.ending,
+            )
         is_there = self.encoder in av.codec.codecs_available
         formats = av.codec.Codec(self.encoder, "w").video_formats if is_there else None
         if self.pix_fmt not in [each.name for each in formats or ()]:
@@ -72,6 +90,23 @@ class VideoFormat:
                 f"FFmpeg as it comes with the package av here has no encoder {self.encoder} for "
                 f"{self.pix_fmt}; take another format, or another version of av"
             )
+
+    def picture(self, rgba: NDArray[Any]) -> VideoFrame:
+        """Convert a picture to the encoder's kind of pixels.
+
+        Args:
+            rgba: (H, W, 4) uint8 or uint16, all of the range used.
+        """
+        layout = "rgba" if rgba.dtype == np.uint8 else "rgba64le"
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format=layout)
+        if not self.pix_fmt.startswith("yuv"):
+            return frame.reformat(format=self.pix_fmt, **_ONE_THREAD)
+        return frame.reformat(
+            format=self.pix_fmt,
+            dst_colorspace="ITU709",
+            dst_color_range=self.color_range,
+            **_ONE_THREAD,
+        )
 
 
 PRORES: Final = VideoFormat(
@@ -167,22 +202,6 @@ class VideoWriter:
         """Write what the encoder still holds."""
         self._container.mux(self._stream.encode(None))
 
-    def picture(self, rgba: NDArray[Any]) -> VideoFrame:
-        """Convert a picture to the encoder's kind of pixels.
-
-        Args:
-            rgba: (H, W, 4) uint8 or uint16, all of the range used.
-        """
-        layout = "rgba" if rgba.dtype == np.uint8 else "rgba64le"
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format=layout)
-        if not self._kind.pix_fmt.startswith("yuv"):
-            return frame.reformat(format=self._kind.pix_fmt)
-        return frame.reformat(
-            format=self._kind.pix_fmt,
-            dst_colorspace="ITU709",
-            dst_color_range=self._kind.color_range,
-        )
-
 
 def write_alpha_video(
     frames: Iterator[ExportFrame], clip: Clip, files: ExportFiles, *, kind: VideoFormat
@@ -213,7 +232,7 @@ def write_alpha_video(
                 if kind.pix_fmt.endswith("10le"):
                     alpha = np.rint(frame.alpha(object_id) * 65535).astype(np.uint16)
                     rgba = np.dstack([frame.rgb.astype(np.uint16) * 257, alpha])
-                writer.add(writer.picture(rgba), frame.pts_seconds)
+                writer.add(kind.picture(rgba), frame.pts_seconds)
             yield frame
         for _, writer in writers:
             writer.close()

@@ -1,13 +1,14 @@
-"""Animations for web pages, transparent where there is no object: WebP, GIF and APNG."""
+"""Animations for web pages, transparent where there is no object: GIF and APNG."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError
@@ -15,22 +16,11 @@ from vos.export.alpha_video import VideoFormat, VideoWriter
 from vos.export.clip import Clip, ExportFrame
 from vos.export.journal import ExportFiles
 
-_WEBP_MAX_SIDE_PX: Final = 16_383
 _GIF_TICKS_PER_SECOND: Final = 100
 _GIF_MIN_TICKS: Final = 2  # what is shorter is shown for a tenth of a second by browsers
 _GIF_TRANSPARENT: Final = 255
 _HALF: Final = 128
 
-WEBP: Final = VideoFormat(
-    ending=".webp",
-    container="webp",
-    encoder="libwebp_anim",
-    pix_fmt="bgra",
-    options={"quality": "85"},
-    ticks_per_second=1000,
-    from_zero=True,
-    container_options={"loop": "0"},
-)
 APNG: Final = VideoFormat(
     ending=".apng",
     container="apng",
@@ -51,20 +41,6 @@ GIF: Final = VideoFormat(
     from_zero=True,
     container_options={"loop": "0"},
 )
-
-
-def check_webp(clip: Clip) -> None:
-    """Make sure that WebP can hold the clip.
-
-    Raises:
-        InputError: it is no video, this FFmpeg lacks the encoder, or the frames are too large.
-    """
-    WEBP.check(clip)
-    height, width = clip.results.frame_hw or (0, 0)
-    if max(height, width) > _WEBP_MAX_SIDE_PX:
-        raise InputError(
-            f"webp: frames are at most {_WEBP_MAX_SIDE_PX} a side, got {width} x {height}"
-        )
 
 
 def check_gif(clip: Clip) -> None:
@@ -88,7 +64,7 @@ def check_gif(clip: Clip) -> None:
 def write_animation(
     frames: Iterator[ExportFrame], clip: Clip, files: ExportFiles, *, kind: VideoFormat
 ) -> Generator[ExportFrame, None, None]:
-    """Write ``name.webp`` or the like, or with ``per_object`` a file for each object.
+    """Write ``name.gif`` or ``name.apng``, or with ``per_object`` a file for each object.
 
     GIF has 255 colours in each frame, and pixels of less than half the opacity are transparent.
 
@@ -96,7 +72,7 @@ def write_animation(
         frames: The frames.
         clip: What is exported.
         files: Its files.
-        kind: ``WEBP``, ``APNG`` or ``GIF``.
+        kind: ``APNG`` or ``GIF``.
 
     Yields:
         The same frames.
@@ -114,14 +90,14 @@ def write_animation(
             for object_id, writer in writers:
                 rgba = frame.rgba(object_id)
                 rgba[rgba[..., 3] == 0] = 0  # what nobody sees costs nothing
-                picture = _with_palette(rgba) if kind is GIF else writer.picture(rgba)
+                picture = _with_palette(rgba) if kind is GIF else kind.picture(rgba)
                 writer.add(picture, frame.pts_seconds)
             yield frame
         for _, writer in writers:
             writer.close()
 
 
-def _with_palette(rgba: np.ndarray) -> VideoFrame:
+def _with_palette(rgba: NDArray[np.uint8]) -> VideoFrame:
     """Reduce a picture to 255 colours and a transparent one."""
     image = Image.fromarray(np.ascontiguousarray(rgba[..., :3])).quantize(_GIF_TRANSPARENT)
     indices = np.asarray(image).copy()
@@ -130,4 +106,5 @@ def _with_palette(rgba: np.ndarray) -> VideoFrame:
     palette = np.zeros((256, 4), np.uint8)  # alpha, red, green, blue
     palette[:_GIF_TRANSPARENT, 0] = 255
     palette[: min(len(colours), _GIF_TRANSPARENT), 1:] = colours[:_GIF_TRANSPARENT]
-    return VideoFrame.from_ndarray((indices, palette), format="pal8")
+    pair: Any = indices, palette  # as PyAV says, though its types do not
+    return VideoFrame.from_ndarray(pair, format="pal8")

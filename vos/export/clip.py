@@ -224,7 +224,8 @@ def open_frames(clip: Clip, *, needs_pixels: bool) -> Iterator[Iterator[ExportFr
     if not needs_pixels:
         yield _cleaned(_without_pixels(clip.results), clip)
         return
-    with clip.results.open_frames(clip.address if not clip.results.pictures else None) as triples:
+    is_moved = clip.address != clip.results.source
+    with clip.results.open_frames(clip.address if is_moved else None) as triples:
         yield _cleaned(triples, clip)
 
 

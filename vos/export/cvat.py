@@ -8,21 +8,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from xml.sax.saxutils import escape, quoteattr
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vos.export.clip import Clip, ExportFrame
 from vos.export.journal import ExportFiles
 from vos.export.pictures import save_image
+from vos.export.runs import runs_of
 from vos.files import whole_file
-
-
-def runs_of(mask: NDArray[np.bool_]) -> list[int]:
-    """Give the lengths of a mask's runs, row by row; the first one is of zeros and may be 0."""
-    flat = mask.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs: list[int] = np.diff(changes, prepend=0, append=flat.size).tolist()
-    return [0, *runs] if flat[0] else runs
 
 
 def write_cvat(

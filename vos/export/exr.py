@@ -44,12 +44,13 @@ def write_exr(
         object_id: f"{object_stem(clip.results.names[object_id], object_id)}.A"
         for object_id in clip.results.object_ids
     }
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     for frame in frames:
         path = files.claim(*clip.sequence_parts(frame.number, None, ".exr"))
         if path is not None:
             channels = {name: frame.alpha(object_id) for object_id, name in names.items()}
             channels["A"] = frame.alpha()
+            # A new one for each file: OpenEXR adds to the header that it is given.
+            header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
             with whole_file(path, RuntimeError) as unfinished:
                 OpenEXR.File(header, channels).write(str(unfinished))
         yield frame

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from vos.errors import InputError
 from vos.export.alpha_video import FFV1, PRORES, VP9, write_alpha_video
-from vos.export.animation import APNG, GIF, WEBP, check_gif, check_webp, write_animation
+from vos.export.animation import APNG, GIF, check_gif, write_animation
 from vos.export.clip import Clip, ExportFrame, ExportOptions
 from vos.export.coco import write_coco
 from vos.export.cutout import check_cutout, write_cutout
@@ -23,6 +23,7 @@ from vos.export.rgba import write_rgba
 from vos.export.sav import write_sav
 from vos.export.sheet import write_sheet
 from vos.export.timeline import write_timeline
+from vos.export.webp import check_webp, write_webp
 from vos.export.yolo import warn_of_specks, write_yolo
 from vos.export.youtube_vis import check_video, write_youtube_vis
 
@@ -64,7 +65,7 @@ FORMATS: Final[dict[str, ExportFormat]] = {
     "prores": ExportFormat(write=partial(write_alpha_video, kind=PRORES), check=PRORES.check),
     "vp9": ExportFormat(write=partial(write_alpha_video, kind=VP9), check=VP9.check),
     "ffv1": ExportFormat(write=partial(write_alpha_video, kind=FFV1), check=FFV1.check),
-    "webp": ExportFormat(write=partial(write_animation, kind=WEBP), check=check_webp),
+    "webp": ExportFormat(write=write_webp, check=check_webp),
     "gif": ExportFormat(write=partial(write_animation, kind=GIF), check=check_gif),
     "apng": ExportFormat(write=partial(write_animation, kind=APNG), check=APNG.check),
     "cutout": ExportFormat(write=write_cutout, check=check_cutout),

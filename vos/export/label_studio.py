@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.export.clip import Clip, ExportFrame
-from vos.export.cvat import runs_of
 from vos.export.journal import ExportFiles
 from vos.export.pictures import save_image
+from vos.export.runs import runs_of
 from vos.files import whole_file, write_whole
 
 _NUM_CHANNELS: Final = 4  # a brush mask is an RGBA picture with the same number in each channel

@@ -53,7 +53,7 @@ def write_yolo(
     path = files.claim(clip.name, "data.yaml")
     if path is not None:
         names = "".join(f"  {i}: {json.dumps(name)}\n" for i, name in enumerate(clip.categories))
-        text = f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}"
+        text = f"train: images/train\nval: images/train\nnames:\n{names}"
         write_whole(path, text.encode())
     num_holes = num_specks = 0
     for frame in frames:

@@ -1,4 +1,4 @@
-"""YouTube-VIS: tracks with a compressed RLE or null for each frame."""
+"""YouTube-VIS: tracks with the runs of a mask or null for each frame."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from array import array
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from vos.export.clip import Clip, ExportFrame
 from vos.export.coco import coco_box, coco_categories, coco_rle
 from vos.export.journal import ExportFiles
 from vos.export.pictures import save_image
+from vos.export.runs import runs_of
 from vos.files import whole_file
 
 
@@ -34,8 +36,9 @@ def write_youtube_vis(
 ) -> Generator[ExportFrame, None, None]:
     """Write ``name/instances.json``, ``name/results.json`` and ``name/JPEGImages``.
 
-    The first has the tracks as annotations, the second as detections with a score, their mean over
-    the frames that show the object.
+    The first has the tracks as annotations, with runs as lists of numbers as in the official files,
+    which TrackEval insists on. The second has them as detections with a score, the mean over the
+    frames that show the object, and compressed runs, which all readers of results want.
 
     Yields:
         The same frames.
@@ -45,8 +48,9 @@ def write_youtube_vis(
     """
     paths = [files.claim(clip.name, each) for each in ("instances.json", "results.json")]
     with ExitStack() as stack:
+        temporary = partial(tempfile.TemporaryFile, "w+", encoding="ascii")
         tracks = [
-            _Track(object_id, stack.enter_context(tempfile.TemporaryFile("w+", encoding="ascii")))
+            _Track(object_id, stack.enter_context(temporary()), stack.enter_context(temporary()))
             for object_id in clip.results.object_ids
         ]
         for frame in frames:
@@ -68,34 +72,39 @@ def write_youtube_vis(
 class _Track:
     """What an object has in each frame; its masks are kept on the disk."""
 
-    def __init__(self, object_id: int, segmentations: IO[str]) -> None:
+    def __init__(self, object_id: int, runs: IO[str], compressed: IO[str]) -> None:
         self.object_id = object_id
-        self.segmentations = segmentations
+        self.runs = runs
+        self.compressed = compressed
         self.areas_px = array("q")
         self.boxes = array("d")
         self.sum_of_scores = 0.0
 
     def add(self, present: tuple[int, float, Any, Any, int] | None, *, is_first: bool) -> None:
-        self.segmentations.write("" if is_first else ", ")
+        comma = "" if is_first else ", "
         if present is None:
-            self.segmentations.write("null")
+            self.runs.write(f"{comma}null")
+            self.compressed.write(f"{comma}null")
             self.areas_px.append(0)
             self.boxes.extend((0, 0, 0, 0))
             return
         _, score, mask, box_xyxy, area_px = present
-        self.segmentations.write(json.dumps(coco_rle(mask)))
+        rle = coco_rle(mask)
+        self.compressed.write(comma + json.dumps(rle))
+        self.runs.write(comma + json.dumps({**rle, "counts": runs_of(mask.T)}))
         self.areas_px.append(area_px)
         self.boxes.extend(coco_box(box_xyxy))
         self.sum_of_scores += score
-
-    def copy_segmentations(self, file: IO[str]) -> None:
-        self.segmentations.seek(0)
-        shutil.copyfileobj(self.segmentations, file)
 
     @property
     def score(self) -> float:
         num_present = sum(area_px > 0 for area_px in self.areas_px)
         return round(self.sum_of_scores / max(num_present, 1), 6)
+
+
+def _copy(source: IO[str], target: IO[str]) -> None:
+    source.seek(0)
+    shutil.copyfileobj(source, target)
 
 
 def _write_instances(path: Path, tracks: Sequence[_Track], clip: Clip) -> None:
@@ -126,7 +135,7 @@ def _write_instances(path: Path, tracks: Sequence[_Track], clip: Clip) -> None:
                 box = json.dumps(track.boxes[4 * row : 4 * row + 4].tolist()) if area_px else "null"
                 file.write(f"{', ' if row else ''}{box}")
             file.write('], "segmentations": [')
-            track.copy_segmentations(file)
+            _copy(track.runs, file)
             file.write("]}")
         file.write("\n]}\n")
 
@@ -142,6 +151,6 @@ def _write_results(path: Path, tracks: Sequence[_Track], clip: Clip) -> None:
             }
             file.write(f"{',' if number > 1 else ''}\n{json.dumps(detection)[:-1]}")
             file.write(', "segmentations": [')
-            track.copy_segmentations(file)
+            _copy(track.compressed, file)
             file.write("]}")
         file.write("\n]\n")

@@ -73,6 +73,7 @@ class ResultFrames(Sequence[ResultFrame]):
         self._label_maps: list[str] = []
         self._scores, self._present = array("f"), array("B")
         self._areas_px, self._boxes_xyxy = array("q"), array("q")
+        self._rows: Sequence[int] = ()
 
     def add(self, entry: Mapping[str, Any], label_map: str) -> None:
         """Append a frame.
@@ -100,8 +101,14 @@ class ResultFrames(Sequence[ResultFrame]):
         if len(self._boxes_xyxy) != 4 * len(self._scores):
             raise ValueError("a box has four numbers")
 
+    def sort(self) -> None:
+        """Put the frames in order of their index; call it once, after the last one."""
+        rows = range(len(self._indices))
+        is_sorted = all(self._indices[row - 1] < self._indices[row] for row in rows[1:])
+        self._rows = rows if is_sorted else array("q", sorted(rows, key=self._indices.__getitem__))
+
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._rows)
 
     @overload
     def __getitem__(self, number: int) -> ResultFrame: ...
@@ -110,18 +117,18 @@ class ResultFrames(Sequence[ResultFrame]):
     def __getitem__(self, number: int | slice) -> ResultFrame | tuple[ResultFrame, ...]:
         if isinstance(number, slice):
             return tuple(self[each] for each in range(*number.indices(len(self))))
-        number = range(len(self))[number]
-        label_path = self._folder / self._label_maps[number]
-        rows = slice(number * len(self._columns), (number + 1) * len(self._columns))
+        row = self._rows[number]
+        label_path = self._folder / self._label_maps[row]
+        part = slice(row * len(self._columns), (row + 1) * len(self._columns))
         return ResultFrame(
-            index=self._indices[number],
-            pts_seconds=self._pts_seconds[number],
+            index=self._indices[row],
+            pts_seconds=self._pts_seconds[row],
             name=label_path.stem,
             label_path=label_path,
-            scores=np.array(self._scores[rows], np.float32),
-            present=np.array(self._present[rows], bool),
-            areas_px=np.array(self._areas_px[rows], np.int64),
-            boxes_xyxy=np.array(self._boxes_xyxy[4 * rows.start : 4 * rows.stop], np.int64).reshape(
+            scores=np.array(self._scores[part], np.float32),
+            present=np.array(self._present[part], bool),
+            areas_px=np.array(self._areas_px[part], np.int64),
+            boxes_xyxy=np.array(self._boxes_xyxy[4 * part.start : 4 * part.stop], np.int64).reshape(
                 -1, 4
             ),
         )
@@ -380,6 +387,7 @@ def _read(
             _add(frames, pictures, entry, name)
     elif is_complete:
         document = json.loads("".join(rest))
+    frames.sort()
     return _results(document, path, folder, name, frames, pictures, is_complete=is_complete)
 
 
