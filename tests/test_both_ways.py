@@ -110,6 +110,23 @@ def test_a_frame_between_two_references_is_tracked_from_the_nearer_one(folder):
     assert min(ious(job, 1)) > 0.8
 
 
+def test_a_side_that_is_in_doubt_gives_way_to_the_other(folder):
+    """Object 1 is out of sight in frame 8, between the second reference and the middle."""
+    arrays = [draw(t)[0] for t in range(NUM_FRAMES)]
+    arrays[8][TRUTH[8] == 1] = 0
+    write_video(folder / "clip.mp4", vos.frames_from_arrays(arrays, fps=10), Fraction(10))
+    job = make_job(folder, (0, "both0"), (11, "both11"))
+    vos.run_job(job, sam())
+    made_from = json.loads((folder / "out" / "clip.json").read_text())["made_from"]
+    meet = {
+        each["object_id"]: each["last_forwards"]
+        for each in made_from["stretches"]
+        if each["first"] == 1
+    }
+    assert meet == {1: 8, 2: 5}
+    assert presence(job, 1) == [t for t in range(NUM_FRAMES) if t != 8]
+
+
 def test_causal_references_count_from_their_frame_on(folder):
     job = make_job(folder, (0, "only1_0"), (5, "only2_5"), causal=True)
     result = vos.run_job(job, sam())

@@ -328,7 +328,7 @@ def test_a_later_mask_corrects_its_frame_and_brings_a_new_object(clip, tmp_path)
     summary = json.loads((tmp_path / "clip.json").read_text())
     assert summary["objects"] == [1, 2]
     present = [[each["present"] for each in frame["objects"]] for frame in summary["frames"]]
-    assert present == [[True, False]] * 3 + [[True, True]] * 2
+    assert present == [[True, False]] * 2 + [[True, True]] * 3
     np.testing.assert_array_equal(read_label_png(tmp_path / "clip" / "00003.png"), clip_frame(3)[1])
     last, truth = read_label_png(tmp_path / "clip" / "00004.png"), clip_frame(4)[1]
     assert overlap(last == 2, truth == 2) > 0.8

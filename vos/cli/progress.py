@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from vos.run.run_job import JobProgress
+    from vos.run.passes import JobProgress
 
 _SECONDS_BETWEEN_LINES = 30.0
 

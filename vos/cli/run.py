@@ -180,6 +180,13 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     help="Go on with a run that broke off; the results are those of a run that did not.",
 )
 @click.option(
+    "--update",
+    cls=OutputOption,
+    is_flag=True,
+    help="Do again only what changed since: new, other or absent masks, --absent, --drop, --range, "
+    "--rename. All other label maps stay as they are.",
+)
+@click.option(
     "--save-every",
     cls=OutputOption,
     type=click.FloatRange(0),
@@ -226,8 +233,8 @@ def run_command(ctx: click.Context) -> None:
     crash, from what was saved last. Streams and cameras cannot be resumed.
     """  # noqa: D301
     options = ctx.params
-    if options["resume"] and options["overwrite"]:
-        raise click.UsageError("give either --resume or --overwrite")
+    if options["resume"] + options["overwrite"] + options["update"] > 1:
+        raise click.UsageError("give either --resume, --overwrite or --update")
     config = method_config(ctx)
     prepare_process(options["num_threads"])
     if options["quiet"]:
@@ -276,6 +283,7 @@ def run_command(ctx: click.Context) -> None:
             on_progress=progress.show_job,
             resume=options["resume"],
             overwrite=options["overwrite"],
+            update=options["update"],
             save_every_seconds=options["save_every"],
             should_stop=stop.is_set,
         )

@@ -21,7 +21,8 @@ from vos.segment.forward import Step
 from vos.segment.plan import Span, Window
 from vos.sink.summary import Entries, masks_of
 from vos.source import Selection, open_backwards
-from vos.track.masks import join
+from vos.track.masks import join, only
+from vos.track.passes import Pass
 
 
 def spans_of_frames(spans: list[Span], window: Window) -> list[Span]:
@@ -77,8 +78,15 @@ def open_backwards_again(
         yield chain([first], frames)
 
 
-def with_spooled(steps: Generator[Step, None, None], spool: Outputs) -> Generator[Step, None, None]:
+def with_spooled(
+    steps: Generator[Step, None, None], spool: Outputs, wanted: Pass
+) -> Generator[Step, None, None]:
     """Add what the pass backwards found to the masks of the pass forwards.
+
+    Args:
+        steps: The pass forwards.
+        spool: What the pass backwards wrote.
+        wanted: What of it counts.
 
     Raises:
         OutputError: the results of the pass backwards cannot be read.
@@ -91,5 +99,6 @@ def with_spooled(steps: Generator[Step, None, None], spool: Outputs) -> Generato
                 labels = read_label_png(spool.label_path(step.frame))
                 with refusals(f"read {spool.summary_path}", LookupError, TypeError, ValueError):
                     found = masks_of(entry, labels)
+                found = only(found, wanted.tracked(step.frame.index))
                 step = replace(step, masks=join(step.masks, found))
             yield step

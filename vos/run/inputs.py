@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from vos.run.references import Reference, segment_hints
 from vos.run.replacing import check_inputs_kept
 from vos.sam.model import SamModel
 from vos.segment.plan import (
+    END,
     Plan,
     Span,
     Window,
@@ -28,8 +28,6 @@ from vos.segment.plan import (
     plan_forwards,
 )
 from vos.source import Selection, Source, can_read_again, describe_source, frame_at, open_selection
-
-_BEYOND: Final = 1 << 60  # after any frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +86,16 @@ class Shown:
         return segment_hints(self.frame, self.reference, sam)[0]
 
 
-def open_inputs(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) -> Opened:
+def open_inputs(
+    job: Job, stack: ExitStack, *, overwrite: bool, going_on: str | None = None
+) -> Opened:
     """Open a job's inputs.
+
+    Args:
+        job: The job.
+        stack: Closes them.
+        overwrite: Whether earlier results are replaced.
+        going_on: What becomes of earlier results instead, if they are gone on with.
 
     Raises:
         VosError: as :func:`vos.run.run_job.run_job`.
@@ -105,13 +111,13 @@ def open_inputs(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) ->
         colours={id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()},
         names=job.names,
     )
-    _check_inputs_kept(job, outputs, resume=resume)
+    _check_inputs_kept(job, outputs, is_going_on=going_on is not None)
     outputs.check_frame_size(source.info.frame_hw)
     description = describe_source(job.source)
-    if resume and description is None:
-        raise InputError(f"{job.source} can be read only once, so its run cannot be resumed")
-    if not resume:
+    if going_on is None:
         outputs.check_free()
+    elif description is None:
+        raise InputError(f"{job.source} can be read only once, so its run cannot be {going_on}")
     first = next(source)
     references = [
         _find(job, reference, mask, first)
@@ -131,8 +137,14 @@ def open_inputs(job: Job, stack: ExitStack, *, resume: bool, overwrite: bool) ->
     return Opened(source, first, outputs, references, painted, description, absences, window)
 
 
-def make_plan(job: Job, opened: Opened, sam: SamModel) -> Plan:
+def make_plan(job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = False) -> Plan:
     """Make the masks of all references, and plan who is tracked where.
+
+    Args:
+        job: The job.
+        opened: Its inputs.
+        sam: Its model.
+        both_ways: Whether references are known from the beginning, whatever they are.
 
     Raises:
         InputError: a reference shows an object where it is said to be absent; a name, an absence
@@ -153,7 +165,7 @@ def make_plan(job: Job, opened: Opened, sam: SamModel) -> Plan:
     if not references:
         raise InputError("all objects that references show are dropped")
     check_absences(references, opened.absences)
-    if job.causal or opened.is_causal:
+    if not both_ways and (job.causal or opened.is_causal):
         return plan_forwards(references, opened.absences, opened.window)
     return plan_both_ways(references, opened.absences, opened.window)
 
@@ -201,20 +213,20 @@ def _span(job: Job, first: int | float, last: int | float) -> Span:
             try:
                 indices.append(frame_at(job.source, job.selection, moment))
             except SourceError:
-                indices.append(_BEYOND)
+                indices.append(END)
     if indices[0] > indices[1]:
         raise InputError(f"frames {first!r} to {last!r} end before they begin")
     return indices[0], indices[1]
 
 
-def _check_inputs_kept(job: Job, outputs: Outputs, *, resume: bool) -> None:
+def _check_inputs_kept(job: Job, outputs: Outputs, *, is_going_on: bool) -> None:
     """Refuse results in the place of what the job reads, and a reference in that of any file."""
     masks = (each.mask for each in job.references if each.mask is not None)
     inputs: list[str | Path] = [job.source, *masks]
     outputs.check_inputs_kept(inputs)
     if job.outputs.reference_path is not None:
         check_inputs_kept(inputs, [job.outputs.reference_path])
-        if job.outputs.reference_path.exists() and not (resume or outputs.overwrite):
+        if job.outputs.reference_path.exists() and not (is_going_on or outputs.overwrite):
             raise OutputError(
                 f"{job.outputs.reference_path} is there already; choose another file for the "
                 "reference, or pass --overwrite to replace it"

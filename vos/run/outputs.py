@@ -16,6 +16,7 @@ from vos.files import part_path, refusals
 from vos.records import Frame
 from vos.run.names import name_fault
 from vos.run.replacing import Ledger, check_inputs_kept
+from vos.sink.overlay import OverlayStyle
 from vos.sink.pieces import PIECES
 from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.sink.video import check_frame_size
@@ -112,6 +113,27 @@ class Outputs:
         return _spool_in(self.unfinished_folder)
 
     @property
+    def update(self) -> Outputs:
+        """Where an update makes what then takes its place here."""
+        return Outputs(
+            folder=self.folder / f".{self.name}.update",
+            name="masks",
+            overlay_alpha=None,
+            overwrite=True,
+            min_score=self.min_score,
+        )
+
+    @property
+    def style(self) -> OverlayStyle:
+        """How masks are painted; only where there is an overlay."""
+        return OverlayStyle(
+            alpha=self.overlay_alpha or 0,
+            min_score=self.min_score,
+            colours=self.colours,
+            names=self.names,
+        )
+
+    @property
     def removed_folder(self) -> Path:
         """What ``unfinished_folder`` is called for the moment until it is removed."""
         return self.folder / f".{self.name}.finished"
@@ -157,7 +179,7 @@ class Outputs:
         Raises:
             OutputError: an input is among the results.
         """
-        hidden = (self.unfinished_folder, self.removed_folder, self.lock_path)
+        hidden = (self.unfinished_folder, self.removed_folder, self.lock_path, self.update.folder)
         earlier = [path for path in self.ledger.files() if path == self.overlay_path]
         check_inputs_kept(inputs, (*self.written, *hidden, *earlier))
 

@@ -18,7 +18,6 @@ from vos.run.only_writer import only_writer
 from vos.run.outputs import Outputs
 from vos.sink import write_label_pngs, write_overlay, write_summary
 from vos.sink.joining import Sound
-from vos.sink.overlay import OverlayStyle
 from vos.sink.passing import Pair, closing_upstream
 from vos.sink.summary import masks_of, read_kept
 from vos.sink.tallies import ObjectTallies
@@ -117,12 +116,7 @@ def write_results(
                     outputs.overlay_path,
                     pieces=outputs.pieces_folder,
                     info=info,
-                    style=OverlayStyle(
-                        alpha=outputs.overlay_alpha,
-                        min_score=outputs.min_score,
-                        colours=outputs.colours,
-                        names=outputs.names,
-                    ),
+                    style=outputs.style,
                     sound=sound,
                     num_kept=kept.num_in_pieces,
                     again=again,
@@ -132,7 +126,7 @@ def write_results(
                 yield from write_summary(
                     pairs,
                     outputs.summary_path,
-                    {**header, **_described(outputs, info)},
+                    {**header, **described_files(outputs, info)},
                     unfinished=outputs.unfinished_summary,
                     num_kept=kept.num_frames,
                     describe=lambda frame, _: {"label_map": _relative(outputs, frame)},
@@ -148,7 +142,7 @@ def write_results(
                         at_end(is_done)
 
 
-def _described(outputs: Outputs, info: SourceInfo) -> dict[str, object]:
+def described_files(outputs: Outputs, info: SourceInfo) -> dict[str, object]:
     """Say what the summary says of the source and of the files."""
     rate_hz = info.frame_rate_hz
     files = {"label_maps": outputs.name, "summary": outputs.summary_path.name}

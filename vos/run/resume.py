@@ -209,31 +209,36 @@ def open_again(
 
 def _check_same(before: object, header: dict[str, object], outputs: Outputs) -> None:
     now = _identity(json.loads(json.dumps(header)))
-    if difference := _difference(_identity(before), now, ""):
+    if found := difference(_identity(before), now):
         raise OutputError(
-            f"{outputs.masks_folder} is of another run: {difference}; choose another output "
+            f"{outputs.masks_folder} is of another run: {found}; choose another output "
             "folder or name, or pass --overwrite to start again"
         )
 
 
 def _identity(header: object) -> object:
-    """Leave out of a header by which paths its inputs were named: their hashes are in it too."""
+    """Leave out of a header what follows from the rest.
+
+    Those are the paths by which its inputs were named, whose hashes are in it too, and what became
+    of its plan on the way.
+    """
     if not isinstance(header, dict):
         return header
-    return {key: value for key, value in header.items() if key not in ("job", "source")}
+    left_out = ("job", "source", "made_from")
+    return {key: value for key, value in header.items() if key not in left_out}
 
 
-def _difference(before: object, now: object, name: str) -> str | None:
+def difference(before: object, now: object, name: str = "") -> str | None:
     """Say what differs first in two JSON values."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in {**before, **now}:
             inner = f"{name}.{key}" if name else str(key)
-            if found := _difference(before.get(key), now.get(key), inner):
+            if found := difference(before.get(key), now.get(key), inner):
                 return found
         return None
     if isinstance(before, list) and isinstance(now, list):
         for index, (one, other) in enumerate(zip_longest(before, now)):
-            if found := _difference(one, other, f"{name}.{index}"):
+            if found := difference(one, other, f"{name}.{index}"):
                 return found
         return None
     return None if before == now else f"{name} was {before!r} and is {now!r}"

@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, dropwhile, takewhile
 from typing import Final
 
 from vos.errors import DamagedSourceError, InputError, OutputError, VosError
 from vos.masks import write_label_png
-from vos.records import Frame, FrameMasks, SourceInfo
-from vos.run.backwards import (
-    open_backwards_again,
-    read_backwards,
-    spans_of_frames,
-    with_spooled,
-)
-from vos.run.inputs import Opened, make_plan, open_inputs, reference_frames
+from vos.run.inputs import Opened, make_plan, open_inputs
 from vos.run.job import Job, ModelChoice
 from vos.run.only_writer import only_writer
 from vos.run.outputs import Outputs, describe_run
-from vos.run.resume import Saved, going_on, load_saved, open_again, read_finished
-from vos.run.saving import write_and_save
+from vos.run.passes import JobProgress as JobProgress
+from vos.run.passes import Task, Watch, track_backwards, track_forwards
+from vos.run.resume import load_saved, read_finished
+from vos.run.update import clear_update, finish_update, update_results
 from vos.sam import load
 from vos.sam.model import SamModel
-from vos.segment.forward import Progress, Step, memory_of, segment_pass
-from vos.segment.plan import Plan, Span, Window, all_ids
-from vos.sink.joining import Sound
-from vos.sink.passing import Pair
-from vos.sink.tallies import ObjectTallies, unsure_from_the_start
-from vos.source import open_selection
-from vos.source.sound import sound_of
-from vos.track.method import State, frames_together, fresh_state, taught_state
-
-_log = logging.getLogger("vos")
-
-_FRAMES_TO_TELL: Final = 10  # after which a reference that cannot be right shows
+from vos.sink.tallies import ObjectTallies
 
 SAVE_EVERY_SECONDS: Final = 60.0
 """How much work a crash may cost, if nothing else is said."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JobProgress:
-    """How far a job is, after one more frame.
-
-    Attributes:
-        num_done: Frames done, those of an earlier run that broke off included. A frame counts in
-            each pass that it is in.
-        num_before: Those of the earlier run.
-        num_frames: How many there will be, if that is known.
-        frame: The frame.
-        masks: Its masks.
-        is_backwards: Whether it is a frame of the pass backwards, which comes first where there is
-            one. What that finds is written when the frame comes again.
-    """
-
-    num_done: int
-    num_before: int
-    num_frames: int | None
-    frame: Frame
-    masks: FrameMasks
-    is_backwards: bool = False
+_UPDATE_LEFT: Final = "the results are as they were; the same command goes on with the update"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +53,8 @@ class JobResult:
     @property
     def what_is_left(self) -> str:
         """What there is of a job that was stopped, for people."""
+        if self.outputs.update.folder.exists():
+            return _UPDATE_LEFT
         return _what_is_left(self.outputs).removeprefix("; ")
 
 
@@ -102,6 +65,7 @@ def run_job(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    update: bool = False,
     save_every_seconds: float = SAVE_EVERY_SECONDS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> JobResult:
@@ -116,24 +80,38 @@ def run_job(
         on_progress: Called after every frame whose results are on the disk.
         resume: Go on with a run that broke off. A finished one is left as it is.
         overwrite: Replace earlier results of this name.
+        update: Do again only what the job changes of its earlier results: the frames and objects
+            that references, absences and the like touch which are new, gone or others. Every
+            other label map stays as it is, byte for byte. An update that broke off leaves the
+            results as they were; the same call goes on with it.
         save_every_seconds: How much work a crash may cost.
         should_stop: Asked after every frame.
 
     Raises:
         InputError: the job cannot be done as it is: a reference of a frame that is not used, or of
             an object where it is said to be absent; a source that can be read only once with
-            ``resume``, or with references before the range to track; or ``resume`` with
-            ``overwrite``.
+            ``resume`` or ``update``, or with references before the range to track; a causal job
+            with ``update``; or several of ``resume``, ``overwrite`` and ``update``.
         VosError: as :func:`vos.open_source`, :func:`vos.read_mask`, :func:`vos.load_sam`,
             :func:`vos.segment_video`; or OutputError: results are in the way, another run is
-            writing there, the disk refuses, or an input of the job is where a result would go.
+            writing there, the disk refuses, an input of the job is where a result would go, or
+            what is to be updated was made of another source, with another model or other settings.
     """
-    if resume and overwrite:
-        raise InputError("a run is either resumed or overwritten, not both")
+    if resume + overwrite + update > 1:
+        raise InputError("earlier results are either resumed, overwritten or updated")
     started = time.monotonic()
+    if update:
+        watch = Watch(on_progress, should_stop)
+        return _update(job, sam, watch, save_every_seconds, started)
     with ExitStack() as stack:
-        opened = open_inputs(job, stack, resume=resume, overwrite=overwrite)
+        going_on = "resumed" if resume else None
+        opened = open_inputs(job, stack, overwrite=overwrite, going_on=going_on)
         outputs = opened.outputs
+        if outputs.update.folder.exists():
+            with only_writer(outputs.lock_path, outputs.masks_folder):
+                finish_update(outputs)
+                if overwrite:
+                    clear_update(outputs)
         sam = sam or load_model(job.model)
         plan = make_plan(job, opened, sam)
         header = _describe(job, opened, sam)
@@ -152,15 +130,15 @@ def run_job(
                 references = plan.forwards.references
                 write_label_png(job.outputs.reference_path, references[min(references)])
         tallies = ObjectTallies(outputs.min_score)
-        task = _Task(job, opened, sam, plan, header, save_every_seconds)
-        watch = _Watch(on_progress, should_stop)
+        task = Task(job, opened, sam, plan, header, save_every_seconds)
+        watch = Watch(on_progress, should_stop)
         try:
             is_complete = True
             if plan.backwards.stretches and saved is None:
-                is_complete = _track_backwards(task, outputs, watch, resume=resume)
+                is_complete = track_backwards(task, outputs, watch, resume=resume)
                 outputs = replace(outputs, overwrite=True)  # the run that may replace has begun
             if is_complete:
-                is_complete = _track_forwards(task, outputs, watch, saved, tallies, started)
+                is_complete = track_forwards(task, outputs, watch, saved, tallies, started)
         except VosError as error:
             error.args = (f"{error}{_what_is_left(outputs, error)}",)
             raise
@@ -176,209 +154,36 @@ def run_job(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Task:
-    """A job that is about to be done."""
-
-    job: Job
-    opened: Opened
-    sam: SamModel
-    plan: Plan
-    header: dict[str, object]
-    save_every_seconds: float
-
-    @property
-    def batch_size(self) -> int:
-        return frames_together(self.job.config, self.sam)
-
-    def begin(self) -> State:
-        """Give what is known before the first frame of a pass."""
-        wanted, config = self.plan.forwards, self.job.config
-        ids = all_ids(wanted.references.values())
-        indices = list(wanted.references)
-        if wanted.learns:
-            indices = [index for index in indices if index < self.opened.window.first]
-        if not indices:
-            return fresh_state(ids, config)
-        with closing(reference_frames(self.job, self.opened, indices)) as frames:
-            shown = [(frame, wanted.references[frame.index]) for frame in frames]
-        with memory_of(self.sam, config.method):
-            return taught_state(shown, ids, self.sam, config, are_kept=wanted.learns)
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Who is told of every frame, and may stop the run after it."""
-
-    on_progress: Callable[[JobProgress], object] | None
-    should_stop: Callable[[], bool]
-    num_done: int = 0
-    num_before: int = 0
-
-    def follow(
-        self,
-        pairs: Generator[Pair, None, None],
-        num_frames: int | None,
-        *,
-        is_backwards: bool = False,
-    ) -> bool:
-        """Pull frames through; tell whether they came to their end."""
-        with closing(pairs):
-            for frame, masks in pairs:
-                self.num_done += 1
-                if self.on_progress is not None:
-                    done = self.num_done, self.num_before, num_frames, frame, masks
-                    self.on_progress(JobProgress(*done, is_backwards=is_backwards))
-                if self.should_stop():
-                    return False
-        return True
-
-
-def _track_backwards(task: _Task, outputs: Outputs, watch: _Watch, *, resume: bool) -> bool:
-    """Do the pass backwards, or what is left of it; tell whether it came to its end."""
-    job, opened, spool = task.job, task.opened, outputs.spool
-    spans = spans_of_frames(task.plan.spans_backwards, opened.window)
-    num_frames = _num_frames(spans, opened.window)
-    saved = None
-    if resume:
-        if read_finished(spool, task.header) is not None:
-            watch.num_done = watch.num_before = num_frames
-            return True
-        saved = load_saved(spool, task.header, task.sam.device, is_backwards=True)
+def _update(
+    job: Job, sam: SamModel | None, watch: Watch, save_every_seconds: float, started: float
+) -> JobResult:
+    """Update the results of a job."""
+    if job.causal:
+        raise InputError("an update looks at the whole video, so it cannot be of a causal job")
     with ExitStack() as stack:
-        begin: State | Progress
-        if saved is None:
-            begin = task.begin()
-            frames: Iterator[Frame] = stack.enter_context(
-                closing(read_backwards(job.source, job.selection, spans))
-            )
-        else:
-            begin = saved.progress
-            watch.num_done = watch.num_before = saved.num_frames
-            frames = stack.enter_context(
-                open_backwards_again(job.source, job.selection, spans, saved.mark)
-            )
-        steps = segment_pass(frames, task.plan.backwards, begin, task.sam, job.config)
-        steps = (
-            _after_first(steps, outputs.begin_spool) if saved is None else going_on(steps, spool)
-        )
-        pairs = write_and_save(
-            steps,
-            spool,
-            opened.source.info,
-            task.header,
-            task.sam,
-            batch_size=task.batch_size,
-            every_seconds=task.save_every_seconds,
-            saved=saved,
-            frames=frames,
-        )
-        num_forwards = _num_wanted(opened.source.info, opened.window)
-        num_in_all = None if num_forwards is None else num_frames + num_forwards
-        return watch.follow(pairs, num_in_all, is_backwards=True)
-
-
-def _track_forwards(
-    task: _Task,
-    outputs: Outputs,
-    watch: _Watch,
-    saved: Saved | None,
-    tallies: ObjectTallies,
-    started: float,
-) -> bool:
-    """Do the pass forwards, or what is left of it; tell whether it came to its end."""
-    job, opened = task.job, task.opened
-    spans = spans_of_frames(task.plan.spans_backwards, opened.window)
-    num_backwards = _num_frames(spans, opened.window)
-    with ExitStack() as stack:
-        if saved is None:
-            begin: State | Progress = task.begin()
-            info, frames = _wanted_frames(job, opened, stack)
-        else:
-            opened.source.close()
-            selection = job.selection
-            if opened.window.first != opened.first.index:
-                selection = replace(selection, start=opened.window.first)
-            info, frames = stack.enter_context(open_again(job.source, selection, saved.mark))
-            begin = saved.progress
-            watch.num_done = watch.num_before = num_backwards + saved.num_frames
-        last = opened.window.last
-        if last is not None:
-            frames = takewhile(lambda frame: frame.index <= last, frames)
-        steps = segment_pass(frames, task.plan.forwards, begin, task.sam, job.config)
-        if saved is not None:
-            steps = going_on(steps, outputs)
-        if spans:
-            steps = with_spooled(steps, outputs.spool)
-        pairs = write_and_save(
-            steps,
-            outputs,
-            info,
-            task.header,
-            task.sam,
-            batch_size=task.batch_size,
-            every_seconds=None if opened.description is None else task.save_every_seconds,
-            saved=saved,
-            frames=frames,
-            sound=None if outputs.overlay_alpha is None else _sound(job),
-            tallies=tallies,
-            started=started,
-        )
-        num_forwards = _num_wanted(info, opened.window)
-        num_in_all = None if num_forwards is None else num_backwards + num_forwards
-        return watch.follow(_warning(pairs, tallies), num_in_all)
-
-
-def _after_first(
-    steps: Generator[Step, None, None], do: Callable[[], object]
-) -> Generator[Step, None, None]:
-    """Do something when the first step is there, so that a failure before it leaves no trace."""
-    with closing(steps):
-        for number, step in enumerate(steps):
-            if number == 0:
-                do()
-            yield step
-
-
-def _wanted_frames(
-    job: Job, opened: Opened, stack: ExitStack
-) -> tuple[SourceInfo, Iterator[Frame]]:
-    """Give the frames from the first wanted one on."""
-    frames: Iterator[Frame] = chain([opened.first], opened.source)
-    first = opened.window.first
-    if first == opened.first.index:
-        return opened.source.info, frames
-    if opened.description is None:
-        return opened.source.info, dropwhile(lambda frame: frame.index < first, frames)
-    opened.source.close()
-    source = stack.enter_context(open_selection(job.source, job.selection, first_index=first))
-    return source.info, source
-
-
-def _num_frames(spans: Iterable[Span], window: Window) -> int:
-    return sum((last - first) // window.every + 1 for first, last in spans)
-
-
-def _num_wanted(info: SourceInfo, window: Window) -> int | None:
-    """Say how many frames the pass forwards has, if that is known."""
-    if window.last is None:
-        return info.num_frames
-    num_wanted = _num_frames([(window.first, window.last)], window)
-    return num_wanted if info.num_frames is None else min(num_wanted, info.num_frames)
-
-
-def _warning(
-    pairs: Generator[Pair, None, None], tallies: ObjectTallies
-) -> Generator[Pair, None, None]:
-    """Warn of references that cannot be right after some frames, or at an earlier end."""
-    num_frames = 0
-    with closing(pairs):
-        for num_frames, pair in enumerate(pairs, start=1):
-            if num_frames == _FRAMES_TO_TELL:
-                _warn_of_references(tallies)
-            yield pair
-    if num_frames < _FRAMES_TO_TELL:
-        _warn_of_references(tallies)
+        opened = open_inputs(job, stack, overwrite=False, going_on="updated")
+        outputs = opened.outputs
+        sam = sam or load_model(job.model)
+        plan = make_plan(job, opened, sam, both_ways=True)
+        task = Task(job, opened, sam, plan, _describe(job, opened, sam), save_every_seconds)
+        stack.enter_context(only_writer(outputs.lock_path, outputs.masks_folder))
+        try:
+            is_new, rows = update_results(task, watch, lambda: time.monotonic() - started)
+        except VosError as error:
+            if outputs.update.folder.exists():
+                error.args = (f"{error}; {_UPDATE_LEFT}",)
+            raise
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(_UPDATE_LEFT) from error
+    return JobResult(
+        outputs=outputs,
+        is_complete=rows is not None,
+        was_complete=not is_new,
+        num_done=watch.num_done - watch.num_before,
+        num_before=watch.num_before,
+        seconds=time.monotonic() - started,
+        tallies=tuple(rows or ()),
+    )
 
 
 def _describe(job: Job, opened: Opened, sam: SamModel) -> dict[str, object]:
@@ -423,19 +228,6 @@ def load_model(choice: ModelChoice) -> SamModel:
         compiled=choice.compiled,
         skip_padding=choice.skip_padding,
     )
-
-
-def _sound(job: Job) -> Sound | None:
-    return sound_of(job.source, max_pixels=job.selection.max_pixels)
-
-
-def _warn_of_references(tallies: ObjectTallies) -> None:
-    for object_id in unsure_from_the_start(tallies.rows()):
-        _log.warning(
-            "object %d is lost or doubtful in every frame after its reference: is that the mask "
-            "of this frame, and of the object in its own shape?",
-            object_id,
-        )
 
 
 def _what_is_left(outputs: Outputs, error: VosError | None = None) -> str:

@@ -1,18 +1,25 @@
-"""Which pass tracks which object where.
+"""Which pass tracks which object where, and what the masks are made from.
 
 An object's references and absences cut the video into gaps. A gap between two references is tracked
 from both of them, forwards up to its middle and backwards after it; a gap with one reference beside
 it from that one. Where none is beside it, because an absence or the end of what is wanted lies
 between, the object starts there as one that was lost.
+
+The pass backwards comes first. From its first doubtful mask on it is not trusted any more, and the
+pass forwards goes on up to there: of the two sides of a gap, the nearer one may have lost the
+object (docs/tracking.md).
 """
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
+
+import numpy as np
 
 from vos.errors import InputError
 from vos.masks import object_ids
@@ -22,7 +29,8 @@ from vos.track.passes import LOST_FOR_LONG, Pass, Stretch
 Span = tuple[int, int]
 """First and last ``Frame.index``, both included."""
 
-_END: Final = 1 << 62  # after any frame
+END: Final = 1 << 62
+"""An index after that of any frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +39,77 @@ class Window:
 
     Attributes:
         first: ``Frame.index`` of the first one.
-        last: No frame after this index is one of them; None is the end of the video.
+        last: No frame after this index is one of them; ``END`` is the end of the video.
         every: Of the frames between, every which one is used.
     """
 
     first: int
-    last: int | None = None
+    last: int = END
     every: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """A reference from which an object is tracked through a gap.
+
+    Attributes:
+        index: ``Frame.index`` of the reference.
+        mask_sha256: Hash of the object's mask in it.
+        num_frames_lost: For how many frames the object counts as lost when it starts: 0 next to
+            the reference.
+    """
+
+    index: int
+    mask_sha256: str
+    num_frames_lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Wanted frames of one object between its references, absences and the ends.
+
+    Attributes:
+        object_id: 1 to 254.
+        first: Lowest ``Frame.index``.
+        last: Highest one, or ``END``.
+        last_forwards: The last one that is tracked forwards, those after it are backwards; one
+            before the first where all are.
+        before: Where it is tracked from forwards.
+        after: Where it is tracked from backwards.
+    """
+
+    object_id: int
+    first: int
+    last: int
+    last_forwards: int
+    before: Anchor | None
+    after: Anchor | None
+
+    @property
+    def is_between_references(self) -> bool:
+        """Whether there is a reference next to either end."""
+        return all(each and not each.num_frames_lost for each in (self.before, self.after))
+
+    @property
+    def forwards(self) -> Stretch | None:
+        """What of it is tracked forwards."""
+        return self._stretch(self.before, self.first, self.last_forwards)
+
+    @property
+    def backwards(self) -> Stretch | None:
+        """What of it is tracked backwards."""
+        return self._stretch(self.after, max(self.first, self.last_forwards + 1), self.last)
+
+    def _stretch(self, anchor: Anchor | None, first: int, last: int) -> Stretch | None:
+        if anchor is None or first > last:
+            return None
+        return Stretch(
+            object_id=self.object_id,
+            first=first,
+            last=None if last == END else last,
+            reference_index=anchor.index,
+            num_frames_lost=anchor.num_frames_lost,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,12 +117,26 @@ class Plan:
     """The passes through a video.
 
     Attributes:
+        gaps: What the masks are made from, beside the references in their own frames.
         forwards: Comes second, through all wanted frames.
         backwards: Comes first, through those that are seen from a later reference only.
     """
 
+    gaps: tuple[Gap, ...]
     forwards: Pass
     backwards: Pass
+
+    @classmethod
+    def of(cls, gaps: Iterable[Gap], references: Mapping[int, Labels]) -> Plan:
+        """Plan the passes through gaps, with references that are known from the beginning."""
+        gaps = tuple(gaps)
+        forwards = tuple(each.forwards for each in gaps if each.forwards is not None)
+        backwards = tuple(each.backwards for each in gaps if each.backwards is not None)
+        return cls(
+            gaps=gaps,
+            forwards=Pass(references=references, stretches=forwards),
+            backwards=Pass(references=references, stretches=backwards, is_backwards=True),
+        )
 
     @property
     def spans_backwards(self) -> list[Span]:
@@ -75,9 +161,9 @@ def check_absences(
     for object_id, spans in absences.items():
         if object_id not in ids:
             raise InputError(f"object {object_id} cannot be absent: no reference shows it")
-        for index in _indices_of(object_id, references):
+        for index in sorted(references):
             for first, last in spans:
-                if first <= index <= last:
+                if first <= index <= last and (references[index] == object_id).any():
                     raise InputError(
                         f"a reference shows object {object_id} in frame {index}, where it is said "
                         f"to be absent ({first} to {last})"
@@ -94,21 +180,22 @@ def plan_both_ways(
         absences: Where objects are not, by id.
         window: The wanted frames.
     """
-    forwards: list[Stretch] = []
-    backwards: list[Stretch] = []
-    for object_id in all_ids(references.values()):
-        line = _Line.of(object_id, references, absences, window)
-        for gap in line.gaps(around_references=True):
-            before, after = line.before(gap[0]), line.after(gap[1])
-            last_forwards = _last_forwards(gap, before, after)
-            if before is not None and gap[0] <= last_forwards:
-                forwards.append(line.stretch((gap[0], last_forwards), before))
-            if after is not None and last_forwards < gap[1]:
-                backwards.append(line.stretch((last_forwards + 1, gap[1]), after))
-    return Plan(
-        forwards=Pass(references=references, stretches=tuple(forwards)),
-        backwards=Pass(references=references, stretches=tuple(backwards), is_backwards=True),
-    )
+    gaps = []
+    for line in _lines(references, absences, window):
+        for first, last in line.gaps():
+            before, after = line.before(first), line.after(last)
+            last_forwards = _last_forwards((first, last), before, after)
+            gaps.append(
+                Gap(
+                    object_id=line.object_id,
+                    first=first,
+                    last=last,
+                    last_forwards=last_forwards,
+                    before=before if first <= last_forwards else None,
+                    after=after if last_forwards < last else None,
+                )
+            )
+    return Plan.of(gaps, references)
 
 
 def plan_forwards(
@@ -121,17 +208,39 @@ def plan_forwards(
         absences: As there.
         window: As there.
     """
+    gaps = []
     stretches: list[Stretch] = []
-    for object_id in all_ids(references.values()):
-        line = _Line.of(object_id, references, absences, window)
-        for first, last in line.gaps(around_references=False):
+    for line in _lines(references, absences, window):
+        for first, last in line.gaps():
+            before = line.before(first)
+            if before is not None:
+                gap = Gap(
+                    object_id=line.object_id,
+                    first=first,
+                    last=last,
+                    last_forwards=last,
+                    before=before,
+                    after=None,
+                )
+                gaps.append(gap)
+        for first, last in line.gaps(are_cut_by_references=False):
             begin = max(first, line.indices[0])
             if begin <= last:
-                is_learned_there = begin in line.indices
-                start = None if is_learned_there else line.before(begin)
-                stretches.append(line.stretch((begin, last), start))
-    forwards = Pass(references=references, stretches=tuple(stretches), learns=True)
-    return Plan(forwards=forwards, backwards=Pass(references={}, stretches=(), is_backwards=True))
+                start = None if begin in line.indices else line.before(begin)
+                stretches.append(
+                    Stretch(
+                        object_id=line.object_id,
+                        first=begin,
+                        last=None if last == END else last,
+                        reference_index=None if start is None else start.index,
+                        num_frames_lost=0 if start is None else start.num_frames_lost,
+                    )
+                )
+    return Plan(
+        gaps=tuple(gaps),
+        forwards=Pass(references=references, stretches=tuple(stretches), learns=True),
+        backwards=Pass(references={}, stretches=(), is_backwards=True),
+    )
 
 
 def everywhere(references: Mapping[int, Labels], ids: Iterable[int]) -> Pass:
@@ -140,23 +249,38 @@ def everywhere(references: Mapping[int, Labels], ids: Iterable[int]) -> Pass:
     return Pass(references=references, stretches=stretches, learns=True)
 
 
-def merged(spans: Iterable[Span]) -> list[Span]:
-    """Join spans that overlap or touch; ascending."""
+def trusting(gaps: Iterable[Gap], doubtful: Callable[[int], Iterable[int]]) -> list[Gap]:
+    """Move the meeting points of both sides to where the sides backwards were first in doubt.
+
+    Args:
+        gaps: As planned.
+        doubtful: Gives the frames in which an object's mask from the pass backwards is doubtful,
+            or lost.
+    """
+    settled = []
+    for gap in gaps:
+        if gap.is_between_references:
+            in_gap = [i for i in doubtful(gap.object_id) if gap.last_forwards < i <= gap.last]
+            gap = replace(gap, last_forwards=max([gap.last_forwards, *in_gap]))
+        settled.append(gap)
+    return settled
+
+
+def merged(spans: Iterable[Span], step: int = 1) -> list[Span]:
+    """Join spans that overlap, or of which one begins a step after the other; ascending."""
     joined: list[Span] = []
     for first, last in sorted(spans):
-        if joined and first <= joined[-1][1] + 1:
+        if joined and first <= joined[-1][1] + step:
             joined[-1] = joined[-1][0], max(joined[-1][1], last)
         else:
             joined.append((first, last))
     return joined
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """From which reference a stretch starts, and for how many frames the object is lost then."""
-
-    reference_index: int
-    num_frames_lost: int
+def mask_hash(labels: Labels, object_id: int) -> str:
+    """Tell one object's mask in a label map from others."""
+    mask = np.packbits(labels == object_id)
+    return hashlib.sha256(f"{labels.shape} ".encode() + mask.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,77 +290,65 @@ class _Line:
     Attributes:
         object_id: Which object.
         indices: Frames with a reference of it, ascending.
+        hashes: Of its masks there.
         away: Where it is absent, ascending.
         window: The wanted frames.
     """
 
     object_id: int
-    indices: tuple[int, ...]
+    indices: list[int]
+    hashes: list[str]
     away: list[Span]
     window: Window
 
-    @classmethod
-    def of(
-        cls,
-        object_id: int,
-        references: Mapping[int, Labels],
-        absences: Mapping[int, Sequence[Span]],
-        window: Window,
-    ) -> _Line:
-        indices = _indices_of(object_id, references)
-        return cls(object_id, indices, merged(absences.get(object_id, ())), window)
-
-    def gaps(self, *, around_references: bool) -> Iterator[Span]:
+    def gaps(self, *, are_cut_by_references: bool = True) -> Iterator[Span]:
         """Give the wanted frames between absences, and between references too."""
-        cuts = [(-1, -1), *self.away, (_END + 1, _END + 1)]
-        if around_references:
+        cuts = [(-1, -1), *self.away, (END + 1, END + 1)]
+        if are_cut_by_references:
             cuts = sorted(cuts + [(index, index) for index in self.indices])
-        end = _END if self.window.last is None else self.window.last
         for (_, before), (after, _) in pairwise(cuts):
-            first, last = max(before + 1, self.window.first), min(after - 1, end)
+            first, last = max(before + 1, self.window.first), min(after - 1, self.window.last)
             if first <= last:
                 yield first, last
 
-    def before(self, index: int) -> _Start | None:
+    def before(self, index: int) -> Anchor | None:
         """Say how the object starts forwards in a frame."""
         number = bisect_left(self.indices, index)
-        return self._start(self.indices[number - 1], index) if number else None
+        return self._anchor(number - 1, index) if number else None
 
-    def after(self, index: int) -> _Start | None:
+    def after(self, index: int) -> Anchor | None:
         """Say how the object starts backwards in a frame."""
         number = bisect_right(self.indices, index)
-        return self._start(self.indices[number], index) if number < len(self.indices) else None
+        return self._anchor(number, index) if number < len(self.indices) else None
 
-    def _start(self, reference_index: int, index: int) -> _Start:
-        low, high = sorted((reference_index, index))
+    def _anchor(self, number: int, index: int) -> Anchor:
+        low, high = sorted((self.indices[number], index))
         num_between = -(-(high - low) // self.window.every) - 1
         if any(low < first <= high for first, _ in self.away):
             num_between = LOST_FOR_LONG
-        return _Start(reference_index, min(num_between, LOST_FOR_LONG))
-
-    def stretch(self, span: Span, start: _Start | None) -> Stretch:
-        first, last = span
-        return Stretch(
-            object_id=self.object_id,
-            first=first,
-            last=None if last == _END else last,
-            reference_index=None if start is None else start.reference_index,
-            num_frames_lost=0 if start is None else start.num_frames_lost,
+        return Anchor(
+            index=self.indices[number],
+            mask_sha256=self.hashes[number],
+            num_frames_lost=min(num_between, LOST_FOR_LONG),
         )
 
 
-def _last_forwards(gap: Span, before: _Start | None, after: _Start | None) -> int:
-    """Give the last frame of a gap that is tracked forwards; those after it are backwards."""
+def _lines(
+    references: Mapping[int, Labels], absences: Mapping[int, Sequence[Span]], window: Window
+) -> Iterator[_Line]:
+    for object_id in all_ids(references.values()):
+        indices = [i for i in sorted(references) if (references[i] == object_id).any()]
+        hashes = [mask_hash(references[i], object_id) for i in indices]
+        yield _Line(object_id, indices, hashes, merged(absences.get(object_id, ())), window)
+
+
+def _last_forwards(gap: Span, before: Anchor | None, after: Anchor | None) -> int:
+    """Give the last frame of a gap that is tracked forwards."""
     first, last = gap
     if before is None:
         return first - 1
     if after is None:
         return last
     if before.num_frames_lost == after.num_frames_lost == 0:
-        return (before.reference_index + after.reference_index) // 2
+        return (before.index + after.index) // 2
     return last if before.num_frames_lost <= after.num_frames_lost else first - 1
-
-
-def _indices_of(object_id: int, references: Mapping[int, Labels]) -> tuple[int, ...]:
-    """Give the frames with a reference of an object, ascending."""
-    return tuple(sorted(i for i, labels in references.items() if (labels == object_id).any()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, InputError, OutputError
 from vos.files import make_folder, refusals, whole_file
@@ -74,16 +75,7 @@ def write_summary(
         InputError: the header holds what JSON cannot, or keys of the document itself.
         OutputError: the disk refuses, or ``unfinished`` does not hold the frames to be kept.
     """
-    taken = [key for key in _SUMMARY_KEYS if key in header]
-    if taken:
-        raise InputError(f"a summary's header cannot hold {', '.join(taken)}")
-    try:
-        lines = [
-            f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)},\n"
-            for key, value in {**header, "box_convention": _BOX_CONVENTION}.items()
-        ]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"a summary's header must be JSON: {error}") from error
+    lines = _header_lines(header)
     tallies = tallies or ObjectTallies()
     damaged: list[dict[str, object]] = []
 
@@ -96,8 +88,7 @@ def write_summary(
         document = _Document(path, unfinished, num_kept and len(lines) + 3 + num_kept)
         try:
             if not num_kept and first is not None:
-                document.write("{\n" + "".join(lines))
-                document.write(f'"objects": {json.dumps(first[1].object_ids)},\n"frames": [')
+                document.write(_head(lines, first[1].object_ids))
             for frame, masks in chain([] if first is None else [first], upstream):
                 entry = _entry(frame, masks, describe(frame, masks))
                 document.write((",\n" if num_frames else "\n") + json.dumps(entry))
@@ -114,14 +105,81 @@ def write_summary(
             )
             raise
         finally:
-            tail = {
-                "num_frames": num_frames,
-                "tallies": tallies.rows(),
-                "damaged": damaged,
-                "elapsed_seconds": elapsed_seconds and round(elapsed_seconds(), 3),
-            }
-            rows = ",\n".join(f"{json.dumps(key)}: {json.dumps(tail[key])}" for key in tail)
-            document.finish(f"\n],\n{rows}\n}}\n")
+            seconds = None if elapsed_seconds is None else elapsed_seconds()
+            document.finish(_tail(num_frames, tallies, damaged, seconds))
+
+
+def write_entries(
+    path: Path,
+    header: Mapping[str, object],
+    entries: Iterable[Mapping[str, Any]],
+    *,
+    object_ids: tuple[int, ...],
+    min_score: float,
+    elapsed_seconds: float,
+) -> list[dict[str, object]]:
+    """Write the document of frames that are described already.
+
+    Args:
+        path: The JSON file, replaced if it exists.
+        header: As in :func:`write_summary`.
+        entries: What ``frames`` holds, each with all objects.
+        object_ids: The objects.
+        min_score: As in :class:`vos.sink.tallies.ObjectTallies`.
+        elapsed_seconds: How long all of it took.
+
+    Returns:
+        The rows of ``tallies``.
+
+    Raises:
+        InputError: the header holds what JSON cannot, or keys of the document itself.
+        OutputError: the disk refuses.
+    """
+    tallies, num_frames = ObjectTallies(min_score), 0
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(_head(_header_lines(header), object_ids))
+        for entry in entries:
+            file.write((",\n" if num_frames else "\n") + json.dumps(entry))
+            tallies.add(entry["index"], entry["objects"])
+            num_frames += 1
+        file.write(_tail(num_frames, tallies, [], elapsed_seconds))
+    return tallies.rows()
+
+
+def _header_lines(header: Mapping[str, object]) -> list[str]:
+    taken = [key for key in _SUMMARY_KEYS if key in header]
+    if taken:
+        raise InputError(f"a summary's header cannot hold {', '.join(taken)}")
+    try:
+        return [
+            f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)},\n"
+            for key, value in {**header, "box_convention": _BOX_CONVENTION}.items()
+        ]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a summary's header must be JSON: {error}") from error
+
+
+def _head(lines: list[str], object_ids: tuple[int, ...]) -> str:
+    return "{\n" + "".join(lines) + f'"objects": {json.dumps(object_ids)},\n"frames": ['
+
+
+def _tail(
+    num_frames: int,
+    tallies: ObjectTallies,
+    damaged: list[dict[str, object]],
+    elapsed_seconds: float | None,
+) -> str:
+    tail = {
+        "num_frames": num_frames,
+        "tallies": tallies.rows(),
+        "damaged": damaged,
+        "elapsed_seconds": None if elapsed_seconds is None else round(elapsed_seconds, 3),
+    }
+    rows = ",\n".join(f"{json.dumps(key)}: {json.dumps(tail[key])}" for key in tail)
+    return f"\n],\n{rows}\n}}\n"
 
 
 def read_kept(unfinished: Path, num_frames: int) -> Iterator[dict[str, Any]]:
@@ -147,6 +205,9 @@ class Entries:
     """The entries of a finished document, looked up by frame; memory holds 16 bytes for each.
 
     A context manager.
+
+    Attributes:
+        indices: (N,) int64, ``Frame.index`` of all of them, ascending.
     """
 
     def __init__(self, path: Path) -> None:
@@ -166,7 +227,8 @@ class Entries:
                 offset += len(line)
         self._path = path
         order = np.argsort(indices, kind="stable")
-        self._indices, self._offsets = np.array(indices)[order], np.array(offsets)[order]
+        self._offsets = np.array(offsets)[order]
+        self.indices: NDArray[np.int64] = np.array(indices)[order]
 
     def __enter__(self) -> Entries:
         return self
@@ -180,8 +242,8 @@ class Entries:
 
     def of(self, index: int) -> dict[str, Any] | None:
         """Give the entry of a frame by its ``Frame.index``; None where there is none."""
-        number = int(np.searchsorted(self._indices, index))
-        if number == len(self._indices) or self._indices[number] != index:
+        number = int(np.searchsorted(self.indices, index))
+        if number == len(self.indices) or self.indices[number] != index:
             return None
         return self._read(int(self._offsets[number]))
 
@@ -190,6 +252,20 @@ class Entries:
             self._file.seek(offset)
             entry: dict[str, Any] = json.loads(self._file.readline().rstrip(b",\n"))
         return entry
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read a finished document but for its frames.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    with refusals(f"read {path}", ValueError, RecursionError), path.open(encoding="utf-8") as file:
+        text = "".join(line for line in file if not line.startswith(_ENTRY.decode()))
+        document: dict[str, Any] = json.loads(text)
+    if not isinstance(document, dict):
+        raise OutputError(f"cannot read {path}: it is no summary of vos")
+    return document
 
 
 def listed_files(path: Path) -> Iterator[str]:
@@ -300,6 +376,11 @@ def _cut(unfinished: Path, num_lines: int) -> None:
         for last in islice(file, num_lines):
             length += len(last)
         file.truncate(length - len(last) + len(last.rstrip(b",\n")))
+
+
+def entry_of_absent(object_id: int) -> dict[str, Any]:
+    """Give what the entry of a frame says of an object that is not in it."""
+    return {"id": object_id, "score": 0.0, "present": False, "area_px": 0, "box_xyxy": None}
 
 
 def _entry(frame: Frame, masks: FrameMasks, described: Mapping[str, object]) -> dict[str, Any]:

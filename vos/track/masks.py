@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -151,6 +151,14 @@ def correct(masks: FrameMasks, reference: Labels) -> FrameMasks:
     found = np.where(np.isin(masks.labels, ids[is_given]), 0, masks.labels)
     labels = np.where(reference > 0, reference, found).astype(np.uint8)
     return measure(labels, masks.object_ids, np.where(is_given, 1, masks.scores))
+
+
+def only(masks: FrameMasks, wanted: Collection[int]) -> FrameMasks:
+    """Leave the masks of some objects, by id, and nothing of the others."""
+    if {*masks.object_ids} <= {*wanted}:
+        return masks
+    labels = np.where(np.isin(masks.labels, [*wanted]), masks.labels, 0).astype(np.uint8)
+    return measure(labels, masks.object_ids, masks.scores)
 
 
 def join(masks: FrameMasks, others: FrameMasks) -> FrameMasks:
