@@ -37,20 +37,27 @@ def clip(tmp_path_factory):
     return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
 
 
+@pytest.fixture(scope="module")
+def unchanged(clip, tmp_path_factory):
+    """For tests that change nothing."""
+    with serving(clip, tmp_path_factory.mktemp("unchanged")) as served:
+        yield served
+
+
 @pytest.fixture
 def served(clip, tmp_path):
     with serving(clip, tmp_path / "out") as served:
         yield served
 
 
-def test_frames_are_those_of_the_source(served, clip):
+def test_frames_are_those_of_the_source(unchanged, clip):
     with vos.open_source(clip) as source:
         frames = list(source)
     for index in (7, 3, 19):
-        status, headers, body = get(served.port, f"/frame/{index}.png")
+        status, headers, body = get(unchanged.port, f"/frame/{index}.png")
         assert (status, headers["content-type"]) == (200, "image/png")
         np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(body))), frames[index].rgb)
-    times = np.frombuffer(get(served.port, "/times")[2], np.float32)
+    times = np.frombuffer(get(unchanged.port, "/times")[2], np.float32)
     np.testing.assert_allclose(times, [frame.pts_seconds for frame in frames])
 
 
@@ -168,6 +175,111 @@ def test_a_stopped_run_goes_on(clip, tmp_path):
             np.testing.assert_array_equal(page.labels(index), whole[index])
 
 
+def test_a_corrected_frame_changes_what_is_around_it_alone(served):
+    with served.page() as page:
+        page.click(1)
+        page.click(2)
+        page.track()
+        folder = served.session.folder / "clip"
+        before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+        page.indices.clear()
+        left, top = corner_of(2, 12)
+        points = [(left + 5.0, top + 5.0), (left + 25.0, top + 25.0)]
+        page.ask(type="stroke", frame=12, object=2, radius=6.0, points=points, erase=True)
+        page.track()
+        assert page.state["is_up_to_date"]
+        assert not page.labels(12)[top + 15, left + 15]
+        assert 12 in page.indices
+        after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+        assert after["00000.png"] == before["00000.png"]
+        page.ask(type="undo")
+        page.track()
+        assert page.labels(12)[top + 15, left + 15] == 2
+
+
+def test_an_object_is_tracked_both_ways_from_where_it_is_shown(served):
+    with served.page() as page:
+        page.click(1, 10)
+        page.track()
+        for index in range(NUM_FRAMES):
+            assert iou(page.labels(index) == 1, draw(index)[1] == 1) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("direction", "want"), [("forwards", range(8, 20)), ("backwards", range(9))]
+)
+def test_tracking_one_way_from_a_frame_and_the_rest_later(served, direction, want):
+    with served.page() as page:
+        page.click(1, 8)
+        page.track(direction, 8)
+        assert {index for index in range(NUM_FRAMES) if page.labels(index).any()} == {*want}
+        assert not page.state["is_up_to_date"]
+        page.track()
+        assert page.state["is_up_to_date"]
+        assert all(page.labels(index).any() for index in range(NUM_FRAMES))
+
+
+def test_a_range_alone_is_tracked(served):
+    with served.page() as page:
+        page.click(1, 5)
+        page.ask(type="range", range=[3, 9])
+        page.track()
+        assert page.state["is_up_to_date"]
+        tracked = {index for index in range(NUM_FRAMES) if page.labels(index).any()}
+        assert tracked == {*range(3, 10)}
+
+
+def test_absent_frames_have_no_mask(served):
+    with served.page() as page:
+        page.click(1)
+        page.track()
+        page.ask(type="absent", object=1, first=5, last=9, is_absent=True)
+        assert [page.labels(index).any() for index in (4, 5, 9, 10)] == [True, False, False, True]
+        page.track()
+        assert page.state["is_up_to_date"]
+        status = vos.read_results(served.session.folder)
+        assert [bool(frame.present[0]) for frame in status.frames[3:12]] == [
+            *(True, True, False, False, False, False, False, True, True)
+        ]
+        page.click(1, 7)  # it is there after all
+        assert page.labels(7).any()
+        assert page.state["project"]["absences"] == [[1, 5, 6], [1, 8, 9]]
+
+
+def test_the_results_of_vos_run_are_opened(clip, tmp_path):
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(encode_label_png(draw(0)[1]))
+    job = vos.Job(
+        source=str(clip),
+        references=(vos.Reference(mask=mask),),
+        names={2: "green square"},
+        outputs=vos.JobOutputs(folder=tmp_path / "out"),
+    )
+    vos.run_job(job, stand_in())
+    with serving(clip, tmp_path / "out") as served, served.page() as page:
+        assert page.state["project"]["names"] == {"1": "object 1", "2": "green square"}
+        np.testing.assert_array_equal(page.labels(0), draw(0)[1])
+        assert page.labels(15).any()
+        page.click(1, 15)
+        page.track()
+        assert page.state["is_up_to_date"]
+        assert (tmp_path / "out" / "clip.mp4").exists()
+
+
+def test_an_export_is_written_beside_the_results(served):
+    with served.page() as page:
+        page.click(1)
+        page.track()
+        page.socket.send(json.dumps({"type": "export", "formats": ["npz", "sav"]}))
+        page.until(lambda: page.notices)
+        page.until(lambda: page.state["status"] == "ready")
+        exports = served.session.folder / "exports"
+        assert page.notices == [f"npz, sav: in {exports}"]
+        assert sorted(path.name for path in exports.iterdir()) == ["npz", "sav"]
+        page.ask(type="export", formats=["no such format"])
+        page.until(lambda: "no export format" in page.notices[-1])
+
+
 def test_two_pages_are_in_step(served):
     with served.page() as one, served.page() as other:
         one.click(1)
@@ -181,25 +293,25 @@ def test_two_pages_are_in_step(served):
 
 
 @pytest.mark.parametrize("path", ["/", "/frame/0.jpg", "/labels/0", "/times", "/static/main.js"])
-def test_nothing_without_the_token(served, path):
-    assert get(served.port, path)[0] == 200
-    assert get(served.port, path, Cookie="")[0] == 403
-    assert get(served.port, path, Cookie=f"vos_{served.port}=guess")[0] == 403
-    assert get(served.port, path, Host="evil.example")[0] == 403
-    assert get(served.port, path, Origin="http://evil.example")[0] == 403
-    assert get(served.port, path, Origin="", Sec_Fetch_Site="same-site")[0] == 403
+def test_nothing_without_the_token(unchanged, path):
+    assert get(unchanged.port, path)[0] == 200
+    assert get(unchanged.port, path, Cookie="")[0] == 403
+    assert get(unchanged.port, path, Cookie=f"vos_{unchanged.port}=guess")[0] == 403
+    assert get(unchanged.port, path, Host="evil.example")[0] == 403
+    assert get(unchanged.port, path, Origin="http://evil.example")[0] == 403
+    assert get(unchanged.port, path, Origin="", Sec_Fetch_Site="same-site")[0] == 403
 
 
-def test_the_token_is_traded_for_a_cookie(served):
-    status, headers, _ = get(served.port, f"/?token={TOKEN}", Cookie="", Origin="")
+def test_the_token_is_traded_for_a_cookie(unchanged):
+    status, headers, _ = get(unchanged.port, f"/?token={TOKEN}", Cookie="", Origin="")
     assert (status, headers["location"]) == (303, "/")
     assert "HttpOnly" in headers["set-cookie"]
     assert "SameSite=Strict" in headers["set-cookie"]
-    assert get(served.port, "/?token=guess", Cookie="", Origin="")[0] == 403
+    assert get(unchanged.port, "/?token=guess", Cookie="", Origin="")[0] == 403
 
 
-def test_the_page_may_load_nothing_of_others(served):
-    _, headers, body = get(served.port, "/")
+def test_the_page_may_load_nothing_of_others(unchanged):
+    _, headers, body = get(unchanged.port, "/")
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -216,12 +328,15 @@ def test_the_page_may_load_nothing_of_others(served):
         {"Host": "evil.example"},
     ],
 )
-def test_the_socket_is_the_pages_alone(served, headers):
+def test_the_socket_is_the_pages_alone(unchanged, headers):
     from websockets.exceptions import InvalidStatus
 
-    sent = {"origin": f"http://127.0.0.1:{served.port}", "Cookie": cookie(served.port)} | headers
+    sent = {
+        "origin": f"http://127.0.0.1:{unchanged.port}",
+        "Cookie": cookie(unchanged.port),
+    } | headers
     origin = sent.pop("origin")
-    address = f"ws://127.0.0.1:{served.port}/socket"
+    address = f"ws://127.0.0.1:{unchanged.port}/socket"
     with (
         pytest.raises(InvalidStatus, match=r"40[03]"),
         websockets.connect(address, origin=origin, additional_headers=sent),
@@ -244,17 +359,17 @@ def test_the_socket_is_the_pages_alone(served, headers):
         "/labels/..",
     ],
 )
-def test_paths_lead_nowhere(served, path):
-    status, _, body = get(served.port, path)
+def test_paths_lead_nowhere(unchanged, path):
+    status, _, body = get(unchanged.port, path)
     assert status in (400, 404)
     assert len(body) < 300
 
 
-def test_requests_must_come_from_the_page(served):
+def test_requests_must_come_from_the_page(unchanged):
     body = encode_label_png(draw(0)[1])
-    for origin in ("", "null", "http://evil.example", f"http://127.0.0.1:{served.port + 1}"):
-        assert get(served.port, "/mask/0", method="POST", body=body, Origin=origin)[0] == 403
-    assert get(served.port, "/mask/0", method="DELETE")[0] == 405
+    for origin in ("", "null", "http://evil.example", f"http://127.0.0.1:{unchanged.port + 1}"):
+        assert get(unchanged.port, "/mask/0", method="POST", body=body, Origin=origin)[0] == 403
+    assert get(unchanged.port, "/mask/0", method="DELETE")[0] == 405
 
 
 def test_bodies_and_messages_have_limits(served, monkeypatch):
@@ -289,8 +404,8 @@ def test_bodies_and_messages_have_limits(served, monkeypatch):
         json.dumps({"type": "undo", "more": 1}),
     ],
 )
-def test_what_is_no_message_is_told_and_changes_nothing(served, text):
-    with served.page() as page:
+def test_what_is_no_message_is_told_and_changes_nothing(unchanged, text):
+    with unchanged.page() as page:
         before = page.state["project"]
         page.socket.send(text)
         page.until(lambda: page.notices)
@@ -316,7 +431,7 @@ def test_half_open_connections_are_hung_up(clip, tmp_path, monkeypatch):
         assert page.state["project"]["names"]
 
 
-def test_sizes_are_those_of_the_clip(served):
-    with served.page() as page:
+def test_sizes_are_those_of_the_clip(unchanged):
+    with unchanged.page() as page:
         video = page.state["video"]
         assert (video["width"], video["height"]) == (WIDTH, HEIGHT)

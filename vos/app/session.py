@@ -55,6 +55,7 @@ from vos.source.random_access import FrameReader
 if TYPE_CHECKING:
     from vos.app.tracking import FrameModel
     from vos.run.job import Job, ModelChoice
+    from vos.run.outputs import Outputs
     from vos.run.run_job import JobProgress
     from vos.sam.model import SamModel
 
@@ -121,7 +122,7 @@ class Session:
         self._has_shown = threading.Event()
         self._status = "loading"
         self._run: dict[str, Any] | None = None
-        self._spool: Path | None = None  # the label maps of a pass backwards, until it has ended
+        self._made: tuple[Path, ...] = ()  # where a run keeps its label maps until it has ended
         self._listeners: list[Publish] = []
         self._model = ModelThread()
         self._model.submit(self._guarded(self._prepare))
@@ -241,9 +242,9 @@ class Session:
     def _found(self, index: int) -> Labels:
         if self._timeline.is_tracked(index):
             name = f"{self.reader.frame_name(index)}.png"
-            for folder in (self._spool, self.folder / self.name):
+            for folder in (*self._made, self.folder / self.name):
                 # A run that begins anew removes them.
-                if folder is not None and (folder / name).exists():
+                if (folder / name).exists():
                     with suppress(MaskError):
                         return read_label_png(folder / name, max_pixels=self._selection.max_pixels)
         return np.zeros(self.reader.info.frame_hw, np.uint8)
@@ -463,14 +464,14 @@ class Session:
         if not self.folder.is_dir() or self.name not in result_names(self.folder):
             return
         results = read_results(self.folder, self.name)
+        timeline = Timeline()
+        for frame in results.frames:
+            rows = zip(results.object_ids, frame.scores, frame.present, strict=True)
+            timeline.set(
+                frame.index, [(id_, byte_of(float(s), is_present=bool(p))) for id_, s, p in rows]
+            )
         with self._lock:
-            self._timeline.clear()
-            for frame in results.frames:
-                rows = zip(results.object_ids, frame.scores, frame.present, strict=True)
-                self._timeline.set(
-                    frame.index,
-                    [(id_, byte_of(float(s), is_present=bool(p))) for id_, s, p in rows],
-                )
+            self._timeline = timeline
             self._is_complete = results.is_complete
             if results.job is not None:
                 self._tracked_job = results.job
@@ -588,36 +589,42 @@ class Session:
         self._submit(lambda: self._track(job))
 
     def _track(self, job: Job) -> None:
+        from vos.run.outputs import Outputs
         from vos.run.run_job import run_job
 
-        reports = _Reports(self)
+        outputs = Outputs(folder=self.folder, name=self.name)
+        reports = _Reports(self, outputs, is_update=self._is_complete)
         try:
             sam = self._loaded()
-            is_same = self._is_as_tracked(job)
+            is_begun = outputs.unfinished_folder.exists() and self._is_as_tracked(job)
+            is_new = not self._is_complete and not is_begun
             with self._lock:
                 self._tracked_job = job
-                if not is_same:
-                    self._timeline.clear()
-            if not is_same:
+                if is_new:
+                    self._timeline = Timeline()
+            if is_new:
                 self._publish(self.state())
-            result = run_job(
+            run_job(
                 job,
                 sam,
                 reports.note,
-                resume=is_same,
-                overwrite=not is_same,
+                resume=is_begun,
+                update=self._is_complete,
+                overwrite=is_new and outputs.is_of_earlier_run,
                 should_stop=self._stop.is_set,
             )
-            with self._lock:
-                self._is_complete = result.is_complete
         finally:
             reports.flush()
+            self._read_results()
+            with self._lock:
+                self._made = ()
             self._end_run()
+            self._publish(self.state())
         self._review()
 
     def _end_run(self) -> None:
         with self._lock:
-            self._run = self._spool = None
+            self._run = None
             self._status = "ready"
         self._publish_project()
 
@@ -718,14 +725,28 @@ class Session:
             return values
         return None
 
-    def note_progress(self, done: JobProgress, rate_hz: float) -> list[tuple[int, int]]:
-        """Take notice of a frame that was tracked; gives its (object id, byte) pairs."""
+    def note_progress(
+        self, done: JobProgress, rate_hz: float, made: tuple[Path, ...]
+    ) -> list[tuple[int, int]]:
+        """Take notice of a frame that was tracked.
+
+        Args:
+            done: The frame.
+            rate_hz: Frames per second so far.
+            made: Where its label map is.
+
+        Returns:
+            (object id, byte) pairs, as of :class:`vos.app.timeline.Timeline`.
+        """
         masks = done.masks
         rows = zip(masks.object_ids, masks.scores, masks.present, strict=True)
-        values = [(id_, byte_of(float(s), is_present=bool(p))) for id_, s, p in rows]
-        spool = self._spool_folder() if done.is_backwards else None
+        values = [
+            (id_, byte_of(float(s), is_present=bool(p)))
+            for id_, s, p in rows
+            if p or not done.is_backwards  # that pass knows some of the objects only
+        ]
         with self._lock:
-            self._spool = spool
+            self._made = made
             self._recent.append(done.frame)
             self._timeline.set(done.frame.index, values)
             self._run = {
@@ -735,11 +756,6 @@ class Session:
                 "head": done.frame.index,
             }
         return values
-
-    def _spool_folder(self) -> Path:
-        from vos.run.outputs import Outputs
-
-        return Outputs(folder=self.folder, name=self.name).spool.masks_folder
 
     def let_others_in(self) -> None:
         """Do what waits for the model, between two frames of a tracking run."""
@@ -768,8 +784,11 @@ class _Stopped(Exception):
 class _Reports:
     """Gathers the frames of a tracking run into some messages a second."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, outputs: Outputs, *, is_update: bool) -> None:
         self._session = session
+        made = outputs.update if is_update else outputs
+        self._backwards = (made.spool.masks_folder,)
+        self._forwards = (made.masks_folder, made.spool.masks_folder)
         self._frames: list[tuple[int, list[tuple[int, int]]]] = []
         self._began = self._last = time.monotonic()
 
@@ -777,7 +796,8 @@ class _Reports:
         now = time.monotonic()
         num_new = done.num_done - done.num_before
         rate_hz = num_new / max(now - self._began, 1e-6)
-        values = self._session.note_progress(done, rate_hz)
+        made = self._backwards if done.is_backwards else self._forwards
+        values = self._session.note_progress(done, rate_hz, made)
         self._frames.append((done.frame.index, values))
         self._session.let_others_in()
         if now - self._last >= _REPORT_SECONDS:
