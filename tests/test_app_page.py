@@ -186,6 +186,38 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
                 assert iou(tab.labels(index) == object_id, truth[index] == object_id) > 0.7
         tab.show("5-tracked")
 
+        # A mask that is put right, an object that is not there, and back again.
+        tab.press("b")
+        tab.press("2")
+        tab.press("e")
+        x, y = middle_of(2, 12)
+        tab.drag((x, y), (x + 4, y + 4))
+        tab.until(lambda: tab.labels(12)[y, x] == 0)
+        tab.go_to(16)
+        tab.press("1")
+        tab.press("a")
+        tab.until(lambda: not (tab.labels(16) == 1).any())
+        tab.track()
+        assert tab.labels(12)[y, x] == 0
+        assert not (tab.labels(16) == 1).any()
+        tab.show("5-corrected")
+        tab.press("Control+z")
+        tab.press("Control+z")
+        tab.until("document.getElementById('run-text').textContent === 'Changed since'")
+        tab.track()
+        assert tab.labels(12)[y, x] == 2
+        assert (tab.labels(16) == 1).any()
+        tab.go_to(12)
+
+        # A range, marked and taken back.
+        tab.press("o")
+        tab.until("!document.getElementById('range-box').hidden")
+        tab.page.click("#clear-range")
+        tab.until("document.getElementById('range-box').hidden")
+        tab.press("Control+z")
+        tab.press("Control+z")
+        tab.until("document.getElementById('run-text').textContent === 'Up to date'")
+
         for view in ("contour", "matte", "cutout", "original", "overlay"):
             tab.page.click(f"[data-view={view}]")
             tab.show(f"6-{view}")

@@ -190,6 +190,7 @@ class Session:
             "redo": self._history.redo_label,
             "status": self._status,
             "run": self._run,
+            "is_complete": self._is_complete,
             "is_up_to_date": self._is_up_to_date(),
         }
 

@@ -58,6 +58,7 @@ function takeProject(message) {
   store.redo = message.redo;
   store.status = message.status;
   store.run = message.run;
+  store.isComplete = message.is_complete;
   store.isUpToDate = message.is_up_to_date;
 }
 

@@ -174,8 +174,17 @@ function showRun() {
       left !== null ? `${duration(left)} left` : "",
     ].filter(Boolean).join("  ·  ");
   } else {
-    $("run-text").textContent = status === "loading" ? "Loading the model…" : status === "failed" ? "No model" : store.isUpToDate ? "Up to date" : "";
+    $("run-text").textContent = status === "loading" ? "Loading the model…" : status === "failed" ? "No model" : wordsOfResults();
   }
+  const isAgain = store.timeline.size > 0;
+  $("track").textContent = isAgain ? (store.isComplete ? "Update" : "Go on") : store.project?.tracked ? "Track range" : "Track all";
+  $("track").dataset.tip = isAgain ? "Track what has changed or is not done" : "Track all frames, or the range";
+}
+
+function wordsOfResults() {
+  if (store.isUpToDate) return "Up to date";
+  if (!store.timeline.size) return "";
+  return store.isComplete ? "Changed since" : "Stopped";
 }
 
 function duration(value) {

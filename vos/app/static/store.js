@@ -8,7 +8,7 @@ export const store = {
   timeline: new Map(),  // object id -> Uint8Array: 0 not tracked, 1 absent, else score
   doubts: [],           // frames worth a look
   export: null,         // what was exported last
-  undo: null, redo: null, status: "loading", run: null, isUpToDate: false,
+  undo: null, redo: null, status: "loading", run: null, isComplete: false, isUpToDate: false,
   frame: 0, object: 1, tool: "click", view: "overlay", isSplit: false, split: 0.5,
   brush: 16, hidden: new Set(), isPlaying: false, isFollowing: false,
 };

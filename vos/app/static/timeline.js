@@ -1,6 +1,7 @@
 // The time line: for each object where it is seen, how surely, where it was shown, where it is absent.
 import { store, on, colour, nameOf, objectIds, numFrames, seconds, clock } from "./store.js";
 import { show } from "./pictures.js";
+import { openDoubts } from "./review.js";
 
 const canvas = document.getElementById("timeline"), context = canvas.getContext("2d");
 const GUTTER = 132, RULER = 22, ROW = 26, MAX_ROWS = 6, PAD = 14;
@@ -47,6 +48,7 @@ function draw() {
   scroll = Math.min(scroll, Math.max(0, ids.length - MAX_ROWS) * ROW);
   ids.forEach((id, row) => drawRow(id, RULER + 4 + row * ROW - scroll, text, muted, lineColour));
   context.restore();
+  drawDoubts(ids, style.getPropertyValue("--danger"));
   drawPlayhead(h, accent);
   canvas.setAttribute("aria-valuemax", numFrames() - 1);
   canvas.setAttribute("aria-valuenow", store.frame);
@@ -196,6 +198,20 @@ function drawPlayhead(h, accent) {
   context.fill();
 }
 
+// A small mark over each doubtful frame.
+function drawDoubts(ids, danger) {
+  context.fillStyle = danger;
+  for (const { object, frame } of store.project ? openDoubts() : []) {
+    const x = xOf(frame), y = RULER + 4 + ids.indexOf(object) * ROW - scroll;
+    if (x < GUTTER || y < RULER) continue;
+    context.beginPath();
+    context.moveTo(x - 4, y);
+    context.lineTo(x + 4, y);
+    context.lineTo(x, y + 6);
+    context.fill();
+  }
+}
+
 function short(name, most) {
   if (context.measureText(name).width <= most) return name;
   while (name.length > 1 && context.measureText(`${name}…`).width > most) name = name.slice(0, -1);
@@ -246,6 +262,6 @@ function go(x) {
 
 on("frame", keepInSight);
 on("video project", layOut);
-on("timeline frame times object", redraw);
+on("timeline frame times object doubts", redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", layOut);
 new ResizeObserver(layOut).observe(canvas);
