@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import time
 
 import numpy as np
@@ -22,11 +23,14 @@ from app_server import (
     serving,
     stand_in,
 )
+from click.testing import CliRunner
 from colour_sam import ColourSam
 from PIL import Image
 
 import vos
 from vos.app import serve
+from vos.cli.app import app_command
+from vos.errors import InputError
 from vos.masks import encode_label_png
 
 websockets = pytest.importorskip("websockets.sync.client")
@@ -435,3 +439,22 @@ def test_sizes_are_those_of_the_clip(unchanged):
     with unchanged.page() as page:
         video = page.state["video"]
         assert (video["width"], video["height"]) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "evil.example"])
+def test_other_machines_are_let_in_on_demand_only(clip, host):
+    done = CliRunner().invoke(app_command, [str(clip), "--host", host, "--no-browser"])
+    assert isinstance(done.exception, InputError)
+    assert "pass --allow-remote as well" in str(done.exception)
+
+
+def test_a_port_that_is_taken_is_told(unchanged, clip):
+    arguments = [str(clip), "--port", str(unchanged.port), "--no-browser"]
+    done = CliRunner().invoke(app_command, arguments)
+    assert "choose another --port" in str(done.exception)
+
+
+def test_without_its_packages_the_page_says_how_to_get_them(clip, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = CliRunner().invoke(app_command, [str(clip), "--no-browser"])
+    assert "pip install 'vos-persam[app]'" in str(done.exception)

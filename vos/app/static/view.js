@@ -115,7 +115,7 @@ function compose() {
     for (let y = 0, at = 0; y < height; y++) {
       for (let x = 0; x < width; x++, at++) {
         if (seen[labels[at]]) out[at] = isMatte ? 0xffffffff : 0;
-        else out[at] = isMatte ? 0xff000000 : ((x >> 3) + (y >> 3)) & 1 ? 0xffb9b9b9 : 0xffdadada;
+        else out[at] = isMatte ? 0xff000000 : ((x >> 4) + (y >> 4)) & 1 ? 0xffb9b9b9 : 0xffdadada;
       }
     }
   } else {
