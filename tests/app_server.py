@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -112,8 +112,7 @@ class Page:
 @dataclass
 class Served:
     port: int
-    session: Session
-    pages: list[Page] = field(default_factory=list)
+    session: Session | None
 
     @contextmanager
     def page(self) -> Iterator[Page]:
@@ -129,9 +128,11 @@ class Served:
 
 
 @contextmanager
-def serving(source: Path, folder: Path, sam: vos.SamModel | None = None) -> Iterator[Served]:
+def serving(
+    source: Path, folder: Path, sam: vos.SamModel | None = None, name: str | None = None
+) -> Iterator[Served]:
     sam = sam or stand_in()
-    session = Session(str(source), folder, choose_model=lambda: ModelChoice(), sam=sam)
+    session = Session(str(source), folder, name, choose_model=ModelChoice, sam=sam)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     is_up = threading.Event()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import sys
 import time
 
@@ -13,6 +14,7 @@ from app_server import (
     SIDE,
     TOKEN,
     WIDTH,
+    Served,
     cookie,
     corner_of,
     draw,
@@ -26,14 +28,14 @@ from app_server import (
 from click.testing import CliRunner
 from colour_sam import ColourSam
 from PIL import Image
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 import vos
 from vos.app import serve
-from vos.cli.app import app_command
+from vos.cli.app import _source_of, app_command
 from vos.errors import InputError
 from vos.masks import encode_label_png
-
-websockets = pytest.importorskip("websockets.sync.client")
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,15 @@ class SlowSam(vos.SamModel):
     def encode(self, pictures):
         time.sleep(0.05)
         return super().encode(pictures)
+
+
+def serve_slowly(clip, folder, port_file):
+    """In a process of its own, to be killed."""
+    sam = SlowSam(ColourSam(), name="colour", weights_sha256="0" * 64)
+    with serving(clip, folder, sam) as served:
+        port_file.with_suffix(".part").write_text(str(served.port))
+        port_file.with_suffix(".part").rename(port_file)
+        time.sleep(600)
 
 
 def test_a_stopped_run_goes_on(clip, tmp_path):
@@ -284,6 +295,45 @@ def test_an_export_is_written_beside_the_results(served):
         page.until(lambda: "no export format" in page.notices[-1])
 
 
+def test_a_killed_server_loses_nothing_that_was_saved(clip, tmp_path):
+    with serving(clip, tmp_path / "whole") as served, served.page() as page:
+        page.click(1)
+        page.track()
+        whole = [page.labels(index) for index in range(NUM_FRAMES)]
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve_slowly, args=(clip, tmp_path / "out", tmp_path / "port")
+    )
+    process.start()
+    while not (tmp_path / "port").exists():
+        time.sleep(0.05)
+    with Served(int((tmp_path / "port").read_text()), None).page() as page:
+        page.click(1)
+        page.socket.send(json.dumps({"type": "track", "frame": 0, "direction": "both"}))
+        page.until(lambda: len(page.indices) > 3)
+        process.kill()
+        process.join()
+    with serving(clip, tmp_path / "out") as served, served.page() as page:
+        assert page.state["project"]["names"] == {"1": "object 1"}
+        assert page.labels(0).any()
+        assert not page.state["is_complete"]
+        page.track()
+        assert page.state["is_up_to_date"]
+        for index in range(NUM_FRAMES):
+            np.testing.assert_array_equal(page.labels(index), whole[index])
+
+
+def test_a_folder_of_pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(6):
+        Image.fromarray(draw(index)[0]).save(folder / f"p{index}.png")
+    with serving(folder, tmp_path / "out") as served, served.page() as page:
+        page.click(1, 3)
+        page.track()
+        assert [page.labels(index).any() for index in range(6)] == [True] * 6
+        assert (tmp_path / "out" / "pictures" / "p5.png").exists()
+
+
 def test_two_pages_are_in_step(served):
     with served.page() as one, served.page() as other:
         one.click(1)
@@ -333,8 +383,6 @@ def test_the_page_may_load_nothing_of_others(unchanged):
     ],
 )
 def test_the_socket_is_the_pages_alone(unchanged, headers):
-    from websockets.exceptions import InvalidStatus
-
     sent = {
         "origin": f"http://127.0.0.1:{unchanged.port}",
         "Cookie": cookie(unchanged.port),
@@ -343,7 +391,7 @@ def test_the_socket_is_the_pages_alone(unchanged, headers):
     address = f"ws://127.0.0.1:{unchanged.port}/socket"
     with (
         pytest.raises(InvalidStatus, match=r"40[03]"),
-        websockets.connect(address, origin=origin, additional_headers=sent),
+        connect(address, origin=origin, additional_headers=sent),
     ):
         pass
 
@@ -377,8 +425,6 @@ def test_requests_must_come_from_the_page(unchanged):
 
 
 def test_bodies_and_messages_have_limits(served, monkeypatch):
-    from websockets.exceptions import ConnectionClosed
-
     from vos.app import server
 
     monkeypatch.setattr(server, "_MAX_MASK_BYTES", 1 << 12)
@@ -458,3 +504,15 @@ def test_without_its_packages_the_page_says_how_to_get_them(clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     done = CliRunner().invoke(app_command, [str(clip), "--no-browser"])
     assert "pip install 'vos-persam[app]'" in str(done.exception)
+
+
+def test_without_a_path_the_page_goes_on_with_the_last_video(clip, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(serve, "bind", lambda *_: opened.append("bound"))
+    done = CliRunner().invoke(app_command, ["--out", str(tmp_path / "out"), "--no-browser"])
+    assert "say which video" in str(done.exception)
+    for name in ("first", "last"):
+        with serving(clip, tmp_path / "out", name=name):
+            pass
+    assert _source_of(None, tmp_path / "out", None) == (str(clip), tmp_path / "out", "last")
+    assert not opened

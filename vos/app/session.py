@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vos")
 
+SOURCE_FILE = "source"
+"""Says in a project's folder what it is of."""
+
 _JPEG_QUALITY = 90
 _MAX_PICTURES = 24  # encoded frames that are kept
 _NUM_FRAME_MODELS = 2
@@ -107,6 +110,7 @@ class Session:
         self.app_folder = folder / f"{self.name}.app"
         self._masks = StoredMasks(self.app_folder / "masks")
         make_folder(self.app_folder)
+        write_whole(self.app_folder / SOURCE_FILE, str(Path(source).resolve()).encode())
         self._history = History(self.app_folder / "history.jsonl")
         self._timeline = Timeline()
         self._choose_model, self._sam = choose_model, sam

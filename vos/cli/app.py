@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from vos.errors import InputError
 
 
 @click.command("app", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("path", metavar="VIDEO|RESULTS")
+@click.argument("path", metavar="[VIDEO|RESULTS]", required=False)
 @max_pixels_option
 @click.option(
     "--out",
@@ -62,8 +63,8 @@ def app_command(ctx: click.Context) -> None:
       vos app results/video.json
 
     VIDEO is a file or a folder of images. RESULTS is what vos-run or an earlier page has written: a
-    summary, or a folder of results. The page and the command line share the results: what was
-    begun in one goes on in the other.
+    summary, or a folder of results. With neither, the page goes on with what it had open last. The
+    page and the command line share the results: what was begun in one goes on in the other.
 
     On a machine without a screen take a port, as in vos app video.mp4 --port 8080 --no-browser, and
     on your own machine ssh -L 8080:localhost:8080 MACHINE; then open the address that is printed.
@@ -92,7 +93,7 @@ def app_command(ctx: click.Context) -> None:
         folder,
         name,
         selection=Selection(max_pixels=options["max_pixels"]),
-        choose_model=lambda: model_choice(ctx),
+        choose_model=partial(model_choice, ctx),
     )
     token = new_token()
     hosts = LOOPBACK if host in LOOPBACK else frozenset(("*",))
@@ -125,8 +126,10 @@ def _check_installed() -> None:
         ) from error
 
 
-def _source_of(path: str, folder: Path, name: str | None) -> tuple[str, Path, str | None]:
+def _source_of(path: str | None, folder: Path, name: str | None) -> tuple[str, Path, str | None]:
     """Tell a video from results, and give where the results are."""
+    if path is None:
+        return _opened_last(folder)
     given = Path(path)
     is_summary = given.suffix.lower() == ".json" and given.is_file()
     if not is_summary and not (given.is_dir() and _holds_results(given)):
@@ -135,6 +138,16 @@ def _source_of(path: str, folder: Path, name: str | None) -> tuple[str, Path, st
 
     results = read_results(given, name)
     return results.source, results.folder, results.name
+
+
+def _opened_last(folder: Path) -> tuple[str, Path, str]:
+    """Give what a page has changed last in a folder of results."""
+    from vos.app.session import SOURCE_FILE
+
+    files = sorted(folder.glob(f"*.app/{SOURCE_FILE}"), key=lambda file: file.stat().st_mtime_ns)
+    if not files:
+        raise InputError(f"say which video to open; no page has left anything in {folder} yet")
+    return files[-1].read_text(encoding="utf-8"), folder, files[-1].parent.stem
 
 
 def _holds_results(folder: Path) -> bool:
