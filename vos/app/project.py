@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -123,13 +123,8 @@ def rename_object(project: Project, object_id: int, name: str) -> Project:
     return replace(project, names={**project.names, object_id: name})
 
 
-def remove_object(project: Project, object_id: int, marks: Mapping[int, Marks]) -> Project:
-    """Remove an object.
-
-    Args:
-        project: The project.
-        object_id: The object.
-        marks: The marks of all frames, without it.
+def remove_object(project: Project, object_id: int) -> Project:
+    """Remove an object of which no frame shows anything.
 
     Raises:
         InputError: there is no such object.
@@ -138,7 +133,6 @@ def remove_object(project: Project, object_id: int, marks: Mapping[int, Marks]) 
     return replace(
         project,
         names={each: name for each, name in project.names.items() if each != object_id},
-        marks=dict(marks),
         absences=tuple(each for each in project.absences if each.object_id != object_id),
         accepted=tuple(each for each in project.accepted if each.object_id != object_id),
     )

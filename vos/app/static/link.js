@@ -40,6 +40,11 @@ function receive(message) {
   } else if (message.type === "project") {
     takeProject(message);
     emit("project");
+  } else if (message.type === "cleared") {
+    store.timeline = new Map();
+    store.doubts = [];
+    emit("timeline");
+    emit("project");
   } else if (message.type === "progress") {
     store.run = message.run;
     for (const [index, objects] of message.frames) {

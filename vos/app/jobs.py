@@ -1,25 +1,20 @@
-"""From a project to a job of vos, and back. Loads torch."""
+"""From a project to a job of vos, and back."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vos.app.project import Marks, ObjectStretch, Project, with_marks, with_objects
-from vos.app.stored_masks import StoredMasks, outlines
-from vos.errors import InputError, MaskError
-from vos.hint import Hint
-from vos.records import Frame, Labels
+from vos.app.stored_masks import StoredMasks
+from vos.errors import InputError
 from vos.run.job import Absence, Job, JobOutputs, ModelChoice
 from vos.run.read_results import Results
 from vos.run.references import Reference
-from vos.sam.model import SamModel
 from vos.source import Selection, frame_at
-from vos.track.hints import HintSession
 
 
 def job_of(project: Project, settings: Job, masks: StoredMasks) -> Job:
@@ -91,19 +86,18 @@ def settings_of(
     )
 
 
-def project_of(results: Results, masks: StoredMasks) -> Project | None:
+def project_of(job: Job, results: Results, masks: StoredMasks) -> Project:
     """Take over what a run was shown: its references, names, absences and range.
 
-    Returns:
-        None where the job is of a version of vos that cannot be read.
+    Args:
+        job: The job of the run.
+        results: What it found.
+        masks: Where the label maps of the project are kept.
 
     Raises:
         MaskError: a mask of the job is gone or broken.
         VosError: the source cannot be read any more.
     """
-    job = results.job
-    if job is None:
-        return None
     project = Project()
     by_index = {frame.index: number for number, frame in enumerate(results.frames)}
     for reference in job.references:
@@ -140,36 +134,6 @@ def project_of(results: Results, masks: StoredMasks) -> Project | None:
 
 def _index(moment: int | float, job: Job) -> int:
     return frame_at(job.source, job.selection, moment)
-
-
-class FrameModel:
-    """One frame as the model sees it: its features are kept for further clicks.
-
-    Args:
-        frame: The frame.
-        sam: The model.
-    """
-
-    def __init__(self, frame: Frame, sam: SamModel) -> None:
-        self.frame = frame
-        self._hints = HintSession(frame, sam)
-
-    def segment(self, hints: Mapping[int, Hint]) -> tuple[Labels, dict[int, float]]:
-        """Give the masks of what is pointed out, as :meth:`HintSession.reference` does."""
-        return self._hints.reference(hints)
-
-    def outlines(self, hint: Hint) -> list[list[int]]:
-        """Give the outlines, in frame pixels, of what a hint is likely to mean; none if nothing.
-
-        The frame is looked at as a whole, which is quicker and less exact than :meth:`segment`.
-        """
-        try:
-            logits = self._hints.outline(hint)
-        except (InputError, MaskError):
-            return []
-        mask = (logits > 0).astype(np.uint8)
-        height, width = self.frame.frame_hw
-        return outlines(mask, (width / mask.shape[1], height / mask.shape[0]))
 
 
 def command_of(job: Job) -> str:
