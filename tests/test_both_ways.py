@@ -1,6 +1,8 @@
 """References at any frame: objects tracked both ways, absences, ranges, and what is forgotten."""
 
+import gc
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,11 +14,12 @@ import vos
 from vos.config import FitConfig
 from vos.errors import InputError
 from vos.masks import read_label_png, write_label_png
-from vos.records import FrameMasks
+from vos.records import Frame, FrameMasks
 from vos.run.job import JobOutputs
 from vos.run.references import Reference
 from vos.sink import write_video
 from vos.source import Selection
+from vos.source.backwards import MAX_FRAMES_IN_MEMORY
 from vos.track.masks import join, measure
 
 HEIGHT, WIDTH, SIDE, NUM_FRAMES = 64, 112, 22, 12
@@ -231,6 +234,26 @@ def test_a_source_that_can_be_read_once_is_segmented_causally(folder, monkeypatc
     timed = make_job(folder, (0, "only1_0"), out="timed", tracked=(0.0, 0.5))
     with pytest.raises(InputError, match="by their numbers"):
         vos.run_job(timed, sam())
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path):
+    """The second half is as long as the first, and no more frames or masks are alive in it."""
+    num_frames = 120
+    arrays = (draw(t * NUM_FRAMES // num_frames)[0] for t in range(num_frames))
+    write_video(tmp_path / "clip.mp4", vos.frames_from_arrays(arrays, fps=10), Fraction(10))
+    write_label_png(tmp_path / "both11.png", TRUTH[11])
+    alive = []
+
+    def count(progress: vos.run.run_job.JobProgress) -> None:
+        if progress.num_done % 20 == 0:
+            kinds = [type(each) for each in gc.get_objects()]
+            alive.append((kinds.count(Frame), kinds.count(FrameMasks)))
+
+    job = make_job(tmp_path, (num_frames - 1, "both11"))
+    vos.run_job(replace(job, config=vos.RunConfig(method=vos.Persam())), sam(), count)
+    assert len(alive) == 11
+    assert max(frames for frames, _ in alive) < MAX_FRAMES_IN_MEMORY + 20
+    assert max(masks for _, masks in alive) < 6
 
 
 # --- one frame's masks from both passes

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported_clip import NUM_FRAMES, job_of, make_labels, make_results, write_clip_results
+from exported_clip import (
+    NUM_FRAMES,
+    job_of,
+    make_labels,
+    make_results,
+    write_clip_results,
+    write_picture_results,
+)
 from interrupted_runs import NUM_FRAMES as NUM_RUN_FRAMES
 from interrupted_runs import OPTIONS as RUN_OPTIONS
 from interrupted_runs import draw, make_clip, stand_in
@@ -172,6 +179,12 @@ def test_formats_are_checked_before_anything_is_written(made, tmp_path):
     with pytest.raises(InputError, match="name each format once"):
         export_results(results, ["coco", "coco"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_have_no_time(tmp_path):
+    results = vos.read_results(write_picture_results(tmp_path))
+    with pytest.raises(InputError, match="smooth_time is for videos"):
+        export_results(results, ["coco"], options=ExportOptions(clean_up=CleanUp(smooth_time=3)))
 
 
 def test_a_run_that_broke_off_is_exported_with_a_warning(folder, tmp_path, caplog):
@@ -356,6 +369,18 @@ def test_vos_run_exports_what_it_made(tmp_path, monkeypatch, capsys):
     assert run_shell(*arguments, "--resume") == 0
     assert "coco: out/exports/coco/clip*, exported before" in capsys.readouterr().out
     assert run_shell(*arguments, "--overwrite") == 0
+
+
+@pytest.mark.parametrize("video", ["rtsp://localhost/1", "-"])
+def test_a_video_that_is_read_once_is_not_exported(tmp_path, capsys, video):
+    arguments = (video, "--ref-mask", tmp_path / "m.png", "--export", "matte", "--export", "coco")
+    assert run_shell(*arguments) == 2
+    assert "--export coco reads the frames again" in capsys.readouterr().err
+
+
+def test_the_page_names_all_formats():
+    page = (Path(__file__).parents[1] / "docs" / "exports.md").read_text()
+    assert [name for name in FORMAT_NAMES if f"`{name}`" not in page] == []
 
 
 def test_vos_davis_exports_each_sequence(tmp_path, monkeypatch):

@@ -289,7 +289,7 @@ def test_a_reference_of_a_frame_that_is_not_used_is_refused_first(
 
 
 def test_a_run_is_resumed_or_overwritten_but_not_both(folder):
-    with pytest.raises(InputError, match="not both"):
+    with pytest.raises(InputError, match="either resumed, overwritten or updated"):
         vos.run_job(make_job(folder), colour_sam(), resume=True, overwrite=True)
 
 

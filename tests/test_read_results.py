@@ -112,6 +112,17 @@ def test_a_moved_source_can_be_named(folder, tmp_path):
         assert len(list(triples)) == NUM_FRAMES
 
 
+@pytest.mark.parametrize("source", ["http://localhost/clip.mp4", "/dev/stdin"])
+def test_what_can_be_read_only_once_is_not_opened_unasked(folder, source):
+    """Anybody may have written an address into a summary."""
+    change(folder / "clip.json", lambda document: document.update(source=source))
+    with (
+        pytest.raises(SourceError, match="can be read only once: say where"),
+        read_results(folder).open_frames(),
+    ):
+        pass
+
+
 def test_another_source_is_refused(folder, tmp_path):
     results = read_results(folder)
     with (

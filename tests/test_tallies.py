@@ -36,11 +36,6 @@ def test_the_report_of_an_object(states, line):
     assert got.startswith(f"object 2: {line}")
 
 
-def test_the_report_calls_objects_by_their_names():
-    assert report_objects([counted("+")], {2: "dog"}) == ["object 2 (dog): in 1 of 1 frames"]
-    assert report_objects([counted("+")], {1: "dog"}) == ["object 2: in 1 of 1 frames"]
-
-
 @pytest.mark.parametrize(
     ("states", "is_unsure"),
     [
@@ -56,6 +51,11 @@ def test_the_report_calls_objects_by_their_names():
 )
 def test_an_object_that_is_never_sure_after_its_reference(states, is_unsure):
     assert unsure_from_the_start([counted(states)]) == [2] * is_unsure
+
+
+def test_the_report_calls_objects_by_their_names():
+    assert report_objects([counted("+")], {2: "dog"}) == ["object 2 (dog): in 1 of 1 frames"]
+    assert report_objects([counted("+")], {1: "dog"}) == ["object 2: in 1 of 1 frames"]
 
 
 def test_ranges_are_of_the_source_s_own_numbers():

@@ -197,7 +197,30 @@ def export_command(ctx: click.Context) -> None:
             options["out"],
             export_options,
             options["source"],
+            overwrite=options["overwrite"],
         )
+
+
+def check_exports(ctx: click.Context, source: str) -> None:
+    """Refuse ``--export`` of a source that cannot be read again, before its run.
+
+    Raises:
+        click.UsageError: a format needs the frames once more.
+    """
+    if not ctx.params["exports"]:
+        return
+
+    from vos.export.clip import ExportOptions
+    from vos.export.formats import FORMATS
+    from vos.source import can_read_again, is_url
+
+    is_once = is_url(source) or (Path(source).exists() and not can_read_again(source))
+    for name in ctx.params["exports"] if is_once else ():
+        if FORMATS[name].needs_pixels(ExportOptions()):
+            raise click.UsageError(
+                f"--export {name} reads the frames again, and {source} can be read only once; "
+                "export afterwards, with vos export --source"
+            )
 
 
 def run_exports(ctx: click.Context, folder: Path, name: str) -> None:
@@ -213,7 +236,10 @@ def run_exports(ctx: click.Context, folder: Path, name: str) -> None:
     from vos.export.clip import ExportOptions
     from vos.run.read_results import read_results
 
-    _export(ctx, read_results(folder, name), formats, None, ExportOptions(), None)
+    # Whoever replaces or updates results wants their exports to follow.
+    is_replaced = ctx.params["overwrite"] or ctx.params.get("update", False)
+    results = read_results(folder, name)
+    _export(ctx, results, formats, None, ExportOptions(), None, overwrite=is_replaced)
 
 
 def _export(
@@ -223,6 +249,8 @@ def _export(
     out: Path | None,
     options: ExportOptions,
     source: str | None,
+    *,
+    overwrite: bool,
 ) -> None:
     from vos.export.export import export_results
 
@@ -233,7 +261,7 @@ def _export(
             out,
             options,
             source=source,
-            overwrite=ctx.params["overwrite"],
+            overwrite=overwrite,
             on_frame=lambda frame: progress.show(frame.number + 1, len(results.frames)),
         )
     for each in exported:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption, version_option
-from vos.cli.export import export_option, run_exports
+from vos.cli.export import check_exports, export_option, run_exports
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
@@ -240,6 +240,7 @@ def run_command(ctx: click.Context) -> None:
     if options["quiet"]:
         logging.getLogger("vos").setLevel(logging.WARNING)
     references = references_of(ctx)
+    check_exports(ctx, options["video"])
 
     from vos.run.job import Absence, Job, JobOutputs
     from vos.run.run_job import run_job

@@ -22,9 +22,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vos.errors import InputError
-from vos.export.clip import Clip, ExportFrame
+from vos.export.clip import Clip, ExportFrame, check_video
 from vos.export.journal import ExportFiles
-from vos.export.youtube_vis import check_video
 from vos.files import whole_file
 from vos.sink.video import BIT_EXACT, url_of
 

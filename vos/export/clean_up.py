@@ -89,7 +89,7 @@ def smooth_in_time(
 
     Args:
         triples: Frames with their label maps, all of one size.
-        num_frames: How many frames, odd. As many are held in memory.
+        num_frames: How many frames, odd. As many are kept in memory.
     """
     reach = num_frames // 2
     window: deque[tuple[FrameT, ResultFrame, Labels]] = deque(maxlen=num_frames)

@@ -12,12 +12,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vos.errors import InputError
+from vos.errors import InputError, SourceError
 from vos.export.clean_up import CleanUp, smooth_in_time
 from vos.records import Frame, FrameMasks, Labels, SourceInfo
 from vos.run.read_results import ResultFrame, Results
 from vos.sink.video import TIME_BASE
-from vos.source import is_url, open_selection
+from vos.source.container import open_video_container
 from vos.track.masks import measure
 
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^\w-]+", re.ASCII)
@@ -122,8 +122,18 @@ class Clip:
         return *folder, f"{stem}.{self.options.first_number + number:04d}{ending}"
 
 
+def check_video(clip: Clip) -> None:
+    """Refuse pictures where a format wants a video.
+
+    Raises:
+        InputError: the results are of pictures.
+    """
+    if clip.results.frame_hw is None:
+        raise InputError("these are results of pictures of their own sizes, and no video")
+
+
 def object_stem(name: str, object_id: int) -> str:
-    """Name files after an object: ``person_3``, and ``object_1`` if it has no name of its own."""
+    """Name files after an object: ``person_3``, and ``object_1`` if it was given no name."""
     plain = _NOT_IN_FILE_NAMES.sub("_", name)
     return plain if plain == f"object_{object_id}" else f"{plain}_{object_id}"
 
@@ -184,29 +194,25 @@ def describe_clip(
         SourceError: the source is needed and cannot be opened.
     """
     address = source or results.source
-    if not needs_source or results.pictures:
-        return Clip(results=results, options=options, address=address)
-    first_index = results.frames[0].index if results.frames else None
     selection = results.selection
-    assert selection is not None, "a video has a selection"
-    with open_selection(address, selection, first_index=first_index) as opened:
+    if not needs_source or selection is None:
+        return Clip(results=results, options=options, address=address)
+    with results.open_source(source) as opened:
         info = opened.info
     return Clip(
         results=results,
         options=options,
         address=address,
         info=info,
-        time_base=_time_base(address),
+        time_base=_time_base(address, selection.max_pixels),
     )
 
 
-def _time_base(address: str) -> Fraction:
-    import av
-
+def _time_base(address: str, max_pixels: int) -> Fraction:
     try:
-        with av.open(address if is_url(address) else f"file:{address}") as container:
-            return container.streams.video[0].time_base or TIME_BASE
-    except (av.FFmpegError, OSError, IndexError):  # a folder, or a picture that FFmpeg cannot read
+        with open_video_container(address, max_pixels) as video:
+            return video.stream.time_base or TIME_BASE
+    except SourceError:  # a folder, or a picture that another library reads
         return TIME_BASE
 
 

@@ -56,10 +56,8 @@ def write_coco(
         OutputError: the disk refuses.
     """
     path = files.claim(clip.name, "annotations.json")
-    if path is None:
-        for frame in frames:
-            save_image(frame, clip, files, clip.name, "images", f"{frame.result.name}.jpg")
-            yield frame
+    if path is None:  # it is written last, so the images are there too
+        yield from frames
         return
     sizes = array("l")
     with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:

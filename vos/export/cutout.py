@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from vos.errors import InputError
-from vos.export.clip import Clip, ExportFrame
+from vos.export.clip import Clip, ExportFrame, check_video
 from vos.export.journal import ExportFiles
-from vos.export.youtube_vis import check_video
 from vos.sink.joining import Timeline, join_pieces
 from vos.sink.video import TIME_BASE, Encoding, Piece, check_frame_size
 from vos.source.sound import sound_of

@@ -65,7 +65,8 @@ def export_results(
         on_frame: Called after every frame.
 
     Raises:
-        InputError: an unknown format, one named twice, no frames, or a format that cannot hold the
+        InputError: an unknown format, one named twice, no frames, pictures smoothed in time, or a
+            format that cannot hold the
             clip; before anything is written.
         SourceError: the source is needed and is gone, damaged, or another one.
         OutputError: files of others or another export are in the way, a file would take the
@@ -76,6 +77,8 @@ def export_results(
         raise InputError(f"name each format once, got {', '.join(formats) or 'none'}")
     if not results.frames:
         raise InputError(f"the results {results.name} in {results.folder} have no frames to export")
+    if results.pictures and options.clean_up.smooth_time > 1:
+        raise InputError("smooth_time is for videos, and these are results of pictures")
     if not results.is_complete:
         _log.warning(
             "the run broke off: %d frames are exported; finish it for the rest",

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from vos.errors import InputError
 from vos.export.alpha_video import FFV1, PRORES, VP9, write_alpha_video
 from vos.export.animation import APNG, GIF, check_gif, write_animation
-from vos.export.clip import Clip, ExportFrame, ExportOptions
+from vos.export.clip import Clip, ExportFrame, ExportOptions, check_video
 from vos.export.coco import write_coco
 from vos.export.cutout import check_cutout, write_cutout
 from vos.export.cvat import write_cvat
@@ -25,7 +25,7 @@ from vos.export.sheet import write_sheet
 from vos.export.timeline import write_timeline
 from vos.export.webp import check_webp, write_webp
 from vos.export.yolo import warn_of_specks, write_yolo
-from vos.export.youtube_vis import check_video, write_youtube_vis
+from vos.export.youtube_vis import write_youtube_vis
 
 Write = Callable[[Iterator[ExportFrame], Clip, ExportFiles], Generator[ExportFrame, None, None]]
 Check = Callable[[Clip], None]

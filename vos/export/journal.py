@@ -19,8 +19,8 @@ _DONE: Final = b"null\n"
 class ExportFiles:
     """The files of one export of one format, all of them in ``folder/name*``.
 
-    Their list grows in ``folder/.name.export`` before they do. It stays there: it says that they
-    are vos's own.
+    Their list grows in ``folder/.name.export`` before they do. It stays there, as proof that vos
+    wrote them.
 
     Attributes:
         folder: Folder of the format.
@@ -76,9 +76,9 @@ class ExportFiles:
     def _is_same(self, *, overwrite: bool) -> bool:
         """Make room; tell whether there is a part of the same export."""
         if not self.journal_path.exists():
-            own = self.folder / self.name
-            if os.path.lexists(own) and not (own.is_dir() and not any(own.iterdir())):
-                raise _in_the_way(own)
+            target = self.folder / self.name
+            if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+                raise _in_the_way(target)
             return False
         with self.journal_path.open("rb") as file:
             header = file.readline()

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError, OutputError
-from vos.export.clip import Clip, ExportFrame
+from vos.export.clip import Clip, ExportFrame, check_video
 from vos.export.journal import ExportFiles
-from vos.export.youtube_vis import check_video
 from vos.files import whole_file
 from vos.masks import mask_box_xyxy
 

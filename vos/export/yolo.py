@@ -41,7 +41,7 @@ def write_yolo(
 ) -> Generator[ExportFrame, None, None]:
     """Write ``name/labels/train/*.txt``, ``name/images/train/*.jpg`` and ``name/data.yaml``.
 
-    Every piece of an object has a row of its own: the class, and the pixels of its contour, x and y
+    There is a row for every piece of an object: the class, and the pixels of its contour, x and y
     by the frame's width and height. Holes are lost; a warning counts them in the end.
 
     Yields:

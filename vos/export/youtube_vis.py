@@ -12,23 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from vos.errors import InputError
 from vos.export.clip import Clip, ExportFrame
 from vos.export.coco import coco_box, coco_categories, coco_rle
 from vos.export.journal import ExportFiles
 from vos.export.pictures import save_image
 from vos.export.runs import runs_of
 from vos.files import whole_file
-
-
-def check_video(clip: Clip) -> None:
-    """Refuse pictures where a format wants a video.
-
-    Raises:
-        InputError: the results are of pictures.
-    """
-    if clip.results.frame_hw is None:
-        raise InputError("these are results of pictures of their own sizes, and no video")
 
 
 def write_youtube_vis(

@@ -77,13 +77,13 @@ class Shown:
     index: int
     frame: Frame | None
 
-    def make_labels(self, sam: SamModel) -> Labels:
-        """Give the (H, W) label map."""
+    def make_labels(self, sam: SamModel) -> tuple[Labels, dict[int, float]]:
+        """Give the (H, W) label map, and of hints the IoU with the truth to expect by object."""
         if self.labels is not None:
-            return self.labels
+            return self.labels, {}
         if self.frame is None:
             raise RuntimeError("hints without a frame")
-        return segment_hints(self.frame, self.reference, sam)[0]
+        return segment_hints(self.frame, self.reference, sam)
 
 
 def open_inputs(
@@ -137,7 +137,9 @@ def open_inputs(
     return Opened(source, first, outputs, references, painted, description, absences, window)
 
 
-def make_plan(job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = False) -> Plan:
+def make_plan(
+    job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = False
+) -> tuple[Plan, dict[int, dict[int, float]]]:
     """Make the masks of all references, and plan who is tracked where.
 
     Args:
@@ -146,12 +148,17 @@ def make_plan(job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = Fals
         sam: Its model.
         both_ways: Whether references are known from the beginning, whatever they are.
 
+    Returns:
+        The plan, and the scores of masks that come from hints, by frame and object.
+
     Raises:
         InputError: a reference shows an object where it is said to be absent; a name, an absence
             or a dropped object is of none that is shown; or nothing is left to track.
         VosError: as :func:`vos.mask_from_hints`.
     """
-    labels_by_index = {each.index: each.make_labels(sam) for each in opened.references}
+    made = {each.index: each.make_labels(sam) for each in opened.references}
+    labels_by_index = {index: labels for index, (labels, _) in made.items()}
+    scores = {index: of_frame for index, (_, of_frame) in made.items()}
     shown = {int(each) for labels in labels_by_index.values() for each in np.unique(labels)}
     for what, ids in (("named", job.names), ("dropped", job.dropped)):
         for object_id in ids:
@@ -166,8 +173,8 @@ def make_plan(job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = Fals
         raise InputError("all objects that references show are dropped")
     check_absences(references, opened.absences)
     if not both_ways and (job.causal or opened.is_causal):
-        return plan_forwards(references, opened.absences, opened.window)
-    return plan_both_ways(references, opened.absences, opened.window)
+        return plan_forwards(references, opened.absences, opened.window), scores
+    return plan_both_ways(references, opened.absences, opened.window), scores
 
 
 def reference_frames(job: Job, opened: Opened, indices: Iterable[int]) -> Generator[Frame]:

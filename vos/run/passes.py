@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain, dropwhile, takewhile
@@ -21,6 +21,7 @@ from vos.run.inputs import Opened, reference_frames
 from vos.run.job import Job
 from vos.run.made_from import MadeFrom
 from vos.run.outputs import Outputs
+from vos.run.references import scored
 from vos.run.resume import Saved, going_on, load_saved, open_again, read_finished
 from vos.run.saving import write_and_save
 from vos.sam.model import SamModel
@@ -71,6 +72,7 @@ class Task:
         opened: Its inputs.
         sam: Its model.
         plan: Who is tracked where.
+        scores: Of references that come from hints, by frame and object.
         header: What the run is.
         save_every_seconds: How much work a crash may cost.
     """
@@ -79,6 +81,7 @@ class Task:
     opened: Opened
     sam: SamModel
     plan: Plan
+    scores: Mapping[int, Mapping[int, float]]
     header: dict[str, object]
     save_every_seconds: float
 
@@ -212,6 +215,7 @@ def track_forwards(
             steps = going_on(steps, outputs)
         if num_backwards:
             steps = with_spooled(steps, outputs.spool, plan.backwards)
+        steps = scored(steps, task.scores)
         pairs = write_and_save(
             steps,
             outputs,

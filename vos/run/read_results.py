@@ -1,4 +1,4 @@
-"""Finished results, read back: what was seen in which frame, and the label maps when asked for.
+"""Finished results, read back: what was seen in which frame, and lazily the label maps.
 
 In flows a folder that ``vos-run``, ``vos davis`` or ``vos images`` wrote, finished or broken off;
 out flow its frames, and on request the source's pictures beside their label maps.
@@ -24,7 +24,7 @@ from vos.masks.image_files import MAX_PIXELS
 from vos.records import Frame, FrameMasks, Labels
 from vos.run.job import Job
 from vos.run.outputs import Outputs
-from vos.source import Selection, open_selection, open_source
+from vos.source import Selection, Source, can_read_again, is_url, open_selection, open_source
 
 _ENTRY: Final = '{"index": '
 _HEADER_BYTES: Final = 1 << 16
@@ -58,7 +58,7 @@ class ResultFrame:
 
 
 class ResultFrames(Sequence[ResultFrame]):
-    """The frames of results in order, made when asked for from some tens of bytes per object."""
+    """The frames of results in order, made on access from some tens of bytes per object."""
 
     def __init__(self, folder: Path, object_ids: tuple[int, ...]) -> None:
         """Begin without frames.
@@ -136,7 +136,7 @@ class ResultFrames(Sequence[ResultFrame]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """The results of one video, or of a set of pictures; label maps are read when asked for.
+    """The results of one video, or of a set of pictures; label maps are read on access.
 
     Attributes:
         folder: Folder of the results.
@@ -226,33 +226,43 @@ class Results:
                 frames of another size.
             OutputError: as :meth:`labels`.
         """
-        address = os.fspath(source or self.source)
         if self.pictures:
-            yield self._open_pictures(None if source is None else Path(address))
+            yield self._open_pictures(None if source is None else Path(source))
             return
+        with self.open_source(source) as opened:
+            address = os.fspath(source or self.source)
+            with closing(self._in_step(opened, address)) as triples:
+                yield triples
+
+    def open_source(self, source: str | os.PathLike[str] | None = None) -> Source:
+        """Open the source of a video again, at the first frame of the results.
+
+        Args:
+            source: Where the source is now. Without it nothing is opened that can be read only
+                once, such as a URL, which anybody could have written into the results.
+
+        Raises:
+            SourceError: as :meth:`open_frames`.
+        """
+        address = os.fspath(source or self.source)
+        of = f"the results in {self.folder} are of {address}"
+        is_once = is_url(address) or (os.path.exists(address) and not can_read_again(address))
+        if source is None and is_once:
+            raise SourceError(f"{of}, which can be read only once: say where its frames are now")
+        first_index = self.frames[0].index if self.frames else None
         try:
-            opened = open_selection(
-                address, self.selection or Selection(), first_index=self._first_index
-            )
+            opened = open_selection(address, self.selection or Selection(), first_index=first_index)
         except SourceError as error:
-            error.args = (
-                f"{error}; the results in {self.folder} are of {address}: say where it is now",
-            )
+            error.args = (f"{error}; {of}: say where it is now",)
             raise
-        with opened:
-            if opened.info.frame_hw != self.frame_hw:
+        if opened.info.frame_hw != self.frame_hw:
+            with opened:
                 raise SourceError(
                     f"{address} is not what the results in {self.folder} are of: its frames are "
                     f"{opened.info.frame_hw[1]} x {opened.info.frame_hw[0]}, theirs "
                     f"{(self.frame_hw or (0, 0))[1]} x {(self.frame_hw or (0, 0))[0]}"
                 )
-            with closing(self._in_step(opened, address)) as triples:
-                yield triples
-
-    @property
-    def _first_index(self) -> int | None:
-        # Frames between that were not used are passed over by their index.
-        return self.frames[0].index if self.frames else None
+        return opened
 
     @property
     def _max_pixels(self) -> int:

@@ -113,7 +113,7 @@ def run_job(
                 if overwrite:
                     clear_update(outputs)
         sam = sam or load_model(job.model)
-        plan = make_plan(job, opened, sam)
+        plan, scores = make_plan(job, opened, sam)
         header = _describe(job, opened, sam)
         if resume and (summary := read_finished(outputs, header)) is not None:
             lock = only_writer(outputs.lock_path, outputs.masks_folder)
@@ -130,7 +130,7 @@ def run_job(
                 references = plan.forwards.references
                 write_label_png(job.outputs.reference_path, references[min(references)])
         tallies = ObjectTallies(outputs.min_score)
-        task = Task(job, opened, sam, plan, header, save_every_seconds)
+        task = Task(job, opened, sam, plan, scores, header, save_every_seconds)
         watch = Watch(on_progress, should_stop)
         try:
             is_complete = True
@@ -164,8 +164,9 @@ def _update(
         opened = open_inputs(job, stack, overwrite=False, going_on="updated")
         outputs = opened.outputs
         sam = sam or load_model(job.model)
-        plan = make_plan(job, opened, sam, both_ways=True)
-        task = Task(job, opened, sam, plan, _describe(job, opened, sam), save_every_seconds)
+        plan, scores = make_plan(job, opened, sam, both_ways=True)
+        header = _describe(job, opened, sam)
+        task = Task(job, opened, sam, plan, scores, header, save_every_seconds)
         stack.enter_context(only_writer(outputs.lock_path, outputs.masks_folder))
         try:
             is_new, rows = update_results(task, watch, lambda: time.monotonic() - started)

@@ -36,6 +36,7 @@ from vos.run.job import Job
 from vos.run.made_from import MadeFrom
 from vos.run.outputs import Outputs
 from vos.run.passes import Task, Watch, doubts_in, num_frames_in, sound_of_job, track_backwards
+from vos.run.references import scored
 from vos.run.results import described_files
 from vos.run.resume import Mark, difference, going_on, load_saved, read_finished
 from vos.run.saving import write_and_save
@@ -261,7 +262,7 @@ def _track_forwards(task: Task, earlier: Earlier, change: Change, watch: Watch) 
         if is_both_ways:
             steps = with_spooled(steps, made.spool, plan.backwards)
         pairs = write_and_save(
-            _onto(steps, earlier, change),
+            _onto(scored(steps, task.scores), earlier, change),
             made,
             opened.source.info,
             task.header | {"made_from": change.made_from.to_json_values()},

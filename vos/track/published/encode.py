@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 
 import torch
 
@@ -19,7 +19,7 @@ class Encoded:
 
     Attributes:
         frame: The picture the features belong to.
-        features: (C, h, w) float32 on the model's device.
+        features: (C, h, w) float32 on the model's device; empty where they are not needed.
     """
 
     frame: Frame
@@ -27,7 +27,10 @@ class Encoded:
 
 
 def encode(
-    frames: Iterable[Frame], sam: SamModel, batch_size: int | None
+    frames: Iterable[Frame],
+    sam: SamModel,
+    batch_size: int | None,
+    is_needed: Callable[[Frame], bool] = lambda _: True,
 ) -> Generator[Encoded, None, None]:
     """Encode frames in their order.
 
@@ -39,6 +42,7 @@ def encode(
         frames: The pictures, each of its own size.
         sam: The model.
         batch_size: Frames per call; None takes :func:`vos.track.batches.default_batch_size`.
+        is_needed: Whether a frame's features are needed.
 
     Yields:
         One record per frame; at most one batch is in memory.
@@ -48,8 +52,11 @@ def encode(
     """
     batch_size = batch_size or default_batch_size(sam)
     for batch in _batches(frames, batch_size):
-        features = encode_in_batches([frame.rgb for frame in batch], sam, batch_size)
-        yield from map(Encoded, batch, features)
+        needed = [is_needed(frame) for frame in batch]
+        pictures = [frame.rgb for frame in compress(batch, needed)]
+        features = iter(encode_in_batches(pictures, sam, batch_size))
+        for frame, is_encoded in zip(batch, needed, strict=True):
+            yield Encoded(frame, next(features) if is_encoded else torch.empty(0))
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

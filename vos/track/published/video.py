@@ -98,7 +98,12 @@ def track_by_similarity(
         Each frame, its masks, and what is known after it.
     """
     ids = state.object_ids
-    with closing(encode(frames, sam, config.batch_size)) as stream:
+
+    def is_needed(frame: Frame) -> bool:
+        is_learned = wanted.learns and wanted.correction(frame.index) is not None
+        return is_learned or bool(wanted.tracked(frame.index))
+
+    with closing(encode(frames, sam, config.batch_size, is_needed)) as stream:
         for encoded in stream:
             frame, targets, known = encoded.frame, state.targets, state.references
             priors = state.priors
