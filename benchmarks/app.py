@@ -108,7 +108,7 @@ class Page:
             if message["type"] == "notice":
                 raise SystemExit(message["text"])
 
-    def ask(self, **message) -> float:
+    def edit(self, **message) -> float:
         """Send an edit; give the seconds until it is done."""
         before, began = self.state["project"], time.perf_counter()
         self.socket.send(json.dumps(message))
@@ -134,7 +134,7 @@ def is_browser(pid: int) -> bool:
     return "chromium" in command and "--headless" in command and "--type=" not in command
 
 
-def tell(what: str, value: str, limit: str) -> None:
+def report(what: str, value: str, limit: str) -> None:
     print(f"{what:<42} {value:>22}   limit {limit}", flush=True)
 
 
@@ -142,19 +142,19 @@ def measure_clicks(clip: Path, out: Path, click: tuple[int, int]) -> None:
     server = Server(clip, out)
     server.get("/")
     server.get("/frame/0.jpg")
-    tell("first frame after start", f"{time.perf_counter() - server.started:.2f} s", "1 s")
+    report("first frame after start", f"{time.perf_counter() - server.started:.2f} s", "1 s")
     x, y = click
     with server.page() as page:
         time.sleep(2)  # people look first
         times = []
         for dx, dy in ((0, 0), (6, 4), (-6, 2), (4, -6), (-8, -4)):
             message = {"type": "click", "frame": 0, "object": 1, "x": x + dx, "y": y + dy}
-            seconds = page.ask(**message, positive=True)
+            seconds = page.edit(**message, positive=True)
             began = time.perf_counter()
             server.get("/labels/0")
             times.append(1000 * (seconds + time.perf_counter() - began))
-        tell("first click to its mask", f"{times[0]:.0f} ms", "500 ms")
-        tell("further clicks, median", f"{statistics.median(times[1:]):.0f} ms", "150 ms")
+        report("first click to its mask", f"{times[0]:.0f} ms", "500 ms")
+        report("further clicks, median", f"{statistics.median(times[1:]):.0f} ms", "150 ms")
     server.end()
 
 
@@ -165,7 +165,7 @@ def measure_scrubbing(clip: Path, out: Path) -> None:
     with server.page():
         began = time.perf_counter()
         server.get("/times")
-        tell("times of all frames", f"{time.perf_counter() - began:.2f} s", "none")
+        report("times of all frames", f"{time.perf_counter() - began:.2f} s", "none")
         times = []
         for index in random.Random(0).sample(range(TEN_MINUTES), NUM_STEPS):
             began = time.perf_counter()
@@ -173,7 +173,7 @@ def measure_scrubbing(clip: Path, out: Path) -> None:
             times.append(1000 * (time.perf_counter() - began))
     times.sort()
     value = f"{statistics.median(times):.0f}, at most {times[-1]:.0f} ms"
-    tell("scrubbing in ten minutes, median", value, "250 ms")
+    report("scrubbing in ten minutes, median", value, "250 ms")
     server.end()
 
 
@@ -187,7 +187,7 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
     rate_run = document["num_frames"] / document["elapsed_seconds"]
     server = Server(short, out)
     with server.page() as page:
-        page.ask(type="click", frame=0, object=1, x=click[0], y=click[1], positive=True)
+        page.edit(type="click", frame=0, object=1, x=click[0], y=click[1], positive=True)
         page.socket.send(json.dumps({"type": "track", "frame": 0, "direction": "both"}))
         page.until(lambda: page.state["status"] == "tracking")
         page.until(lambda: page.state["status"] == "ready")
@@ -195,7 +195,7 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
     document = json.loads((out / "short.json").read_text())
     rate_app = document["num_frames"] / document["elapsed_seconds"]
     value = f"{rate_app:.2f} of {rate_run:.2f} frames/s"
-    tell("tracking in the page", f"{value} = {rate_app / rate_run:.2f}", "0.9")
+    report("tracking in the page", f"{value} = {rate_app / rate_run:.2f}", "0.9")
     assert "short" in done
 
 
@@ -210,7 +210,7 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
             server.get(f"/labels/{index}")
             if index % max(1, num_frames // 4) == num_frames // 8:
                 values.append(f"{server.rss_mib():.0f}")
-    tell(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
+    report(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
     server.end()
     chromium = shutil.which("chromium")
     try:
@@ -234,7 +234,7 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
             if index % max(1, num_frames // 4) == num_frames // 8:
                 values.append(f"{sum_rss_mib(below(root)):.0f}")
         browser.close()
-    tell(f"browser, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
+    report(f"browser, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
     server.end()
 
 

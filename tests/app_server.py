@@ -83,7 +83,7 @@ class Page:
             assert time.monotonic() < deadline, (self.state.get("status"), self.notices)
             self.receive()
 
-    def ask(self, **message) -> None:
+    def edit(self, **message) -> None:
         """Send a message and wait for what comes of it: a new state of the project, or a notice."""
         before = len(self.notices)
         self.socket.send(json.dumps(message))
@@ -92,7 +92,7 @@ class Page:
 
     def click(self, object_id: int, index: int = 0, *, positive: bool = True, dx: int = 15) -> None:
         left, top = corner_of(object_id, index)
-        self.ask(
+        self.edit(
             type="click", frame=index, object=object_id, x=left + dx, y=top + 15, positive=positive
         )
 

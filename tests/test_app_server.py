@@ -74,22 +74,22 @@ def test_a_click_gives_a_mask_and_undo_takes_it_back(served):
         for object_id in (1, 2):
             assert iou(page.labels(0) == object_id, draw(0)[1] == object_id) > 0.8
         assert page.state["project"]["names"] == {"1": "object 1", "2": "object 2"}
-        page.ask(type="undo")
+        page.edit(type="undo")
         assert set(np.unique(page.labels(0))) == {0, 1}
-        page.ask(type="redo")
+        page.edit(type="redo")
         assert set(np.unique(page.labels(0))) == {0, 1, 2}
 
 
 def test_a_stroke_is_painted_as_it_was_drawn(served):
     with served.page() as page:
         stroke = {"frame": 2, "object": 1, "radius": 4.0, "points": [(20.0, 50.0), (60.0, 50.0)]}
-        page.ask(type="stroke", erase=False, **stroke)
+        page.edit(type="stroke", erase=False, **stroke)
         labels = page.labels(2)
         assert (labels[46:55, 20:61] == 1).all()
         assert not labels[:45].any()
         assert not labels[56:].any()
         stroke["points"] = [(40.0, 50.0)]
-        page.ask(type="stroke", erase=True, **stroke)
+        page.edit(type="stroke", erase=True, **stroke)
         assert not page.labels(2)[50, 37:44].any()
 
 
@@ -97,10 +97,10 @@ def test_a_box_and_a_painted_neighbour_keep_apart(served):
     with served.page() as page:
         left, top = corner_of(1, 0)
         box = [left - 2, top - 2, left + SIDE + 2, top + SIDE + 2]
-        page.ask(type="box", frame=0, object=1, box=box)
+        page.edit(type="box", frame=0, object=1, box=box)
         one = page.labels(0) == 1
         points = [(left + 15.0, top + SIDE + 8.0)]
-        page.ask(type="stroke", frame=0, object=2, radius=3.0, points=points, erase=False)
+        page.edit(type="stroke", frame=0, object=2, radius=3.0, points=points, erase=False)
         np.testing.assert_array_equal(page.labels(0) == 1, one)
 
 
@@ -139,7 +139,7 @@ def test_tracking_gives_what_vos_run_gives(served, clip, tmp_path):
 def test_all_is_there_when_the_server_comes_back(clip, tmp_path):
     with serving(clip, tmp_path / "out") as served, served.page() as page:
         page.click(1)
-        page.ask(type="name", object=1, name="red square")
+        page.edit(type="name", object=1, name="red square")
         page.track()
         before = page.labels(9)
         assert before.any()
@@ -147,9 +147,9 @@ def test_all_is_there_when_the_server_comes_back(clip, tmp_path):
         assert page.state["project"]["names"] == {"1": "red square"}
         assert page.state["is_up_to_date"]
         np.testing.assert_array_equal(page.labels(9), before)
-        page.ask(type="undo")
+        page.edit(type="undo")
         assert page.state["project"]["names"] == {"1": "object 1"}
-        page.ask(type="undo")
+        page.edit(type="undo")
         assert page.state["undo"] is None
         assert page.state["project"]["marks"] == {}
 
@@ -200,14 +200,14 @@ def test_a_corrected_frame_changes_what_is_around_it_alone(served):
         page.indices.clear()
         left, top = corner_of(2, 12)
         points = [(left + 5.0, top + 5.0), (left + 25.0, top + 25.0)]
-        page.ask(type="stroke", frame=12, object=2, radius=6.0, points=points, erase=True)
+        page.edit(type="stroke", frame=12, object=2, radius=6.0, points=points, erase=True)
         page.track()
         assert page.state["is_up_to_date"]
         assert not page.labels(12)[top + 15, left + 15]
         assert 12 in page.indices
         after = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
         assert after["00000.png"] == before["00000.png"]
-        page.ask(type="undo")
+        page.edit(type="undo")
         page.track()
         assert page.labels(12)[top + 15, left + 15] == 2
 
@@ -237,7 +237,7 @@ def test_tracking_one_way_from_a_frame_and_the_rest_later(served, direction, wan
 def test_a_range_alone_is_tracked(served):
     with served.page() as page:
         page.click(1, 5)
-        page.ask(type="range", range=[3, 9])
+        page.edit(type="range", range=[3, 9])
         page.track()
         assert page.state["is_up_to_date"]
         tracked = {index for index in range(NUM_FRAMES) if page.labels(index).any()}
@@ -248,7 +248,7 @@ def test_absent_frames_have_no_mask(served):
     with served.page() as page:
         page.click(1)
         page.track()
-        page.ask(type="absent", object=1, first=5, last=9, is_absent=True)
+        page.edit(type="absent", object=1, first=5, last=9, is_absent=True)
         assert [page.labels(index).any() for index in (4, 5, 9, 10)] == [True, False, False, True]
         page.track()
         assert page.state["is_up_to_date"]
@@ -291,7 +291,7 @@ def test_an_export_is_written_beside_the_results(served):
         exports = served.session.folder / "exports"
         assert page.notices == [f"npz, sav: in {exports}"]
         assert sorted(path.name for path in exports.iterdir()) == ["npz", "sav"]
-        page.ask(type="export", formats=["no such format"])
+        page.edit(type="export", formats=["no such format"])
         page.until(lambda: "no export format" in page.notices[-1])
 
 
@@ -339,7 +339,7 @@ def test_two_pages_are_in_step(served):
         one.click(1)
         other.until(lambda: other.state["project"]["names"])
         assert other.state["project"] == one.state["project"]
-        other.ask(type="undo")
+        other.edit(type="undo")
         one.until(lambda: not one.state["project"]["names"])
 
 

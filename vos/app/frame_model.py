@@ -33,7 +33,7 @@ class FrameModel:
     def outlines(self, hint: Hint) -> list[list[int]]:
         """Give the outlines, in frame pixels, of what a hint is likely to mean; none if nothing.
 
-        The frame is looked at as a whole, which is quicker and less exact than :meth:`segment`.
+        SAM sees the frame as a whole, which is quicker and less exact than :meth:`segment`.
         """
         try:
             logits = self._hints.outline(hint)

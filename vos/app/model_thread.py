@@ -1,4 +1,4 @@
-"""The one thread in which the model works: what is asked of it waits its turn."""
+"""The one thread in which the model works: what it is to do waits its turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes long: tracking and exporting, one at a time, told in some messages a second."""
+"""What takes long: tracking and exporting, one at a time, reported a few times a second."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Runs:
 
     Args:
         model: Where runs go on; what waits there is done between two frames.
-        publish: Told of their progress.
+        publish: Takes messages on their progress.
     """
 
     def __init__(self, model: ModelThread, publish: Callable[[dict[str, Any]], None]) -> None:
@@ -41,7 +41,7 @@ class Runs:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._frames: list[tuple[int, Bytes]] = []
-        self._began = self._told = 0.0
+        self._began = self._reported = 0.0
         self.kind: str | None = None
         self.progress: dict[str, Any] | None = None
 
@@ -65,11 +65,11 @@ class Runs:
     @contextmanager
     def within(self) -> Iterator[None]:
         """Be the run that was claimed, until the body ends, however it ends."""
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
         try:
             yield
         finally:
-            self._tell()
+            self._report()
             with self._lock:
                 self.kind = self.progress = None
 
@@ -143,11 +143,11 @@ class Runs:
         rate_hz = num_new / max(now - self._began, 1e-6)
         with self._lock:
             self.progress = {"done": done, "total": total, "rate": rate_hz, "head": head}
-        if now - self._told >= _REPORT_SECONDS:
-            self._tell()
+        if now - self._reported >= _REPORT_SECONDS:
+            self._report()
         self._model.do_waiting()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         frames, self._frames = self._frames, []
         self._publish({"type": "progress", "run": self.progress, "frames": frames})
-        self._told = time.monotonic()
+        self._reported = time.monotonic()

@@ -71,7 +71,7 @@ Edit = Callable[[Project], Project]
 class Session:
     """A video, what the user has shown of it, and what was found.
 
-    Methods may be called from any thread. What takes the model is done in a thread of its own; its
+    Methods may be called from any thread. What takes the model is done in another thread; its
     outcome is published.
 
     Args:
@@ -101,11 +101,11 @@ class Session:
         self.reader = FrameReader(source, self._selection)
         self.source, self.folder = source, folder
         self.name = name or self.reader.info.name
-        self._own_folder = folder / f"{self.name}.app"
-        make_folder(self._own_folder)
-        write_whole(self._own_folder / SOURCE_FILE, str(Path(source).resolve()).encode())
-        self._history = History(self._own_folder / "history.jsonl")
-        self._canvas = Canvas(StoredMasks(self._own_folder / "masks"), self.reader.info.frame_hw)
+        self._app_folder = folder / f"{self.name}.app"
+        make_folder(self._app_folder)
+        write_whole(self._app_folder / SOURCE_FILE, str(Path(source).resolve()).encode())
+        self._history = History(self._app_folder / "history.jsonl")
+        self._canvas = Canvas(StoredMasks(self._app_folder / "masks"), self.reader.info.frame_hw)
         self._pictures = Pictures(self.reader)
         self._found = Found(self.reader, folder, self.name, self._selection.max_pixels)
         self._choose_model, self._sam = choose_model, sam
@@ -129,7 +129,7 @@ class Session:
     # What the page sees.
 
     def listen(self, publish: Publish) -> Callable[[], None]:
-        """Have all that happens told; gives what ends it."""
+        """Subscribe to all that happens; gives what unsubscribes."""
         with self._lock:
             self._listeners.append(publish)
 
@@ -468,7 +468,7 @@ class Session:
 
     @property
     def _choices_path(self) -> Path:
-        return self._own_folder / "export.json"
+        return self._app_folder / "export.json"
 
     def _export_choices(self) -> dict[str, Any] | None:
         """Give what was exported last."""

@@ -134,7 +134,7 @@ class HintSession:
 
     @torch.inference_mode()
     def outline(self, hint: Hint) -> NDArray[np.float32]:
-        """Look at one object once, in the whole frame: quicker and less exact than :meth:`segment`.
+        """Segment one object by one call, in the whole frame: quick, and less exact than :meth:`segment`.
 
         Args:
             hint: Its clicks, and of its boxes the last one.

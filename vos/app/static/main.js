@@ -38,13 +38,13 @@ $("views").append(separator, split);
 function setView(name) {
   store.view = name;
   for (const button of $("views").querySelectorAll("[data-view]")) button.setAttribute("aria-checked", button.dataset.view === name);
-  emit("look");
+  emit("view");
 }
 
 function toggleSplit() {
   store.isSplit = !store.isSplit;
   split.setAttribute("aria-pressed", store.isSplit);
-  emit("look");
+  emit("view");
 }
 
 // Tools.
@@ -213,7 +213,7 @@ on("project", () => {
   $("show-export").disabled = store.timeline.size === 0 || store.status !== "ready";
   showRun();
 });
-on("asked", () => { $("welcome").hidden = true; });
+on("edit", () => { $("welcome").hidden = true; });
 on("video", () => {
   const { video } = store;
   document.title = `${video.name} · vos`;

@@ -61,7 +61,7 @@ function item(id) {
   const isHidden = store.hidden.has(id);
   const see = button(isHidden ? "eye-off" : "eye", isHidden ? "Show" : "Hide", () => {
     store.hidden.has(id) ? store.hidden.delete(id) : store.hidden.add(id);
-    emit("look");
+    emit("view");
     render();
   });
   see.classList.add("see");
@@ -101,9 +101,9 @@ function update() {
   for (const element of $("objects").children) {
     const { kind, score } = scoreOf(Number(element.dataset.object), store.frame);
     const text = { shown: score === undefined ? "shown" : score.toFixed(2), absent: "absent", lost: "lost", none: "", found: score?.toFixed(2) }[kind];
-    const place = element.querySelector(".score");
-    place.textContent = text;
-    place.classList.toggle("doubtful", kind === "lost" || (score ?? 1) < DOUBTFUL);
+    const cell = element.querySelector(".score");
+    cell.textContent = text;
+    cell.classList.toggle("doubtful", kind === "lost" || (score ?? 1) < DOUBTFUL);
   }
   const isAbsent = scoreOf(store.object, store.frame).kind === "absent";
   $("absent").querySelector("span").textContent = isAbsent ? "Not absent" : store.project?.tracked ? "Absent in range" : "Absent here";

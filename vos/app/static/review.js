@@ -4,7 +4,7 @@ import { send } from "./link.js";
 import { show } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
-let at = null;   // the doubt that is looked at
+let at = null;   // the doubt that is shown
 
 function covers([object, first, last], doubt) {
   return object === doubt.object && first <= doubt.frame && doubt.frame <= last;

@@ -6,11 +6,11 @@ function open(element) {
   tip.replaceChildren(element.dataset.tip ?? element.textContent);
   if (element.dataset.keys) tip.append(Object.assign(document.createElement("kbd"), { textContent: element.dataset.keys }));
   tip.hidden = false;
-  const box = element.getBoundingClientRect(), own = tip.getBoundingClientRect();
+  const box = element.getBoundingClientRect(), size = tip.getBoundingClientRect();
   const isInTools = element.closest(".tools"), gap = 8;
-  const x = isInTools ? box.right + gap : Math.min(Math.max(box.left + box.width / 2 - own.width / 2, 6), innerWidth - own.width - 6);
-  const below = box.bottom + gap + own.height < innerHeight;
-  const y = isInTools ? box.top + box.height / 2 - own.height / 2 : below ? box.bottom + gap : box.top - gap - own.height;
+  const x = isInTools ? box.right + gap : Math.min(Math.max(box.left + box.width / 2 - size.width / 2, 6), innerWidth - size.width - 6);
+  const below = box.bottom + gap + size.height < innerHeight;
+  const y = isInTools ? box.top + box.height / 2 - size.height / 2 : below ? box.bottom + gap : box.top - gap - size.height;
   tip.style.left = `${Math.round(x)}px`;
   tip.style.top = `${Math.round(y)}px`;
 }

@@ -50,7 +50,7 @@ canvas.addEventListener("pointermove", (event) => {
     action.y = event.clientY;
   } else if (action.kind === "split") {
     store.split = Math.min(Math.max(point.x / store.video.width, 0), 1);
-    emit("look");
+    emit("view");
   } else if (action.kind === "box") {
     action.to = clamp(point);
     view.setDraft(boxOf(action));
@@ -80,24 +80,24 @@ function finish() {
   if (done.kind === "box") {
     view.setDraft(null);
     const box = boxOf(done);
-    if (box[2] > box[0] && box[3] > box[1]) ask({ type: "box", frame: store.frame, object: store.object, box });
+    if (box[2] > box[0] && box[3] > box[1]) edit({ type: "box", frame: store.frame, object: store.object, box });
   } else if (done.kind === "stroke") {
     const points = done.points.map(({ x, y }) => [Math.round(x * 8) / 8, Math.round(y * 8) / 8]);
-    ask({ type: "stroke", frame: done.frame, object: done.object, radius: store.brush, points, erase: done.isErasing });
+    edit({ type: "stroke", frame: done.frame, object: done.object, radius: store.brush, points, erase: done.isErasing });
   }
 }
 
 function click({ x, y }, positive) {
   view.setPreview(null);
   view.setPending({ x, y, positive });
-  ask({ type: "click", frame: store.frame, object: store.object, x, y, positive });
+  edit({ type: "click", frame: store.frame, object: store.object, x, y, positive });
 }
 
-function ask(message) {
+function edit(message) {
   store.isPlaying = false;
   store.isFollowing = false;
   emit("play");
-  emit("asked", message);
+  emit("edit", message);
   send(message);
 }
 

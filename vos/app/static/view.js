@@ -287,7 +287,7 @@ on("picture", (picture) => {
   compose();
   redraw();
 });
-on("look", () => { if (current) compose(); redraw(); });
+on("view", () => { if (current) compose(); redraw(); });
 on("video", layOut);
 on("project notice", () => { pending = sketch = null; redraw(); });
 on("object tool", redraw);
