@@ -22,7 +22,7 @@ from vos.app.session import Session
 from vos.run.job import ModelChoice
 from vos.sink import write_video
 
-HEIGHT, WIDTH, NUM_FRAMES = 96, 160, 20
+HEIGHT, WIDTH, NUM_FRAMES = 96, 160, 14
 TOKEN = "a-token-of-the-tests"
 SIDE = 30
 PATIENCE_SECONDS = 30

@@ -67,7 +67,7 @@ class Tab:
 
     def open(self) -> None:
         self.page.goto(f"http://127.0.0.1:{self.served.port}/?token={TOKEN}")
-        self.until("document.getElementById('last-frame').textContent === '19'")
+        self.until("document.getElementById('last-frame').textContent === '13'")
         self.until("!document.getElementById('run-text').textContent.startsWith('Loading')")
 
     def until(self, condition) -> None:
@@ -179,8 +179,8 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         tab.until("document.querySelector('#objects .name').textContent === 'red square'")
 
         tab.track()
-        tab.go_to(12)
-        tab.until(lambda: tab.is_tinted(*middle_of(1, 12)))
+        tab.go_to(9)
+        tab.until(lambda: tab.is_tinted(*middle_of(1, 9)))
         for index in range(NUM_FRAMES):
             for object_id in (1, 2):
                 assert iou(tab.labels(index) == object_id, truth[index] == object_id) > 0.7
@@ -190,24 +190,24 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         tab.press("b")
         tab.press("2")
         tab.press("e")
-        x, y = middle_of(2, 12)
+        x, y = middle_of(2, 9)
         tab.drag((x, y), (x + 4, y + 4))
-        tab.until(lambda: tab.labels(12)[y, x] == 0)
-        tab.go_to(16)
+        tab.until(lambda: tab.labels(9)[y, x] == 0)
+        tab.go_to(11)
         tab.press("1")
         tab.press("a")
-        tab.until(lambda: not (tab.labels(16) == 1).any())
+        tab.until(lambda: not (tab.labels(11) == 1).any())
         tab.track()
-        assert tab.labels(12)[y, x] == 0
-        assert not (tab.labels(16) == 1).any()
+        assert tab.labels(9)[y, x] == 0
+        assert not (tab.labels(11) == 1).any()
         tab.show("5-corrected")
         tab.press("Control+z")
         tab.press("Control+z")
         tab.until("document.getElementById('run-text').textContent === 'Changed since'")
         tab.track()
-        assert tab.labels(12)[y, x] == 2
-        assert (tab.labels(16) == 1).any()
-        tab.go_to(12)
+        assert tab.labels(9)[y, x] == 2
+        assert (tab.labels(11) == 1).any()
+        tab.go_to(9)
 
         # A range, marked and taken back.
         tab.press("o")
@@ -267,7 +267,7 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         tab = Tab(browser, served, screenshots, scheme="light")
         tab.until("document.querySelectorAll('#objects li').length === 2")
         tab.until("document.getElementById('run-text').textContent === 'Up to date'")
-        tab.go_to(12)
+        tab.go_to(9)
         tab.show("10-opened-again")
         for _ in range(4):
             tab.press("Control+z")

@@ -134,7 +134,7 @@ class HintSession:
 
     @torch.inference_mode()
     def outline(self, hint: Hint) -> NDArray[np.float32]:
-        """Segment one object by one call, in the whole frame: quick, and less exact than :meth:`segment`.
+        """Segment one object by one call in the whole frame, less exact than :meth:`segment`.
 
         Args:
             hint: Its clicks, and of its boxes the last one.
