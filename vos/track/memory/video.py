@@ -12,6 +12,7 @@ from vos.records import Frame, FrameMasks, Labels
 from vos.sam.model import SamModel
 from vos.track.masks import correct
 from vos.track.memory.follow import Tracks, follow
+from vos.track.memory.relook import Seen
 from vos.track.memory.tracks import learn
 
 
@@ -64,7 +65,7 @@ def track_by_memory(
         if (reference := references.get(frame.index)) is not None:
             masks = correct(masks, reference)
             known = (*known, (frame, reference))
-            tracks = _learn_again(tracks, known, sam, config)
+            tracks = _learn_again(tracks, known, Seen(frame, masks.labels), sam, config)
         if not any(index > frame.index for index in references):
             known = ()
         state = Remembered(tracks, known)
@@ -72,7 +73,11 @@ def track_by_memory(
 
 
 def _learn_again(
-    tracks: Tracks, references: tuple[tuple[Frame, Labels], ...], sam: SamModel, config: Memory
+    tracks: Tracks,
+    references: tuple[tuple[Frame, Labels], ...],
+    seen: Seen,
+    sam: SamModel,
+    config: Memory,
 ) -> Tracks:
     """Learn the objects of the newest reference from all references that show them."""
     newest = set(np.unique(references[-1][1]).tolist())
@@ -80,4 +85,4 @@ def _learn_again(
         learn(references, object_id, sam, config) if object_id in newest else track
         for object_id, track in zip(tracks.object_ids, tracks.tracks, strict=True)
     )
-    return Tracks(tracks.object_ids, tuple(learned))
+    return Tracks(tracks.object_ids, tuple(learned), seen)
