@@ -12,7 +12,7 @@ ARITHMETICS := $(foreach threads,1 2,$(foreach aten,default avx2,$(foreach onedn
 	SSE41 AVX2 AVX512_CORE,portable-$(threads)-$(aten)-$(onednn))))
 arithmetic = $(word $(1),$(subst -, ,$@))
 
-.PHONY: test test-exports test-portable $(ARITHMETICS) demo check lint clean
+.PHONY: test test-exports test-ray test-portable $(ARITHMETICS) demo check lint clean
 
 test: $(VENV)/.test
 	$(PYTEST)
@@ -34,6 +34,10 @@ $(ARITHMETICS): $(VENV)/.test
 		ATEN_CPU_CAPABILITY=$(call arithmetic,3) ONEDNN_MAX_CPU_ISA=$(call arithmetic,4) \
 		VOS_NUM_NOISE_SEEDS=8 $(PYTEST) -m portable
 
+# vos batch on a cluster of Ray: two nodes on this machine, of which one is lost.
+test-ray: $(VENV)/.test-ray
+	$(BIN)/python -m pytest -n 0 -m ray tests/test_on_ray.py
+
 # A synthetic clip, segmented from the mask of its first frame, and its score.
 demo: $(VENV)/.run
 	$(BIN)/vos synth demo --overwrite
@@ -51,8 +55,9 @@ check: lint test
 # What the project alone needs, what its tests need beside it, and what its checks need.
 $(VENV)/.run: EXTRAS :=
 $(VENV)/.test: EXTRAS := [test]
+$(VENV)/.test-ray: EXTRAS := [test,ray]
 $(VENV)/.lint: EXTRAS := [test,lint]
-$(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.run $(VENV)/.test $(VENV)/.test-ray $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"
 	touch $@

@@ -134,6 +134,27 @@ class HintSession:
                 )
         return labels, scores
 
+    @torch.inference_mode()
+    def outline(self, hint: Hint) -> NDArray[np.float32]:
+        """Segment one object by one call in the whole frame, less exact than :meth:`segment`.
+
+        Args:
+            hint: Its clicks, and of its boxes the last one.
+
+        Returns:
+            (h, w) logits in the decoder's pixels, which cover the frame.
+
+        Raises:
+            InputError: the hint reaches out of the frame.
+            MaskError: SAM finds nothing there.
+        """
+        hint.check_within(self.frame.frame_hw)
+        height, width = self.frame.frame_hw
+        (crop,) = self._crops_of([(0, 0, width, height)])
+        box = None if not hint.boxes_xyxy else np.array(hint.boxes_xyxy[-1], dtype=np.float64)
+        wanted = Wanted(self.frame.frame_hw, hint.clicks, box)
+        return best_mask(self.sam, crop, wanted, [hint.clicks], box).pixels
+
     def _from_box(self, box: Box, clicks: tuple[Click, ...]) -> Part:
         box_xyxy = np.array(box, dtype=np.float64)
         wanted = Wanted(self.frame.frame_hw, clicks, box_xyxy)
@@ -186,7 +207,10 @@ class HintSession:
     def _crops_around(self, box_xyxy: Float, sizes: Sequence[tuple[float, float]]) -> list[Crop]:
         """Give crops of several contexts and least shares, encoding those that are new."""
         frame_hw = self.frame.frame_hw
-        windows = list(dict.fromkeys(window_around(box_xyxy, frame_hw, *size) for size in sizes))
+        windows = dict.fromkeys(window_around(box_xyxy, frame_hw, *size) for size in sizes)
+        return self._crops_of([*windows])
+
+    def _crops_of(self, windows: list[Window]) -> list[Crop]:
         new = [window for window in windows if window not in self._crops]
         self._crops |= {crop.window_xyxy: crop for crop in encode_crops(self.frame, new, self.sam)}
         crops = [self._crops[window] for window in windows]
