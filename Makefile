@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+READERS := .venv-readers
 # One process per core with one thread each: threads that spin beside one another slow all down.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
@@ -11,10 +12,20 @@ ARITHMETICS := $(foreach threads,1 2,$(foreach aten,default avx2,$(foreach onedn
 	SSE41 AVX2 AVX512_CORE,portable-$(threads)-$(aten)-$(onednn))))
 arithmetic = $(word $(1),$(subst -, ,$@))
 
-.PHONY: test test-portable $(ARITHMETICS) demo check lint clean
+.PHONY: test test-exports test-ray test-portable $(ARITHMETICS) demo check lint clean
 
 test: $(VENV)/.test
 	$(PYTEST)
+
+# Exports read back by large programs, in an environment of their own beside .venv.
+test-exports: $(VENV)/.test $(READERS)/.installed
+	VOS_READERS_PYTHON=$(READERS)/bin/python $(BIN)/python -m pytest -m readers
+
+$(READERS)/.installed:
+	test -x $(READERS)/bin/python || $(PYTHON) -m venv $(READERS)
+	$(READERS)/bin/python -m pip install --quiet \
+		datumaro==1.13.12 label-studio-sdk==2.0.19 trackeval==1.3.0
+	touch $@
 
 # No result may hang on last bits: make -k test-portable goes on after a kind that fails.
 test-portable: $(ARITHMETICS)
@@ -22,6 +33,10 @@ $(ARITHMETICS): $(VENV)/.test
 	OMP_NUM_THREADS=$(call arithmetic,2) OMP_WAIT_POLICY=passive \
 		ATEN_CPU_CAPABILITY=$(call arithmetic,3) ONEDNN_MAX_CPU_ISA=$(call arithmetic,4) \
 		VOS_NUM_NOISE_SEEDS=8 $(PYTEST) -m portable
+
+# vos batch on a cluster of Ray: two nodes on this machine, of which one is lost.
+test-ray: $(VENV)/.test-ray
+	$(BIN)/python -m pytest -n 0 -m ray tests/test_on_ray.py
 
 # A synthetic clip, segmented from the mask of its first frame, and its score.
 demo: $(VENV)/.run
@@ -40,11 +55,12 @@ check: lint test
 # What the project alone needs, what its tests need beside it, and what its checks need.
 $(VENV)/.run: EXTRAS :=
 $(VENV)/.test: EXTRAS := [test]
+$(VENV)/.test-ray: EXTRAS := [test,ray]
 $(VENV)/.lint: EXTRAS := [test,lint]
-$(VENV)/.run $(VENV)/.test $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.run $(VENV)/.test $(VENV)/.test-ray $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info
+	rm -rf $(VENV) $(READERS) build demo *.egg-info

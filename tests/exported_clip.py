@@ -4,19 +4,21 @@ The clip has frames of unequal lengths and is stored turned by 90 degrees. Objec
 object 2 is absent in the middle, object 3 is one pixel.
 """
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from clips import write_clip
+from image_sets import image_set
+from PIL import Image
 
 from vos.masks import write_label_png
-from vos.records import FrameMasks
+from vos.records import Frame, FrameMasks
 from vos.run.job import Job, JobOutputs
 from vos.run.outputs import Outputs
 from vos.run.references import Reference
 from vos.run.results import write_results
+from vos.sink.summary import write_summary
 from vos.source import open_source
 from vos.track.masks import measure
 
@@ -67,32 +69,64 @@ def job_of(source: Path, out: Path, name: str | None = None) -> Job:
     )
 
 
-def write_clip_results(job: Job, num_frames: int = NUM_FRAMES, **header: object) -> Path:
-    """Write what a run of this job would, up to some frame; give the folder."""
+def write_clip_results(job: Job, **more_of_job: object) -> Path:
+    """Write what a run of this job would; give the folder."""
     with open_source(job.source) as source:
         name = job.outputs.name or source.info.name
         outputs = Outputs(folder=job.outputs.folder, name=name, overlay_alpha=None)
         document = job.to_json_values()
         del document["outputs"]["folder"]
-        document |= header.pop("job", {})
+        document |= more_of_job
         header = {
             "job": document,
             "source": job.source,
             "selection": document["selection"],
             "versions": {},
-            **header,
         }
-        pairs = (
-            (frame, masks_of(make_labels(frame.index), frame.index))
-            for frame in source
-            if frame.index < num_frames
-        )
+        pairs = ((frame, masks_of(make_labels(frame.index), frame.index)) for frame in source)
         for _ in write_results(pairs, outputs, source.info, header):
             pass
     return job.outputs.folder
 
 
-def make_results(folder: Path, **job_fields: object) -> Path:
+def make_results(folder: Path, **more_of_job: object) -> Path:
     """Write a clip, the mask of its first frame, and its results; give the results' folder."""
     source = write_turned_clip(folder / "clip.mp4")
-    return write_clip_results(replace(job_of(source, folder / "results"), **job_fields))
+    return write_clip_results(job_of(source, folder / "results"), **more_of_job)
+
+
+def write_results_of(source: Path, out: Path, **selection: object) -> Path:
+    """Write results of any video, with a mask that does not move; give the folder."""
+    with open_source(source, **selection) as frames:
+        labels = np.zeros(frames.info.frame_hw, np.uint8)
+        labels[5:20, 5:25] = 1
+        masks = measure(labels, (1,), np.ones(1, np.float32))
+        outputs = Outputs(folder=out, name=source.stem, overlay_alpha=None)
+        header = {"job": {}, "source": str(source), "selection": selection, "versions": {}}
+        pairs = ((frame, masks) for frame in frames)
+        for _ in write_results(pairs, outputs, frames.info, header):
+            pass
+    return out
+
+
+def write_picture_results(folder: Path) -> Path:
+    """Write pictures of different sizes and what ``vos images`` would; give the results' folder."""
+    out = folder / "out"
+    for each in (out, folder / "photos"):
+        each.mkdir()
+    pairs, files = [], []
+    for index, (rgb, labels) in enumerate(image_set(2)):
+        picture = folder / "photos" / f"{index}.png"
+        Image.fromarray(rgb).save(picture)
+        write_label_png(out / f"{index}.png", labels)
+        pairs.append((Frame(index, 0.0, str(index), rgb), masks_of(labels, index)))
+        files.append({"picture": str(picture), "label_map": f"{index}.png"})
+    for _ in write_summary(
+        pairs,
+        out / "summary.json",
+        {"source": str(folder / "photos"), "versions": {}},
+        unfinished=folder / "unfinished.json",
+        describe=lambda frame, _: files[frame.index],
+    ):
+        pass
+    return out

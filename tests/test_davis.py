@@ -80,6 +80,16 @@ def test_a_set_is_run_and_scored(root, tmp_path, capsys):
     assert set(np.unique(read_label_png(masks[-1]))) == {0, 1, 2}
 
 
+def test_two_workers_give_the_same_figures(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.undo()  # other processes load the model itself
+    assert davis(root, tmp_path / "one", "--threads", "1") == 0
+    one = capsys.readouterr().out.splitlines()
+    assert davis(root, tmp_path / "two", "--threads", "1", "--workers", "2") == 0
+    two = capsys.readouterr().out.splitlines()
+    begin = next(number for number, line in enumerate(one) if "J&F-Mean" in line)
+    assert one[begin:] == two[begin - len(one) :]
+
+
 def test_year_2016_joins_objects(root, tmp_path):
     assert davis(root, tmp_path / "out", "--year", "2016") == 0
     assert set(np.unique(read_label_png(tmp_path / "out/two/00003.png"))) <= {0, 1}

@@ -266,6 +266,10 @@ def test_a_perseg_set_is_run_and_scored_with_one_command(tmp_path, capsys):
     )
     assert shell(main, "perseg", tmp_path / "set", "--out", out) == 1
     assert "--overwrite" in capsys.readouterr().err
+    parallel = tmp_path / "parallel"
+    options = ("--workers", 2, "--threads", 1, *FEW)
+    assert shell(main, "perseg", tmp_path / "set", "--out", parallel, *options) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [first, second, mean]
 
 
 def test_a_class_that_fails_does_not_stop_the_others(tmp_path, capsys):

@@ -15,6 +15,7 @@ PACKAGE = Path(vos.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
+    {"app", "batch"},
     {"score"},
     {"export", "review"},
     {"sets"},
@@ -93,6 +94,7 @@ def test_no_part_imports_in_a_circle():
 def test_imports_are_light():
     """What ``--help`` needs is there at once; torch and the like come when they are used."""
     heavy = {"torch", "av", "cv2", "scipy", "PIL", "segment_anything", "tqdm", "jinja2"}
+    heavy |= {"fsspec", "ray"}
     modules = ", ".join(["vos", *(module for module in FILES if module.startswith("vos.cli"))])
     code = f"import sys; import {modules}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

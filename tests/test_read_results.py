@@ -19,6 +19,7 @@ from exported_clip import (
     make_results,
     masks_of,
     write_clip_results,
+    write_picture_results,
     write_turned_clip,
 )
 from image_sets import image_set
@@ -28,7 +29,6 @@ import vos
 from vos.errors import OutputError, SourceError
 from vos.masks import write_label_png
 from vos.run.read_results import read_results
-from vos.sink.summary import write_summary
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,14 @@ def test_results_come_back_as_they_were_written(made):
         np.testing.assert_allclose(got.scores, want.scores, atol=1e-6)
     assert [f.present[1] for f in results.frames[ABSENT.start : ABSENT.stop]] == [False] * 4
     assert results.frames[-1].index == NUM_FRAMES - 1
+
+
+def test_frames_come_in_order_whatever_the_summary_says(folder):
+    change(folder / "clip.json", lambda document: document["frames"].reverse())
+    results = read_results(folder)
+    assert [frame.index for frame in results.frames] == list(range(NUM_FRAMES))
+    np.testing.assert_array_equal(results.labels(2), make_labels(2))
+    assert results.frames[ABSENT.start].present.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("path", ["clip.json", "clip"])
@@ -102,6 +110,17 @@ def test_a_moved_source_can_be_named(folder, tmp_path):
         pass
     with results.open_frames(moved) as triples:
         assert len(list(triples)) == NUM_FRAMES
+
+
+@pytest.mark.parametrize("source", ["http://localhost/clip.mp4", "/dev/stdin"])
+def test_what_can_be_read_only_once_is_not_opened_unasked(folder, source):
+    """Anybody may have written an address into a summary."""
+    change(folder / "clip.json", lambda document: document.update(source=source))
+    with (
+        pytest.raises(SourceError, match="can be read only once: say where"),
+        read_results(folder).open_frames(),
+    ):
+        pass
 
 
 def test_another_source_is_refused(folder, tmp_path):
@@ -206,33 +225,13 @@ def test_a_label_map_that_is_gone_or_of_another_size(folder):
 
 
 def test_pictures(tmp_path):
-    """What ``vos images`` writes, as far as reading goes."""
-    (tmp_path / "photos").mkdir()
-    out, pairs, pictures = tmp_path / "out", [], []
-    out.mkdir()
-    for index, (rgb, labels) in enumerate(image_set(2)):
-        picture = tmp_path / "photos" / f"{index}.png"
-        Image.fromarray(rgb).save(picture)
-        write_label_png(out / f"{index}.png", labels)
-        masks = masks_of(labels, index)
-        pairs.append((vos.Frame(index, 0.0, str(index), rgb), masks))
-        pictures.append({"picture": str(picture), "label_map": f"{index}.png"})
-    list(
-        write_summary(
-            pairs,
-            out / "summary.json",
-            {"source": str(tmp_path / "photos"), "versions": {}},
-            unfinished=out / ".unfinished" / "summary.json",
-            describe=lambda frame, _: pictures[frame.index],
-        )
-    )
-    results = read_results(out)
+    results = read_results(write_picture_results(tmp_path))
     assert (results.name, results.job, results.frame_hw) == ("out", None, None)
     with results.open_frames() as triples:
-        for (frame, result, labels), (pair_frame, masks) in zip(triples, pairs, strict=True):
-            assert result.name == pair_frame.name
-            np.testing.assert_array_equal(frame.rgb, pair_frame.rgb)
-            np.testing.assert_array_equal(labels, masks.labels)
+        for (frame, result, labels), (rgb, want) in zip(triples, image_set(2), strict=True):
+            assert result.name == frame.name
+            np.testing.assert_array_equal(frame.rgb, rgb)
+            np.testing.assert_array_equal(labels, want)
     (tmp_path / "photos" / "0.png").unlink()
     with results.open_frames() as triples, pytest.raises(SourceError, match="no video or folder"):
         next(triples)

@@ -6,6 +6,7 @@ The data flow, one package per stage::
     track    Frame               -> FrameMasks     find every object, by one of two wings
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
+    export   results             -> files          what editors, annotators and trainers open
 
 ``sam`` is the model behind two calls, pictures to features and prompts to masks, which ``track``
 makes. ``segment`` wires source and track, ``run`` what a user wants and the files on disk, ``sets``

@@ -54,6 +54,10 @@ class DownloadError(VosError, ConnectionError):
     """Weights could not be fetched: no network, an HTTP error, a wrong length or hash."""
 
 
+class StoreError(VosError, ConnectionError):
+    """A store of files, such as ``s3://...``, cannot be reached or does not answer as it should."""
+
+
 class DeviceError(VosError, RuntimeError):
     """The asked-for device is absent or cannot run what was asked of it."""
 

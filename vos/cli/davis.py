@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
+from vos.cli.batch_progress import run_set
 from vos.cli.command import Command, InputOption, OutputOption
-from vos.cli.interrupt import stopping_on_interrupt
+from vos.cli.engine_options import engine_options, make_engine
+from vos.cli.export import export_option, run_exports
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
-from vos.cli.progress import Progress, speed
 from vos.cli.tables import print_jf
 from vos.errors import ScoreError, VosError
 
@@ -40,12 +42,14 @@ from vos.errors import ScoreError, VosError
     help="Folder of the results.",
 )
 @click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlay videos too.")
+@export_option
 @click.option(
     "--overwrite",
     cls=OutputOption,
     is_flag=True,
     help="Run again what is finished already, and replace results of other settings.",
 )
+@engine_options
 @method_options
 @model_options
 def davis_command(ctx: click.Context) -> None:
@@ -59,8 +63,11 @@ def davis_command(ctx: click.Context) -> None:
     config = method_config(ctx)
     prepare_process(options["num_threads"])
 
+    from vos.batch.pending import Pending
+    from vos.batch.sets import Sequence, sequence_worker
+    from vos.batch.worker import WorkerSettings
     from vos.run.job import JobOutputs
-    from vos.run.run_job import load_model, run_job
+    from vos.sam.weights.registry import find_model
     from vos.score import evaluate
     from vos.sets.davis import check_set_kept, davis_job, find_davis_sequences
 
@@ -69,34 +76,30 @@ def davis_command(ctx: click.Context) -> None:
     model = model_choice(ctx)
     outputs = JobOutputs(folder=out, overlay_alpha=0.5 if options["overlay"] else None)
     check_set_kept(sequences, outputs)
-    sam = load_model(model)
-    failures: dict[str, VosError] = {}
-    for number, sequence in enumerate(sequences, start=1):
-        click.echo(f"[{number}/{len(sequences)}] {sequence.name}: {sequence.num_frames} frames")
-        job = davis_job(sequence, outputs, model, config, max_pixels=options["max_pixels"])
-        try:
-            with stopping_on_interrupt() as stop, Progress(quiet=options["quiet"]) as progress:
-                result = run_job(
-                    job,
-                    sam,
-                    progress.show_job,
-                    resume=not options["overwrite"],
-                    overwrite=options["overwrite"],
-                    should_stop=stop.is_set,
-                )
-            written = ", ".join(map(str, result.outputs.written))
-            if result.was_complete:
-                click.echo(f"done before: {written}")
-            else:
-                click.echo(
-                    f"{speed(result.num_done, result.num_before, result.seconds)}: {written}"
-                )
-            if not result.is_complete:
-                raise click.Abort("the same command goes on")
-        except VosError as error:
-            failures[sequence.name] = error
-            click.echo(f"failed: {error}", err=True)
+    tasks = [
+        Sequence(
+            name=sequence.name,
+            job=davis_job(sequence, outputs, model, config, max_pixels=options["max_pixels"]),
+        )
+        for sequence in sequences
+    ]
+    find_model(options["model"])
+    engine, num_threads = make_engine(ctx)
+    worker = WorkerSettings(num_threads=num_threads, prepare=prepare_process)
+    failures = run_set(
+        engine,
+        Pending(tasks, max_tries=options["max_tries"]),
+        partial(sequence_worker, worker, overwrite=options["overwrite"]),
+        num_tasks=len(tasks),
+        quiet=options["quiet"],
+        when_stopped="the same command goes on",
+    )
     done = [sequence.name for sequence in sequences if sequence.name not in failures]
+    for name in done:
+        try:
+            run_exports(ctx, out, name)
+        except VosError as error:
+            failures[name] = str(error)
     if done:
         print_jf(evaluate(root, out, year=year, sequences=done))
     if failures:

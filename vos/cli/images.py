@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.command import Command, MethodOption, ObjectsOption, OutputOption
+from vos.cli.export import export_option, run_exports
 from vos.cli.method_options import INSTANCE_RATIO, image_config, image_method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
@@ -109,6 +110,7 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     help="Opacity of the overlays' colours.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlays.")
+@export_option
 @max_pixels_option
 @image_method_options
 @model_options
@@ -150,6 +152,7 @@ def images_command(ctx: click.Context) -> None:
         pictures, references, outputs, sam, config, num_instances=options["num_instances"]
     )
     show_pictures(results, len(pictures.files), outputs.written, quiet=options["quiet"])
+    run_exports(ctx, outputs.folder, outputs.summary_path.stem)
     if pictures.failures:
         raise SourceError(
             f"{len(pictures.failures)} of {len(pictures.files)} pictures cannot be read: "

@@ -49,3 +49,16 @@ def stopping_on_interrupt() -> Iterator[threading.Event]:
     finally:
         patience.cancel()
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def stopping_on_terminate(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM ask for a stop, by which batch systems say that a machine is wanted back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

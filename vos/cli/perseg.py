@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
+from vos.cli.batch_progress import run_set
 from vos.cli.command import Command, InputOption, OutputOption
+from vos.cli.engine_options import engine_options, make_engine
 from vos.cli.method_options import image_config, image_method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
-from vos.cli.progress import show_pictures
 from vos.cli.tables import print_iou
-from vos.errors import SourceError, VosError
+from vos.errors import SourceError
 
 
 @click.command("perseg", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,6 +50,7 @@ from vos.errors import SourceError, VosError
     "--overwrite", cls=OutputOption, is_flag=True, help="Replace earlier results in this folder."
 )
 @max_pixels_option
+@engine_options
 @image_method_options
 @model_options
 def perseg_command(ctx: click.Context) -> None:
@@ -61,11 +64,13 @@ def perseg_command(ctx: click.Context) -> None:
     config = image_config(ctx)
     prepare_process(options["num_threads"])
 
-    from vos.run.run_job import load_model
+    from vos.batch.pending import Pending
+    from vos.batch.sets import PictureClass, class_worker
+    from vos.batch.worker import WorkerSettings
+    from vos.sam.weights.registry import find_model
     from vos.score import evaluate_images
     from vos.sets.image_outputs import ImageOutputs
     from vos.sets.perseg import find_perseg_classes
-    from vos.sets.pictures import Pictures, read_references, segment_pictures
 
     root, max_pixels = options["root"], options["max_pixels"]
     stem = options["reference_name"]
@@ -81,21 +86,29 @@ def perseg_command(ctx: click.Context) -> None:
     for each in found:
         picture, mask = each.reference
         outputs[each.name].check_free(each.pictures, [picture, mask.parent])
-    sam = load_model(model_choice(ctx))
-    failures: dict[str, str] = {}
-    for number, each in enumerate(found, start=1):
-        click.echo(f"[{number}/{len(found)}] {each.name}: {len(each.pictures)} pictures")
-        pictures = Pictures(each.pictures, max_pixels=max_pixels)
-        written = outputs[each.name].written
-        try:
-            references = read_references([each.reference], join_objects=True, max_pixels=max_pixels)
-            results = segment_pictures(pictures, references, outputs[each.name], sam, config)
-            show_pictures(results, len(each.pictures), written, quiet=options["quiet"])
-        except VosError as error:
-            failures[each.name] = str(error)
-            click.echo(f"failed: {error}", err=True)
-        if pictures.failures:
-            failures[each.name] = "; ".join(map(str, pictures.failures.values()))
+    tasks = [
+        PictureClass(
+            name=each.name,
+            found=each,
+            outputs=outputs[each.name],
+            model=model_choice(ctx),
+            config=config,
+            max_pixels=max_pixels,
+        )
+        for each in found
+    ]
+    find_model(options["model"])
+    engine, num_threads = make_engine(ctx)
+    worker = WorkerSettings(num_threads=num_threads, prepare=prepare_process)
+    failures = run_set(
+        engine,
+        Pending(tasks, max_tries=options["max_tries"]),
+        partial(class_worker, worker),
+        num_tasks=len(tasks),
+        unit="picture",
+        quiet=options["quiet"],
+        when_stopped=f"the results until now are in {options['out']}",
+    )
     done = [each.name for each in found if each.name not in failures]
     if done:
         print_iou(evaluate_images(root, options["out"], reference_name=stem, classes=done))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption, version_option
+from vos.cli.export import check_exports, export_option, run_exports
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
@@ -211,6 +212,7 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
+@export_option
 @method_options
 @model_options
 @version_option
@@ -238,6 +240,7 @@ def run_command(ctx: click.Context) -> None:
     if options["quiet"]:
         logging.getLogger("vos").setLevel(logging.WARNING)
     references = references_of(ctx)
+    check_exports(ctx, options["video"])
 
     from vos.run.job import Absence, Job, JobOutputs
     from vos.run.run_job import run_job
@@ -292,3 +295,4 @@ def run_command(ctx: click.Context) -> None:
         click.echo(line)
     if not result.is_complete:
         raise click.Abort(result.what_is_left)
+    run_exports(ctx, result.outputs.folder, result.outputs.name)

@@ -42,7 +42,8 @@ class Outputs:
         overwrite: Whether earlier results of this name may be replaced.
         min_score: Below this score a mask is doubtful: its contour is dashed, and the tallies of
             the summary count it.
-        colours: (red, green, blue) of objects in the overlay, by id; the others have DAVIS'.
+        colours: (red, green, blue) of objects in the overlay, by id; the others have those of
+            ``vos.masks.OBJECT_COLOURS``.
         names: What to call objects in the overlay, by id.
     """
 

@@ -1,4 +1,4 @@
-"""Finished results, read back: what was seen in which frame, and the label maps when asked for.
+"""Finished results, read back: what was seen in which frame, and lazily the label maps.
 
 In flows a folder that ``vos-run``, ``vos davis`` or ``vos images`` wrote, finished or broken off;
 out flow its frames, and on request the source's pictures beside their label maps.
@@ -24,7 +24,7 @@ from vos.masks.image_files import MAX_PIXELS
 from vos.records import Frame, FrameMasks, Labels
 from vos.run.job import Job
 from vos.run.outputs import Outputs
-from vos.source import Selection, open_selection, open_source
+from vos.source import Selection, Source, can_read_again, is_url, open_selection, open_source
 
 _ENTRY: Final = '{"index": '
 _HEADER_BYTES: Final = 1 << 16
@@ -58,7 +58,7 @@ class ResultFrame:
 
 
 class ResultFrames(Sequence[ResultFrame]):
-    """The frames of results in order, made when asked for from some tens of bytes per object."""
+    """The frames of results in order, made on access from some tens of bytes per object."""
 
     def __init__(self, folder: Path, object_ids: tuple[int, ...]) -> None:
         """Begin without frames.
@@ -73,6 +73,7 @@ class ResultFrames(Sequence[ResultFrame]):
         self._label_maps: list[str] = []
         self._scores, self._present = array("f"), array("B")
         self._areas_px, self._boxes_xyxy = array("q"), array("q")
+        self._rows: Sequence[int] = ()
 
     def add(self, entry: Mapping[str, Any], label_map: str) -> None:
         """Append a frame.
@@ -100,8 +101,14 @@ class ResultFrames(Sequence[ResultFrame]):
         if len(self._boxes_xyxy) != 4 * len(self._scores):
             raise ValueError("a box has four numbers")
 
+    def sort(self) -> None:
+        """Put the frames in order of their index; call it once, after the last one."""
+        rows = range(len(self._indices))
+        is_sorted = all(self._indices[row - 1] < self._indices[row] for row in rows[1:])
+        self._rows = rows if is_sorted else array("q", sorted(rows, key=self._indices.__getitem__))
+
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._rows)
 
     @overload
     def __getitem__(self, number: int) -> ResultFrame: ...
@@ -110,18 +117,18 @@ class ResultFrames(Sequence[ResultFrame]):
     def __getitem__(self, number: int | slice) -> ResultFrame | tuple[ResultFrame, ...]:
         if isinstance(number, slice):
             return tuple(self[each] for each in range(*number.indices(len(self))))
-        number = range(len(self))[number]
-        label_path = self._folder / self._label_maps[number]
-        rows = slice(number * len(self._columns), (number + 1) * len(self._columns))
+        row = self._rows[number]
+        label_path = self._folder / self._label_maps[row]
+        part = slice(row * len(self._columns), (row + 1) * len(self._columns))
         return ResultFrame(
-            index=self._indices[number],
-            pts_seconds=self._pts_seconds[number],
+            index=self._indices[row],
+            pts_seconds=self._pts_seconds[row],
             name=label_path.stem,
             label_path=label_path,
-            scores=np.array(self._scores[rows], np.float32),
-            present=np.array(self._present[rows], bool),
-            areas_px=np.array(self._areas_px[rows], np.int64),
-            boxes_xyxy=np.array(self._boxes_xyxy[4 * rows.start : 4 * rows.stop], np.int64).reshape(
+            scores=np.array(self._scores[part], np.float32),
+            present=np.array(self._present[part], bool),
+            areas_px=np.array(self._areas_px[part], np.int64),
+            boxes_xyxy=np.array(self._boxes_xyxy[4 * part.start : 4 * part.stop], np.int64).reshape(
                 -1, 4
             ),
         )
@@ -129,7 +136,7 @@ class ResultFrames(Sequence[ResultFrame]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Results:
-    """The results of one video, or of a set of pictures; label maps are read when asked for.
+    """The results of one video, or of a set of pictures; label maps are read on access.
 
     Attributes:
         folder: Folder of the results.
@@ -142,6 +149,7 @@ class Results:
         frame_hw: Height and width of the frames; None for pictures, whose sizes differ.
         frame_rate_hz: Average frame rate of what was used, or None.
         frames: The frames in order of their index; of a run that broke off those that are done.
+        summary_path: The summary that they were read from.
         is_complete: Whether the run came to its end.
         pictures: Paths of the pictures, one for each frame; empty for a video.
     """
@@ -156,6 +164,7 @@ class Results:
     frame_hw: tuple[int, int] | None
     frame_rate_hz: float | None
     frames: Sequence[ResultFrame]
+    summary_path: Path
     is_complete: bool
     pictures: Sequence[str] = ()
 
@@ -217,33 +226,43 @@ class Results:
                 frames of another size.
             OutputError: as :meth:`labels`.
         """
-        address = os.fspath(source or self.source)
         if self.pictures:
-            yield self._open_pictures(None if source is None else Path(address))
+            yield self._open_pictures(None if source is None else Path(source))
             return
+        with self.open_source(source) as opened:
+            address = os.fspath(source or self.source)
+            with closing(self._in_step(opened, address)) as triples:
+                yield triples
+
+    def open_source(self, source: str | os.PathLike[str] | None = None) -> Source:
+        """Open the source of a video again, at the first frame of the results.
+
+        Args:
+            source: Where the source is now. Without it nothing is opened that can be read only
+                once, such as a URL, which anybody could have written into the results.
+
+        Raises:
+            SourceError: as :meth:`open_frames`.
+        """
+        address = os.fspath(source or self.source)
+        of = f"the results in {self.folder} are of {address}"
+        is_once = is_url(address) or (os.path.exists(address) and not can_read_again(address))
+        if source is None and is_once:
+            raise SourceError(f"{of}, which can be read only once: say where its frames are now")
+        first_index = self.frames[0].index if self.frames else None
         try:
-            opened = open_selection(
-                address, self.selection or Selection(), first_index=self._first_index
-            )
+            opened = open_selection(address, self.selection or Selection(), first_index=first_index)
         except SourceError as error:
-            error.args = (
-                f"{error}; the results in {self.folder} are of {address}: say where it is now",
-            )
+            error.args = (f"{error}; {of}: say where it is now",)
             raise
-        with opened:
-            if opened.info.frame_hw != self.frame_hw:
+        if opened.info.frame_hw != self.frame_hw:
+            with opened:
                 raise SourceError(
                     f"{address} is not what the results in {self.folder} are of: its frames are "
                     f"{opened.info.frame_hw[1]} x {opened.info.frame_hw[0]}, theirs "
                     f"{(self.frame_hw or (0, 0))[1]} x {(self.frame_hw or (0, 0))[0]}"
                 )
-            with closing(self._in_step(opened, address)) as triples:
-                yield triples
-
-    @property
-    def _first_index(self) -> int | None:
-        # Frames between that were not used are passed over by their index.
-        return self.frames[0].index if self.frames else None
+        return opened
 
     @property
     def _max_pixels(self) -> int:
@@ -295,7 +314,7 @@ def read_results(folder: str | os.PathLike[str], name: str | None = None) -> Res
     path = unfinished if unfinished.is_file() else outputs.summary_path
     try:
         with path.open(encoding="utf-8") as file:
-            results = _read(file, folder, name, is_complete=path is not unfinished)
+            results = _read(file, path, folder, name, is_complete=path is not unfinished)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
     except _FAULTS as error:
@@ -348,7 +367,9 @@ def _locate(path: Path, name: str | None) -> tuple[Path, str]:
     raise OutputError(f"there are no results in {path}: it holds no summary of vos")
 
 
-def _read(lines: Iterator[str], folder: Path, name: str, *, is_complete: bool) -> Results:
+def _read(
+    lines: Iterator[str], path: Path, folder: Path, name: str, *, is_complete: bool
+) -> Results:
     """Read a summary without holding its text.
 
     Each frame stands on a line of its own; what remains is a small document. A summary that was
@@ -376,7 +397,8 @@ def _read(lines: Iterator[str], folder: Path, name: str, *, is_complete: bool) -
             _add(frames, pictures, entry, name)
     elif is_complete:
         document = json.loads("".join(rest))
-    return _results(document, folder, name, frames, pictures, is_complete=is_complete)
+    frames.sort()
+    return _results(document, path, folder, name, frames, pictures, is_complete=is_complete)
 
 
 def _add(frames: ResultFrames, pictures: list[str], entry: dict[str, Any], name: str) -> None:
@@ -387,6 +409,7 @@ def _add(frames: ResultFrames, pictures: list[str], entry: dict[str, Any], name:
 
 def _results(
     document: dict[str, Any],
+    path: Path,
     folder: Path,
     name: str,
     frames: ResultFrames,
@@ -411,6 +434,7 @@ def _results(
         frame_hw=hw,
         frame_rate_hz=None if rate_hz is None else float(rate_hz),
         frames=frames,
+        summary_path=path,
         is_complete=is_complete and not document.get("damaged"),
         pictures=tuple(pictures),
     )
