@@ -87,6 +87,20 @@ def test_what_has_changed_is_done_again_and_nothing_else(alone, tmp_path):
     assert states(run_batch(manifest, out)) == {"skipped": 4}
 
 
+def test_a_job_that_is_done_again_is_not_done_until_it_is(alone, tmp_path):
+    run_batch(tmp_path / "jobs.jsonl", tmp_path / "out")
+
+    def dying(choice):
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run_batch(tmp_path / "jobs.jsonl", tmp_path / "out", load_model=dying, overwrite=True)
+    assert read_record(LocalStore(tmp_path / "out"), "clip000").state == "begun"
+    outcomes = run_batch(tmp_path / "jobs.jsonl", tmp_path / "out")
+    assert states(outcomes) == {"done": 1, "skipped": 3}
+    assert results(tmp_path / "out") == alone
+
+
 def test_a_moved_batch_is_still_done(alone, tmp_path):
     run_batch(tmp_path / "jobs.jsonl", tmp_path / "out")
     moved = tmp_path.with_name(f"{tmp_path.name}-moved")
