@@ -295,6 +295,32 @@ def test_an_export_is_written_beside_the_results(served):
         page.until(lambda: "no export format" in page.notices[-1])
 
 
+def test_a_stopped_run_is_corrected_and_goes_on(clip, tmp_path):
+    sam = SlowSam(ColourSam(), name="colour", weights_sha256="0" * 64)
+    with serving(clip, tmp_path / "out", sam) as served, served.page() as page:
+        page.click(1)
+        page.socket.send(json.dumps({"type": "track", "frame": 0, "direction": "both"}))
+        page.until(lambda: page.indices and max(page.indices) > 5)
+        page.socket.send(json.dumps({"type": "stop"}))
+        page.until(lambda: page.state["status"] == "ready")
+        stopped_at = max(page.indices)
+        assert stopped_at < NUM_FRAMES - 1
+        page.indices.clear()
+        left, top = corner_of(1, 5)
+        stroke = {"object": 1, "radius": 3.0, "points": [(left + 8.0, top + 8.0)], "erase": True}
+        page.edit(type="stroke", frame=5, **stroke)
+        page.track()
+        assert page.state["is_up_to_date"]
+        assert not {0, 1} & {*page.indices}  # what the correction does not touch is kept
+        assert {5, NUM_FRAMES - 1} <= {*page.indices}
+        for index in range(NUM_FRAMES):
+            assert iou(page.labels(index) == 1, draw(index)[1] == 1) > 0.6
+        assert not page.labels(5)[top + 8, left + 8]
+    results = vos.read_results(tmp_path / "out")
+    assert results.is_complete
+    assert [frame.index for frame in results.frames] == [*range(NUM_FRAMES)]
+
+
 def test_a_killed_server_loses_nothing_that_was_saved(clip, tmp_path):
     with serving(clip, tmp_path / "whole") as served, served.page() as page:
         page.click(1)
