@@ -383,8 +383,10 @@ def test_nothing_without_the_token(unchanged, path):
 
 
 def test_the_token_is_traded_for_a_cookie(unchanged):
-    status, headers, _ = get(unchanged.port, f"/?token={TOKEN}", Cookie="", Origin="")
-    assert (status, headers["location"]) == (303, "/")
+    status, headers, body = get(unchanged.port, f"/?token={TOKEN}", Cookie="", Origin="")
+    assert status == 200
+    assert b'content="0; url=/"' in body
+    assert TOKEN.encode() not in body
     assert "HttpOnly" in headers["set-cookie"]
     assert "SameSite=Strict" in headers["set-cookie"]
     assert get(unchanged.port, "/?token=guess", Cookie="", Origin="")[0] == 403
