@@ -137,6 +137,13 @@ def test_another_machine_goes_on_with_what_broke_off(bucket, tmp_path, pack):
     assert fetch(out, tmp_path / "found") == results(tmp_path / "local")
 
 
+def test_names_in_a_store_do_not_lead_out_of_a_folder(bucket, tmp_path):
+    fsspec.filesystem("s3").pipe_file(f"{bucket}/out/../../escaped", b"x")
+    store = open_store(f"{bucket}/out")
+    store.write("good", b"x")
+    assert store.names("") == ["good"]
+
+
 def test_results_of_others_and_stale_ones_in_a_store(bucket, tmp_path):
     manifest = make_batch(tmp_path, 1, num_frames=4)
     out = f"{bucket}/out"

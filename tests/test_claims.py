@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import socket
 import threading
 import time
 from pathlib import Path
@@ -41,6 +42,7 @@ def test_a_claimed_job_is_not_for_others_until_it_is_given_back(store, workers):
         assert not held.is_lost
     assert take_over(store, "a", second)
     assert store.names(".batch/claims") == []
+    assert store.folder is None or not any((store.folder / ".batch/claims").iterdir())
 
 
 def test_of_many_at_the_same_time_one_gets_it(store, tmp_path):
@@ -87,7 +89,7 @@ def test_the_claim_of_a_killed_process_of_this_machine_ends_with_it(tmp_path, wo
 
 def forge(store: Store, age_seconds: float) -> None:
     """Leave a claim as a worker of another machine would."""
-    forged = {"token": "x", "host": "far away", "lock": "/none", "renewed_at": time.time()}
+    forged = {"token": "x", "host": "far away", "renewed_at": time.time()}
     forged["renewed_at"] -= age_seconds
     store.write(".batch/claims/a/1", json.dumps(forged).encode())
 
@@ -101,8 +103,19 @@ def test_the_claim_of_another_machine_expires(store, workers):
     assert store.names(".batch/claims") == []
 
 
-def test_a_claim_cut_short_is_not_for_ever(store, workers):
-    store.write(".batch/claims/a/1", b'{"token"')
+def test_a_forged_claim_touches_no_file(store, workers, tmp_path):
+    (tmp_path / "mine.lock").write_text("mine")
+    forged = {"token": "../mine", "host": socket.gethostname(), "renewed_at": time.time()}
+    store.write(".batch/claims/a/1", json.dumps(forged).encode())
+    assert not take_over(store, "a", workers[0])
+    assert (tmp_path / "mine.lock").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"token"', b"[]", b'{"token": 1, "host": 2, "renewed_at": "x"}']
+)
+def test_a_claim_cut_short_is_not_for_ever(store, workers, content):
+    store.write(".batch/claims/a/1", content)
     assert take_over(store, "a", workers[0])
 
 

@@ -158,11 +158,11 @@ def test_a_preview_replaces_nothing_unasked(run, frames, tmp_path, capsys):
     assert path.read_bytes() == b"mine"
     assert run("--ref-point", "30,40", "--preview", path, "--overwrite") == 0
     assert path.read_bytes() != b"mine"
-    own = frames / "00000.png"
-    before = own.read_bytes()
-    assert run("--ref-point", "30,40", "--preview", own, "--overwrite") == 1
+    picture_of_the_job = frames / "00000.png"
+    before = picture_of_the_job.read_bytes()
+    assert run("--ref-point", "30,40", "--preview", picture_of_the_job, "--overwrite") == 1
     assert "is read by this run" in capsys.readouterr().err
-    assert own.read_bytes() == before
+    assert picture_of_the_job.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -87,13 +88,18 @@ def is_dead(lock_path: Path) -> bool:
 class _Claim:
     token: str
     host: str
-    lock: str
     renewed_at: float
 
     @classmethod
     def of(cls, worker: Worker) -> _Claim:
-        lock = str(worker.lock.lock_file)
-        return cls(token=worker.token, host=socket.gethostname(), lock=lock, renewed_at=time.time())
+        return cls(token=worker.token, host=socket.gethostname(), renewed_at=time.time())
+
+    def is_of_dead(self, lock_folder: Path) -> bool:
+        """Tell whether it is of a worker of this machine that has ended."""
+        # What others wrote names no file here but a lock.
+        is_token = re.fullmatch("[0-9a-f]{32}", str(self.token)) is not None
+        is_here = is_token and self.host == socket.gethostname()
+        return is_here and is_dead(lock_folder / f"{self.token}.lock")
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -134,7 +140,7 @@ def claim(
         VosError: the store refuses.
     """
     folder = f"{_FOLDER}/{name}"
-    number = _next_number(store, folder, expire_seconds)
+    number = _next_number(store, folder, worker, expire_seconds)
     if not store.create(_file(folder, number), _Claim.of(worker).encode()):
         raise ClaimedError(f"another worker has just claimed {name}")
     if _numbers(store, folder)[-1] > number:
@@ -158,18 +164,18 @@ def claim(
             store.remove(_file(folder, each) for each in numbers)
 
 
-def _next_number(store: Store, folder: str, expire_seconds: float) -> int:
+def _next_number(store: Store, folder: str, worker: Worker, expire_seconds: float) -> int:
     numbers = _numbers(store, folder)
     if not numbers:
         return 1
     content = store.read(_file(folder, numbers[-1]))
     try:
         newest = _Claim(**json.loads(content or b"{}"))
+        newest = replace(newest, renewed_at=float(newest.renewed_at))
     except (ValueError, TypeError):  # its writer was killed while it wrote, or it is gone
         return numbers[-1] + 1
-    is_here = newest.host == socket.gethostname() and Path(newest.lock).exists()
-    is_alive = time.time() - newest.renewed_at < expire_seconds
-    if is_alive and not (is_here and is_dead(Path(newest.lock))):
+    is_renewed = time.time() - newest.renewed_at < expire_seconds
+    if is_renewed and not newest.is_of_dead(worker.lock_folder):
         raise ClaimedError(f"a worker on {newest.host} has claimed {folder.rpartition('/')[2]}")
     return numbers[-1] + 1
 

@@ -165,21 +165,28 @@ class LocalStore:
     def create(self, name: str, content: bytes) -> bool:
         """Write a file if there is none."""
         path = self.folder / name
-        make_folder(path.parent)
-        with refusals(f"write {path}"):
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            except FileExistsError:
-                return False
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+        descriptor = None
+        while descriptor is None:
+            make_folder(path.parent)
+            with refusals(f"write {path}"):
+                try:
+                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                except FileExistsError:
+                    return False
+                except FileNotFoundError:
+                    continue  # another worker has just removed the empty folder
+        with refusals(f"write {path}"), os.fdopen(descriptor, "wb") as file:
+            file.write(content)
         return True
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files."""
+        """Remove files, and folders that are then empty."""
         for name in names:
-            with refusals(f"remove {self.folder / name}"):
-                (self.folder / name).unlink(missing_ok=True)
+            path = self.folder / name
+            with refusals(f"remove {path}"):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
 
     def names(self, folder: str) -> list[str]:
         """List files."""
@@ -252,7 +259,9 @@ class RemoteStore:
             found: list[str] = self._do("list", folder, self.files.find)
         except FileNotFoundError:
             return []
-        return sorted(path.removeprefix(root).lstrip("/") for path in found)
+        names = (path.removeprefix(root).lstrip("/") for path in found)
+        # In some stores a name may be anything; here it must not lead out of a folder.
+        return sorted(name for name in names if ".." not in name.split("/") and "\\" not in name)
 
     def put(self, names: Iterable[str], origin: Path) -> None:
         """Copy files here."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -136,7 +138,9 @@ def batch_command(ctx: click.Context) -> None:
     from vos.run.references import Reference
     from vos.sam.weights.download import cache_folder
     from vos.source import Selection
+    from vos.source.address import is_url
 
+    model = model_choice(ctx)
     defaults = Job(
         source="",
         references=(Reference(mask=Path()),),
@@ -144,7 +148,7 @@ def batch_command(ctx: click.Context) -> None:
         outputs=JobOutputs(
             overlay_alpha=0.5 if options["overlay"] else None, min_score=options["min_score"]
         ),
-        model=model_choice(ctx),
+        model=replace(model, checkpoint=model.checkpoint and model.checkpoint.absolute()),
         config=config,
     )
     manifest = open_manifest(
@@ -158,10 +162,12 @@ def batch_command(ctx: click.Context) -> None:
         click.echo(f"{num_jobs} jobs can be done")
         return
     engine, num_threads = make_engine(ctx)
-    store = open_store(options["out"])
+    # Workers of a cluster have working folders of their own.
+    out = options["out"] if is_url(options["out"]) else os.path.abspath(options["out"])
+    store = open_store(out)
     settings = BatchSettings(
-        out=options["out"],
-        scratch=options["scratch"] or cache_folder() / "batch",
+        out=out,
+        scratch=(options["scratch"] or cache_folder() / "batch").absolute(),
         cache_bytes=int(options["cache_gb"] * 1e9),
         overwrite=options["overwrite"],
         only_failed=options["only_failed"],

@@ -289,6 +289,7 @@ def _clear_spool(folder: Path) -> None:
     spool = _spool_in(folder)
     spool.ledger.remove_written()
     _clear(spool.unfinished_folder)
+    spool.lock_path.unlink(missing_ok=True)  # of a run that was killed
     for path in (spool.masks_folder, spool.folder):
         with suppress(OSError):
             path.rmdir()

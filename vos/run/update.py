@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +36,15 @@ from vos.run.changes import Change, find_change
 from vos.run.job import Job
 from vos.run.made_from import MadeFrom
 from vos.run.outputs import Outputs
-from vos.run.passes import Task, Watch, doubts_in, num_frames_in, sound_of_job, track_backwards
+from vos.run.passes import (
+    Task,
+    Watch,
+    begin_state,
+    doubts_in,
+    num_frames_in,
+    sound_of_job,
+    track_backwards,
+)
 from vos.run.references import scored
 from vos.run.results import described_files
 from vos.run.resume import Mark, difference, going_on, load_saved, read_finished
@@ -159,7 +168,12 @@ def update_results(
         plan = change.plan(task.plan.forwards.references)
         with refusals(f"read {outputs.summary_path}"):
             of = hashlib.sha256(outputs.summary_path.read_bytes()).hexdigest()
-        task = replace(task, plan=plan, header=header | {"update_of_sha256": of})
+        task = replace(
+            task,
+            plan=plan,
+            begin=cache(partial(begin_state, task.job, task.opened, plan, task.sam)),
+            header=header | {"update_of_sha256": of},
+        )
         _begin(outputs, task)
         if not change.is_nothing and read_finished(made, task.header) is None:
             if plan.backwards.stretches and not track_backwards(task, made, watch, resume=True):
@@ -194,6 +208,7 @@ def finish_update(outputs: Outputs) -> None:
             (made.folder / _OVERLAY, outputs.overlay_path),
             (made.folder / _SUMMARY, outputs.summary_path),
         ]
+        outputs.ledger.check_free(target for source, target in moves if source.exists())
         for source, target in moves:
             with suppress(FileNotFoundError):  # it went there before
                 source.replace(target)
@@ -214,11 +229,12 @@ def clear_update(outputs: Outputs) -> None:
     made.remove_unfinished()
     with refusals(f"remove {made.folder}"):
         pieces = made.folder / _PIECES
-        for name in (_LIST, _IDENTITY, _SUMMARY, _OVERLAY):
-            (made.folder / name).unlink(missing_ok=True)
-            part_path(made.folder / name).unlink(missing_ok=True)
-        for path in (*pieces.glob(PIECES), *pieces.glob(".*.part")):
-            path.unlink()
+        files = [made.lock_path, *(made.folder / name for name in (_LIST, _SUMMARY, _OVERLAY))]
+        for path in (*files, *map(part_path, files), *pieces.glob(PIECES), *pieces.glob(".*.part")):
+            path.unlink(missing_ok=True)
+        identity = made.folder / _IDENTITY
+        for path in (part_path(identity), identity):
+            path.unlink(missing_ok=True)
         for folder in (pieces, made.masks_folder, made.folder):
             with suppress(OSError):
                 folder.rmdir()
@@ -231,6 +247,9 @@ def _begin(outputs: Outputs, task: Task) -> None:
     mark = json.dumps(identity, sort_keys=True).encode()
     path = made.folder / _IDENTITY
     with refusals(f"write {path}"):
+        others = {*made.folder.glob("*")} if made.folder.exists() else set()
+        if others and path not in others:
+            raise OutputError(f"{made.folder} is no update of vos; move it elsewhere")
         if not path.is_file() or path.read_bytes() != mark:
             clear_update(outputs)
             make_folder(made.folder)
@@ -247,7 +266,7 @@ def _track_forwards(task: Task, earlier: Earlier, change: Change, watch: Watch) 
     saved = load_saved(made, task.header, task.sam.device)
     begin: State | Progress
     if saved is None:
-        begin = replace(task, plan=plan).begin()
+        begin = task.begin()
     else:
         begin = saved.progress
         watch.num_done = watch.num_before = num_backwards + saved.num_frames
@@ -262,7 +281,7 @@ def _track_forwards(task: Task, earlier: Earlier, change: Change, watch: Watch) 
         if is_both_ways:
             steps = with_spooled(steps, made.spool, plan.backwards)
         pairs = write_and_save(
-            _onto(scored(steps, task.scores), earlier, change),
+            scored(_onto(steps, earlier, change), task.scores),
             made,
             opened.source.info,
             task.header | {"made_from": change.made_from.to_json_values()},

@@ -74,7 +74,9 @@ class HintSession:
         hint.check_within(self.frame.frame_hw)
         inside = [tuple(c for c in hint.clicks if c.is_in(box)) for box in hint.boxes_xyxy]
         parts = [self._from_box(*pair) for pair in zip(hint.boxes_xyxy, inside, strict=True)]
-        others = tuple(click for click in hint.clicks if not any(click in own for own in inside))
+        others = tuple(
+            click for click in hint.clicks if not any(click in of_box for of_box in inside)
+        )
         if any(click.is_positive for click in others):
             parts.append(self._from_clicks(others))
         return parts
@@ -159,10 +161,10 @@ class HintSession:
         positive = tuple(click for click in clicks if click.is_positive)
         centre = Click((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
         # The centre may lie beside the object.
-        asked = [(centre, *positive), positive]
+        click_sets = [(centre, *positive), positive]
         masks, others = [], []
         for crop in self._crops_around(box_xyxy, [(context, 0.0) for context in _CONTEXTS]):
-            first = best_mask(self.sam, crop, wanted, asked, box_xyxy)
+            first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
             again = (first.inmost_click, *positive)
             mask = best_mask(self.sam, crop, wanted, [again], box_xyxy, first.low_res)
             if clicks:
@@ -178,19 +180,19 @@ class HintSession:
         positive_xy = np.array([(click.x, click.y) for click in positive], dtype=np.float64)
         clicked_xyxy = np.concatenate([positive_xy.min(axis=0), positive_xy.max(axis=0)])
         # A model may understand one click better than several.
-        asked = list(dict.fromkeys([positive, positive[:1]]))
+        click_sets = list(dict.fromkeys([positive, positive[:1]]))
         context = _CONTEXTS[0]
         guesses = []
         for crop in self._crops_around(clicked_xyxy, [(context, share) for share in _SHARES]):
             with suppress(MaskError):
-                guesses.append(best_mask(self.sam, crop, wanted, asked))
+                guesses.append(best_mask(self.sam, crop, wanted, click_sets))
         if not guesses:
             raise MaskError("SAM finds no object there")
         box_xyxy = _union(max(guesses, key=lambda each: each.merit(wanted)).box_xyxy, clicked_xyxy)
         (crop,) = self._crops_around(box_xyxy, [(context, 0.0)])
-        first = best_mask(self.sam, crop, wanted, asked, box_xyxy)
+        first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
         box_xyxy = _union(first.box_xyxy, clicked_xyxy)
-        mask = best_mask(self.sam, crop, wanted, asked, box_xyxy, first.low_res)
+        mask = best_mask(self.sam, crop, wanted, click_sets, box_xyxy, first.low_res)
         if len(clicks) > 1:
             mask = self._corrected(mask, wanted, clicks, None)
         return join([mask], [*guesses, first], wanted)
