@@ -33,7 +33,10 @@ _POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_ONWARDS: Final = b'<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>vos</title>'
+_ONWARDS: Final = (
+    b'<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>vos</title>'
+    b'<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
+)
 _HEADERS: Final = (
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
