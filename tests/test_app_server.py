@@ -273,6 +273,7 @@ def test_the_results_of_vos_run_are_opened(clip, tmp_path):
     vos.run_job(job, stand_in())
     with serving(clip, tmp_path / "out") as served, served.page() as page:
         assert page.state["project"]["names"] == {"1": "object 1", "2": "green square"}
+        assert page.state["is_up_to_date"]
         np.testing.assert_array_equal(page.labels(0), draw(0)[1])
         assert page.labels(12).any()
         page.click(1, 12)
