@@ -383,6 +383,12 @@ def test_nothing_without_the_token(unchanged, path):
     assert get(unchanged.port, path, Origin="", Sec_Fetch_Site="same-site")[0] == 403
 
 
+def test_it_works_through_a_tunnel_from_another_port(unchanged):
+    for host in ("localhost:9000", "127.0.0.1:1", "[::1]:9000"):
+        assert get(unchanged.port, "/", Host=host, Origin=f"http://{host}")[0] == 200
+        assert get(unchanged.port, "/", Host=host, Origin="http://localhost:3000")[0] == 403
+
+
 def test_the_token_is_traded_for_a_cookie(unchanged):
     status, headers, body = get(unchanged.port, f"/?token={TOKEN}", Cookie="", Origin="")
     assert status == 200
