@@ -66,7 +66,9 @@ class Tab:
         self.open()
 
     def open(self) -> None:
-        self.page.goto(f"http://127.0.0.1:{self.served.port}/?token={TOKEN}")
+        address = f"http://127.0.0.1:{self.served.port}/"
+        self.page.goto(f"{address}?token={TOKEN}")
+        self.page.wait_for_url(address)
         self.until("document.getElementById('last-frame').textContent === '13'")
         self.until("!document.getElementById('run-text').textContent.startsWith('Loading')")
 

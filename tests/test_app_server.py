@@ -273,6 +273,7 @@ def test_the_results_of_vos_run_are_opened(clip, tmp_path):
     vos.run_job(job, stand_in())
     with serving(clip, tmp_path / "out") as served, served.page() as page:
         assert page.state["project"]["names"] == {"1": "object 1", "2": "green square"}
+        assert page.state["is_up_to_date"]
         np.testing.assert_array_equal(page.labels(0), draw(0)[1])
         assert page.labels(12).any()
         page.click(1, 12)
@@ -293,6 +294,32 @@ def test_an_export_is_written_beside_the_results(served):
         assert sorted(path.name for path in exports.iterdir()) == ["npz", "sav"]
         page.edit(type="export", formats=["no such format"])
         page.until(lambda: "no export format" in page.notices[-1])
+
+
+def test_a_stopped_run_is_corrected_and_goes_on(clip, tmp_path):
+    sam = SlowSam(ColourSam(), name="colour", weights_sha256="0" * 64)
+    with serving(clip, tmp_path / "out", sam) as served, served.page() as page:
+        page.click(1)
+        page.socket.send(json.dumps({"type": "track", "frame": 0, "direction": "both"}))
+        page.until(lambda: page.indices and max(page.indices) > 5)
+        page.socket.send(json.dumps({"type": "stop"}))
+        page.until(lambda: page.state["status"] == "ready")
+        stopped_at = max(page.indices)
+        assert stopped_at < NUM_FRAMES - 1
+        page.indices.clear()
+        left, top = corner_of(1, 5)
+        stroke = {"object": 1, "radius": 3.0, "points": [(left + 8.0, top + 8.0)], "erase": True}
+        page.edit(type="stroke", frame=5, **stroke)
+        page.track()
+        assert page.state["is_up_to_date"]
+        assert not {0, 1} & {*page.indices}  # what the correction does not touch is kept
+        assert {5, NUM_FRAMES - 1} <= {*page.indices}
+        for index in range(NUM_FRAMES):
+            assert iou(page.labels(index) == 1, draw(index)[1] == 1) > 0.6
+        assert not page.labels(5)[top + 8, left + 8]
+    results = vos.read_results(tmp_path / "out")
+    assert results.is_complete
+    assert [frame.index for frame in results.frames] == [*range(NUM_FRAMES)]
 
 
 def test_a_killed_server_loses_nothing_that_was_saved(clip, tmp_path):
@@ -356,9 +383,17 @@ def test_nothing_without_the_token(unchanged, path):
     assert get(unchanged.port, path, Origin="", Sec_Fetch_Site="same-site")[0] == 403
 
 
+def test_it_works_through_a_tunnel_from_another_port(unchanged):
+    for host in ("localhost:9000", "127.0.0.1:1", "[::1]:9000"):
+        assert get(unchanged.port, "/", Host=host, Origin=f"http://{host}")[0] == 200
+        assert get(unchanged.port, "/", Host=host, Origin="http://localhost:3000")[0] == 403
+
+
 def test_the_token_is_traded_for_a_cookie(unchanged):
-    status, headers, _ = get(unchanged.port, f"/?token={TOKEN}", Cookie="", Origin="")
-    assert (status, headers["location"]) == (303, "/")
+    status, headers, body = get(unchanged.port, f"/?token={TOKEN}", Cookie="", Origin="")
+    assert status == 200
+    assert b'content="0; url=/"' in body
+    assert TOKEN.encode() not in body
     assert "HttpOnly" in headers["set-cookie"]
     assert "SameSite=Strict" in headers["set-cookie"]
     assert get(unchanged.port, "/?token=guess", Cookie="", Origin="")[0] == 403

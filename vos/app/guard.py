@@ -33,6 +33,10 @@ _POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_ONWARDS: Final = (
+    b'<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>vos</title>'
+    b'<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
+)
 _HEADERS: Final = (
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -120,11 +124,19 @@ class Guard:
         return secrets.compare_digest(text.encode(), self._token.encode())
 
     async def _give_cookie(self, scope: Scope, send: Send) -> None:
-        """Answer with the page's address without the token, which browsers would remember."""
+        """Lead to the page's address without the token, which browsers would remember.
+
+        A redirection would not do: after a link on another site, browsers would not send the
+        cookie along.
+        """
         cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
-        headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), *_HEADERS]
-        await send({"type": "http.response.start", "status": 303, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+        headers = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"set-cookie", cookie.encode()),
+            *_HEADERS,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": _ONWARDS})
 
 
 def _hostname(host: str) -> str:

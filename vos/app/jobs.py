@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vos.app.project import Marks, ObjectStretch, Project, with_marks, with_objects
 from vos.app.stored_masks import StoredMasks
-from vos.errors import InputError
+from vos.errors import InputError, VosError
 from vos.run.job import Absence, Job, JobOutputs, ModelChoice
 from vos.run.read_results import Results
 from vos.run.references import Reference
@@ -58,18 +61,36 @@ def job_of(project: Project, settings: Job, masks: StoredMasks) -> Job:
 
 def is_same_job(one: Job, other: Job) -> bool:
     """Tell whether two jobs are the same, by whatever paths they name their files."""
-    return _with_whole_paths(one) == _with_whole_paths(other)
+    return _identity(one) == _identity(other)
 
 
-def _with_whole_paths(job: Job) -> Job:
-    references = tuple(
-        each if each.mask is None else replace(each, mask=each.mask.resolve())
+def _identity(job: Job) -> tuple[Any, ...]:
+    """Give what tells a job from others."""
+    shown = sorted(
+        (each.frame or 0, _mask_identity(each, job.selection.max_pixels), repr(each.hints))
         for each in job.references
     )
     outputs = replace(job.outputs, folder=job.outputs.folder.resolve())
-    return replace(
-        job, source=str(Path(job.source).resolve()), references=references, outputs=outputs
+    return (
+        *(str(Path(job.source).resolve()), shown, outputs, job.selection, job.model, job.config),
+        *(job.names, job.absences, job.dropped, job.tracked, job.causal),
     )
+
+
+def _mask_identity(reference: Reference, max_pixels: int) -> str:
+    if reference.mask is None:
+        return ""
+    try:
+        changed_ns = reference.mask.stat().st_mtime_ns
+        return _labels_sha256(reference.mask, reference.join_objects, changed_ns, max_pixels)
+    except (OSError, VosError):
+        return f"{reference.mask.resolve()}, which cannot be read"
+
+
+@lru_cache(maxsize=1024)
+def _labels_sha256(mask: Path, join_objects: bool, changed_ns: int, max_pixels: int) -> str:
+    painted = Reference(mask=mask, join_objects=join_objects).read_mask(max_pixels=max_pixels)
+    return "" if painted is None else hashlib.sha256(painted.labels.tobytes()).hexdigest()
 
 
 def settings_of(

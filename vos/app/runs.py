@@ -82,12 +82,14 @@ class Runs:
         from vos.app.jobs import is_same_job
         from vos.run.outputs import Outputs
         from vos.run.run_job import run_job
+        from vos.run.settle import settle_stopped
 
         outputs = Outputs(folder=job.outputs.folder, name=job.outputs.name or "")
-        is_update = found.is_complete
         is_same = found.job is not None and is_same_job(job, found.job)
-        is_begun = not is_update and is_same and outputs.unfinished_folder.exists()
-        is_new = not is_update and not is_begun
+        is_stopped = outputs.unfinished_folder.exists()
+        is_begun = is_stopped and is_same
+        is_update = found.is_complete or (is_stopped and not is_same and settle_stopped(outputs))
+        is_new = not (is_update or is_begun)
         made = outputs.update if is_update else outputs
 
         def note(done: JobProgress) -> None:

@@ -16,7 +16,7 @@ function remember(cache, index, value, most, drop) {
   cache.set(index, value);
   for (const oldest of cache.keys()) {
     if (cache.size <= most) break;
-    if (oldest === shown) { cache.set(oldest, cache.get(oldest)); }
+    if (oldest === shown) continue;
     const dropped = cache.get(oldest);
     cache.delete(oldest);
     drop?.(dropped);

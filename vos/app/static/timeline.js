@@ -260,7 +260,13 @@ function go(x) {
   show(indexAt(x));
 }
 
+function scrollToObject() {
+  const top = objectIds().indexOf(store.object) * ROW, most = (MAX_ROWS - 1) * ROW;
+  scroll = Math.max(0, Math.min(Math.max(scroll, top - most), top));
+}
+
 on("frame", keepInSight);
+on("object", scrollToObject);
 on("video project", layOut);
 on("timeline frame times object doubts", redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", layOut);
