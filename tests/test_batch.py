@@ -33,9 +33,9 @@ from vos.errors import DownloadError, OutputError
 
 @pytest.fixture
 def alone(tmp_path) -> dict[str, bytes]:
-    """What vos.run_job alone makes of the batch in tmp_path, of six clips."""
-    make_batch(tmp_path, 6)
-    for number in range(6):
+    """What vos.run_job alone makes of the batch in tmp_path, of four clips."""
+    make_batch(tmp_path, 4)
+    for number in range(4):
         clip = tmp_path / f"clip{number:03d}"
         job = replace(
             DEFAULTS,
@@ -50,8 +50,8 @@ def alone(tmp_path) -> dict[str, bytes]:
 def test_a_batch_gives_what_its_jobs_alone_give(alone, tmp_path):
     frames = []
     outcomes = run_batch(tmp_path / "jobs.jsonl", tmp_path / "out", on_frames=frames.append)
-    assert states(outcomes) == {"done": 6}
-    assert sum(frames) == 6 * NUM_FRAMES + 3 == sum(each.num_frames for each in outcomes.values())
+    assert states(outcomes) == {"done": 4}
+    assert sum(frames) == 4 * NUM_FRAMES + 2 == sum(each.num_frames for each in outcomes.values())
     assert results(tmp_path / "out") == alone
     assert not any(path.is_file() for path in (tmp_path / "out/.batch/claims").rglob("*"))
     assert not any((tmp_path / "scratch/running").iterdir())
@@ -64,7 +64,7 @@ def test_what_is_done_is_skipped_and_the_model_not_even_loaded(alone, tmp_path):
         raise AssertionError("nothing is to be done")
 
     again = run_batch(tmp_path / "jobs.jsonl", tmp_path / "out", load_model=no_model)
-    assert states(again) == {"skipped": 6}
+    assert states(again) == {"skipped": 4}
 
 
 def test_what_has_changed_is_done_again_and_nothing_else(alone, tmp_path):
@@ -84,21 +84,35 @@ def test_what_has_changed_is_done_again_and_nothing_else(alone, tmp_path):
     assert (out / "clip003/00000.png").read_bytes() != (
         tmp_path / "alone/clip003/00000.png"
     ).read_bytes()
-    assert states(run_batch(manifest, out)) == {"skipped": 6}
+    assert states(run_batch(manifest, out)) == {"skipped": 4}
+
+
+def test_a_job_that_is_done_again_is_not_done_until_it_is(alone, tmp_path):
+    run_batch(tmp_path / "jobs.jsonl", tmp_path / "out")
+
+    def dying(choice):
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run_batch(tmp_path / "jobs.jsonl", tmp_path / "out", load_model=dying, overwrite=True)
+    assert read_record(LocalStore(tmp_path / "out"), "clip000").state == "begun"
+    outcomes = run_batch(tmp_path / "jobs.jsonl", tmp_path / "out")
+    assert states(outcomes) == {"done": 1, "skipped": 3}
+    assert results(tmp_path / "out") == alone
 
 
 def test_a_moved_batch_is_still_done(alone, tmp_path):
     run_batch(tmp_path / "jobs.jsonl", tmp_path / "out")
     moved = tmp_path.with_name(f"{tmp_path.name}-moved")
     tmp_path.rename(moved)
-    assert states(run_batch(moved / "jobs.jsonl", moved / "out")) == {"skipped": 6}
+    assert states(run_batch(moved / "jobs.jsonl", moved / "out")) == {"skipped": 4}
     moved.rename(tmp_path)
 
 
 def test_bad_jobs_are_reported_and_stop_no_others(tmp_path):
-    manifest, out = make_batch(tmp_path, 6, bad=(1, 4)), tmp_path / "out"
+    manifest, out = make_batch(tmp_path, 3, bad=(1, 2)), tmp_path / "out"
     outcomes = run_batch(manifest, out)
-    assert states(outcomes) == {"done": 4, "failed": 2}
+    assert states(outcomes) == {"done": 1, "failed": 2}
     bad = outcomes["clip001"]
     assert (bad.error_kind, bad.num_tries, bad.can_pass) == ("MaskError", 1, False)
     assert "mask.png" in bad.error
@@ -106,7 +120,7 @@ def test_bad_jobs_are_reported_and_stop_no_others(tmp_path):
     outcomes = run_batch(manifest, out, only_failed=True)
     assert {name: each.state for name, each in outcomes.items() if each.state != "skipped"} == {
         "clip001": "done",
-        "clip004": "failed",
+        "clip002": "failed",
     }
 
 

@@ -61,7 +61,7 @@ class Worker:
         make_folder(self.lock_folder)
         lock = FileLock(self.lock_folder / f"{self.token}.lock", thread_local=False)
         with refusals(f"lock {lock.lock_file}"):
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=10)  # others look whether it is taken
         object.__setattr__(self, "lock", lock)
 
     def end(self) -> None:

@@ -128,20 +128,15 @@ class JobWorker:
         except ClaimedError as error:
             return Outcome(name=name, state="elsewhere", error=str(error))
         except Exception as error:
-            # What is there stays the batch's own.
-            has_results = self._has_results(name)
             with suppress(VosError):
-                failed = Record(
-                    state="failed", digest=digest, has_results=has_results, error=str(error)
-                )
-                write_record(self._store, name, failed)
+                now = read_record(self._store, name)
+                if not _is_done(now, digest):  # by another worker, which took over
+                    has_results = now is not None and now.has_results
+                    failed = Record(
+                        state="failed", digest=digest, has_results=has_results, error=str(error)
+                    )
+                    write_record(self._store, name, failed)
             raise
-
-    def _has_results(self, name: str) -> bool:
-        with suppress(VosError):
-            record = read_record(self._store, name)
-            return record is not None and record.has_results
-        return False
 
     def _segment(
         self,
@@ -161,7 +156,9 @@ class JobWorker:
             files = [f"{name}.tar"] if settings.pack else []
             files += [] if task.job.outputs.overlay_alpha is None else [f"{name}.mp4"]
             stage = _Stage(store, name, self._folder, tuple(files), settings.save_every_seconds)
-        has_begun = False
+        has_begun = is_ours
+        if has_begun:  # no earlier "done" may outlive its results
+            write_record(store, name, begun)
 
         def show(progress: JobProgress) -> None:
             nonlocal has_begun
@@ -372,7 +369,7 @@ class _Stage:
         }
 
 
-def _is_done(record: Record | None, digest: str) -> bool:
+def _is_done(record: Record | None, digest: str | None) -> bool:
     return record is not None and record.state == "done" and record.digest == digest
 
 

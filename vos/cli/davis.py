@@ -9,7 +9,7 @@ import click
 
 from vos.cli.batch_progress import run_set
 from vos.cli.command import Command, InputOption, OutputOption
-from vos.cli.engine_options import engine_options, make_engine
+from vos.cli.engine_options import engine_options, for_workers, make_engine
 from vos.cli.export import export_option, run_exports
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
@@ -71,7 +71,8 @@ def davis_command(ctx: click.Context) -> None:
     from vos.score import evaluate
     from vos.sets.davis import check_set_kept, davis_job, find_davis_sequences
 
-    root, out, year = options["root"], options["out"], int(options["year"])
+    root, out = (for_workers(options[name], ctx) for name in ("root", "out"))
+    year = int(options["year"])
     sequences = find_davis_sequences(root, year=year, split=options["split"])
     model = model_choice(ctx)
     outputs = JobOutputs(folder=out, overlay_alpha=0.5 if options["overlay"] else None)

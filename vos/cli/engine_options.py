@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -73,6 +74,11 @@ def make_engine(ctx: click.Context) -> tuple[Engine, int | None]:
     num_threads = threads_per_worker(num_workers, num_threads)
     engine = local_engine(num_workers, num_threads=num_threads, device=options["device"])
     return engine, num_threads
+
+
+def for_workers(path: Path, ctx: click.Context) -> Path:
+    """Give a path by which workers find it; those of a cluster have other working folders."""
+    return path.absolute() if ctx.params["engine_name"] == "ray" else path
 
 
 class Shard(click.ParamType[tuple[int, int]]):

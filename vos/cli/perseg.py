@@ -9,7 +9,7 @@ import click
 
 from vos.cli.batch_progress import run_set
 from vos.cli.command import Command, InputOption, OutputOption
-from vos.cli.engine_options import engine_options, make_engine
+from vos.cli.engine_options import engine_options, for_workers, make_engine
 from vos.cli.method_options import image_config, image_method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
@@ -72,12 +72,13 @@ def perseg_command(ctx: click.Context) -> None:
     from vos.sets.image_outputs import ImageOutputs
     from vos.sets.perseg import find_perseg_classes
 
-    root, max_pixels = options["root"], options["max_pixels"]
+    root, out = (for_workers(options[name], ctx) for name in ("root", "out"))
+    max_pixels = options["max_pixels"]
     stem = options["reference_name"]
     found = find_perseg_classes(root, reference_name=stem, classes=options["classes"])
     outputs = {
         each.name: ImageOutputs(
-            folder=options["out"] / each.name,
+            folder=out / each.name,
             overlay_alpha=0.5 if options["overlay"] else None,
             overwrite=options["overwrite"],
         )
@@ -107,11 +108,11 @@ def perseg_command(ctx: click.Context) -> None:
         num_tasks=len(tasks),
         unit="picture",
         quiet=options["quiet"],
-        when_stopped=f"the results until now are in {options['out']}",
+        when_stopped=f"the results until now are in {out}",
     )
     done = [each.name for each in found if each.name not in failures]
     if done:
-        print_iou(evaluate_images(root, options["out"], reference_name=stem, classes=done))
+        print_iou(evaluate_images(root, out, reference_name=stem, classes=done))
     if failures:
         lines = [f"{name}: {error}" for name, error in failures.items()]
         raise SourceError(

@@ -88,6 +88,7 @@ def draw_references(shown: list[ShownReference], job: Job) -> NDArray[np.uint8]:
                 scores=each.scores,
                 min_score=job.outputs.min_score,
                 palette=palette,
+                names=job.names,
             ),
             f"frame {each.frame.index}, {each.frame.pts_seconds:.3f} s",
         )

@@ -18,7 +18,8 @@ from vos.run.outputs import Outputs, describe_run
 from vos.run.passes import JobProgress as JobProgress
 from vos.run.passes import Task, Watch, begin_state, track_backwards, track_forwards
 from vos.run.resume import load_saved, read_finished
-from vos.run.update import clear_update, finish_update, update_results
+from vos.run.swap import clear_update, finish_update
+from vos.run.update import update_results
 from vos.sam import load
 from vos.sam.model import SamModel
 from vos.sink.tallies import ObjectTallies
