@@ -106,7 +106,7 @@ function update() {
     cell.classList.toggle("doubtful", kind === "lost" || (score ?? 1) < DOUBTFUL);
   }
   const isAbsent = scoreOf(store.object, store.frame).kind === "absent";
-  $("absent").querySelector("span").textContent = isAbsent ? "Not absent" : store.project?.tracked ? "Absent in range" : "Absent here";
+  $("absent").querySelector("span").textContent = isAbsent ? "Not absent" : store.project?.tracked ? "Absent there" : "Absent here";
   const marks = store.project?.marks[store.frame];
   $("clear").disabled = !(marks?.hints[store.object] || marks?.painted.includes(store.object));
 }
