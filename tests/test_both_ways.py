@@ -21,6 +21,9 @@ from vos.sink import write_video
 from vos.source import Selection
 from vos.source.backwards import MAX_FRAMES_IN_MEMORY
 from vos.track.masks import join, measure
+from vos.track.memory.follow import Tracks, follow
+from vos.track.memory.relook import Seen
+from vos.track.memory.tracks import learn
 
 HEIGHT, WIDTH, SIDE, NUM_FRAMES = 64, 112, 22, 12
 METHODS = [vos.Memory(), vos.PersamF(fit=FitConfig(num_steps=20)), vos.Persam()]
@@ -157,6 +160,22 @@ def test_an_absent_object_has_no_mask_and_is_found_again(folder, method, masks):
     assert presence(job, 1) == list(range(NUM_FRAMES))
     assert presence(job, 2) == [0, 1, 2, 3, *range(7, NUM_FRAMES)]
     assert min(iou for t, iou in enumerate(ious(job, 2)) if not 4 <= t <= 6) > 0.8
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_a_frame_that_says_nothing_of_an_object_is_no_proof_against_it(is_shown):
+    """The object looks exactly as before, a little otherwise than in its reference."""
+    rgb, labels = draw(0)
+    labels = np.where(labels == 1, labels, 0).astype(np.uint8)
+    shade = np.where(labels[..., None] == 1, rgb * 0.55, rgb).astype(np.uint8)
+    model, config = sam(), vos.Memory()
+    track = learn([(Frame(0, 0.0, "0", shade), labels)], 1, model, config)
+    lost = replace(track, motion=replace(track.motion, num_frames_lost=1))
+    frame = Frame(1, 0.1, "1", rgb)
+    # Of a frame that shows the object elsewhere, what is here now was background.
+    elsewhere = np.roll(labels, 34, axis=0) if is_shown else np.zeros_like(labels)
+    masks, _ = follow(frame, Tracks((1,), (lost,), Seen(frame, elsewhere)), model, config)
+    assert masks.present[0] != is_shown
 
 
 @pytest.mark.parametrize("is_causal", [True, False])

@@ -85,7 +85,9 @@ def object_cells(memories: Sequence[RememberedCells]) -> torch.Tensor:
         (memory.labels >= min(_OBJECT_SHARE, float(memory.labels.max()))) & (memory.labels > 0)
         for memory in memories
     ]
-    return torch.cat([memory.cells[own] for memory, own in zip(memories, is_object, strict=True)])
+    cells = torch.cat([memory.cells[own] for memory, own in zip(memories, is_object, strict=True)])
+    # One pixel in the corner of a frame may have a share of no cell.
+    return cells if len(cells) else torch.cat([memory.cells for memory in memories])
 
 
 def _thinned(indices: torch.Tensor, max_num: int) -> torch.Tensor:

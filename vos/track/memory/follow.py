@@ -111,10 +111,12 @@ def follow(
         needed = config.return_likeness if is_lost else config.lose_likeness
         if candidate.evidence.likeness < needed:
             continue
-        if is_lost and config.relook and tracks.seen is not None:
-            object_id = tracks.object_ids[row]
+        object_id, seen = tracks.object_ids[row], tracks.seen
+        # A frame in which an object was not tracked says nothing of where it was.
+        shows = is_lost and config.relook and seen and (seen.labels == object_id).any()
+        if shows and seen is not None:
             rejected = background_before(
-                candidate.crop, candidate.shares, known[row], object_id, tracks.seen, sam
+                candidate.crop, candidate.shares, known[row], object_id, seen, sam
             )
             if rejected is not None:
                 kept = (*known[row].rejected, rejected)[-MAX_REJECTED:]
