@@ -108,8 +108,8 @@ def main(
     faults = [list(faults_of(each.is_wrong)) for each in reviewed]
     met = [
         each.is_listed[first : last + 1].any()
-        for each, own in zip(reviewed, faults, strict=True)
-        for first, last in own
+        for each, stretches in zip(reviewed, faults, strict=True)
+        for first, last in stretches
     ]
     row: Row = {
         **environment(),

@@ -212,6 +212,11 @@ def test_every_second_frame_backwards(folder):
         ([(0, "only1_0")], {"dropped": (1,)}, "all objects"),
         ([(0, "both0")], {"tracked": (30, 40)}, "no frame from frame 30 on"),
         ([(0, "both0")], {"tracked": (0.9, 3)}, "end before they begin"),
+        (
+            [(4, "both4")],
+            {"tracked": (5, 5), "selection": Selection(start=4, every=2)},
+            "no frame that is used lies in the range to track, 5 to 5",
+        ),
         ([(5, "both5")], {"selection": Selection(every=2)}, "frame 5, which is not among"),
     ],
 )

@@ -37,6 +37,7 @@ MEMORIES = st.builds(
     max_windows=st.integers(1, 9),
     num_recent=st.integers(0, 9),
     colours=st.booleans(),
+    vote=st.booleans(),
     lose_likeness=SHARES,
 )
 CONFIGS = st.builds(

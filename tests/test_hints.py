@@ -176,6 +176,20 @@ def test_clicks_choose_between_masks(frame, colour_sam):
     assert ratio(Click(150, 50, False)) == pytest.approx(1)
 
 
+def test_a_click_means_what_it_is_in_the_middle_of(frame, colour_sam):
+    """A ball before a figure: the click is in the middle of the one, at the rim of the other."""
+    ball, figure = np.zeros((2, 100, 160), dtype=np.bool_)
+    ball[40:60, 80:100] = figure[10:90, 40:100] = True
+    small, large = (candidate(frame, colour_sam, mask) for mask in (ball, figure))
+    wanted = Wanted((100, 160), (Click(90, 50),))
+    assert small.merit(wanted) > 2 * large.merit(wanted)
+    wanted = Wanted((100, 160), (Click(70, 50),))
+    assert large.merit(wanted) > small.merit(wanted) == 0
+    # Several clicks say themselves what is meant.
+    wanted = Wanted((100, 160), (Click(90, 50), Click(88, 48)))
+    assert small.merit(wanted) == pytest.approx(large.merit(wanted), rel=0.05)
+
+
 def test_masks_without_the_click_or_cut_by_their_crop_lose(frame, colour_sam):
     mask = np.zeros((100, 160), dtype=np.bool_)
     mask[20:60, 20:60] = True

@@ -15,7 +15,7 @@ PACKAGE = Path(vos.__file__).parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"batch"},
+    {"app", "batch"},
     {"score"},
     {"export", "review"},
     {"sets"},

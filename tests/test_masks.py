@@ -15,6 +15,7 @@ from PIL import Image
 from vos.errors import InputError, MaskError
 from vos.masks import (
     DAVIS_PALETTE,
+    OBJECT_COLOURS,
     encode_label_png,
     grow_box_xyxy,
     mask_box_xyxy,
@@ -415,11 +416,11 @@ def test_objects_keep_the_colours_of_their_mask(tmp_path):
     assert painted.colours == {1: (236, 95, 103), 2: (249, 145, 87)}
     assert (painted.labels == labels).all()
 
-    davis = {1: (128, 0, 0), 2: (0, 128, 0)}
+    shown = {each: tuple(OBJECT_COLOURS[each].tolist()) for each in (1, 2)}
     for image in (labels, DAVIS_PALETTE[labels], Image.open(io.BytesIO(encode_label_png(labels)))):
-        assert read_painted_mask(saved(tmp_path, image)).colours == davis
+        assert read_painted_mask(saved(tmp_path, image)).colours == shown
     white = read_painted_mask(saved(tmp_path, (labels > 0).astype(np.uint8) * 255))
-    assert white.colours == {1: (128, 0, 0)}  # white says nothing of the object
+    assert white.colours == {1: shown[1]}  # white says nothing of the object
 
 
 @pytest.mark.parametrize(
@@ -671,3 +672,25 @@ def test_a_grown_box_holds_the_box_and_stays_in_the_frame(frame, corners, margin
 def test_growing_rows_of_boxes():
     boxes = np.array([[5, 5, 6, 6], [0, 0, 9, 9]])
     assert grow_box_xyxy(boxes, 2, (10, 10)).tolist() == [[3, 3, 8, 8], [0, 0, 9, 9]]
+
+
+def test_colours_of_objects_differ_whatever_the_colour_vision():
+    """Simulated after Viénot, Brettel and Mollon 1999 in linear light, distances in CIELAB."""
+    import cv2
+
+    to_lms = np.array(
+        [[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]]
+    )
+    deficits = {
+        "protan": [[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]],
+        "deutan": [[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]],
+        "none": np.eye(3),
+    }
+    rgb = OBJECT_COLOURS[1:8] / 255.0
+    for name, matrix in deficits.items():
+        seen = np.linalg.inv(to_lms) @ np.array(matrix) @ to_lms @ (rgb**2.2).T
+        seen = (seen.clip(0, 1) ** (1 / 2.2)).T.astype(np.float32)
+        lab = cv2.cvtColor(seen[None], cv2.COLOR_RGB2LAB)[0]
+        distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+        assert distances[~np.eye(7, dtype=bool)].min() > 10, name
+    assert len(np.unique(OBJECT_COLOURS[1:43], axis=0)) == 42

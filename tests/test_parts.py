@@ -79,7 +79,7 @@ def test_of_equal_likeness_the_part_of_the_expected_size_stays(crop):
 
 
 def test_the_best_part_stays_even_if_too_large(crop):
-    assert dropped(crop, [HEAD, (20, 70, 24, 74)], at_rest(300)) == [False, True]
+    assert dropped(crop, [HEAD, (20, 70, 24, 74)], at_rest(700)) == [False, True]
     assert dropped(crop, [HEAD], at_rest(10)) == [False]
 
 
@@ -116,3 +116,10 @@ def test_small_parts_are_dropped_and_large_ones_stay():
     assert kept[5, 5]
     assert kept[5, 22]
     assert not kept[15, 35]
+
+
+def test_an_expected_area_that_one_part_alone_refutes_drops_nothing(crop):
+    """An object that comes nearer fast is in several parts larger than it was as a whole."""
+    motion = at_rest(area_px=250)
+    assert dropped(crop, [BALL, SHOE], motion, likeness=(0.9,)) == [False, False]
+    assert dropped(crop, [BALL, SHOE], at_rest(area_px=350), likeness=(0.9,)) == [False, True]

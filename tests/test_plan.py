@@ -105,8 +105,7 @@ def test_forwards_alone_objects_are_known_from_their_first_reference_on():
 
 def test_a_side_is_trusted_up_to_its_first_doubt():
     plan = plan_both_ways({0: labels(1), 20: labels(1), 30: labels(1)}, {}, Window(first=0))
-    doubts = {1: [3, 12, 14, 26]}
-    gaps = trusting(plan.gaps, lambda object_id: doubts[object_id])
+    gaps = trusting(plan.gaps, [(1, 14), (2, 19), (1, 26), (1, 12), (1, 3)])
     assert [gap.last_forwards for gap in gaps] == [14, 26, END]
     (first, second, _) = gaps
     assert (first.forwards.last, first.backwards.first) == (14, 15)
@@ -115,7 +114,7 @@ def test_a_side_is_trusted_up_to_its_first_doubt():
 
 def test_before_the_first_reference_there_is_no_other_side():
     plan = plan_both_ways({9: labels(1)}, {}, Window(first=0))
-    assert trusting(plan.gaps, lambda _: [3]) == [*plan.gaps]
+    assert trusting(plan.gaps, [(1, 3)]) == [*plan.gaps]
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,13 @@ def test_a_preview_shows_the_references_and_stops(run, tmp_path, capsys):
     picture = np.asarray(Image.open(path))
     assert picture.shape[1] > 2 * 128
     assert sorted(each.name for each in tmp_path.iterdir()) == ["preview.png"]
+    hint = ("--ref-point", "30,40", "--preview", path, "--overwrite")
+    assert run(*hint) == 0
+    unnamed = np.asarray(Image.open(path))
+    assert run(*hint, "--rename", "1:crate") == 0
+    named = np.asarray(Image.open(path))
+    assert named.shape == unnamed.shape
+    assert not np.array_equal(named, unnamed)
 
 
 def test_a_preview_of_masks_needs_no_model(run, frames, tmp_path, monkeypatch, capsys):
@@ -158,11 +165,11 @@ def test_a_preview_replaces_nothing_unasked(run, frames, tmp_path, capsys):
     assert path.read_bytes() == b"mine"
     assert run("--ref-point", "30,40", "--preview", path, "--overwrite") == 0
     assert path.read_bytes() != b"mine"
-    own = frames / "00000.png"
-    before = own.read_bytes()
-    assert run("--ref-point", "30,40", "--preview", own, "--overwrite") == 1
+    picture_of_the_job = frames / "00000.png"
+    before = picture_of_the_job.read_bytes()
+    assert run("--ref-point", "30,40", "--preview", picture_of_the_job, "--overwrite") == 1
     assert "is read by this run" in capsys.readouterr().err
-    assert own.read_bytes() == before
+    assert picture_of_the_job.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Where to look: what is found in the numbers of a summary, how it is told, and the pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from vos.cli import main
 from vos.errors import InputError, SourceError
 from vos.review import Doubt, find_doubtful
 from vos.review.sheet import draw_doubts
+from vos.run.job import Absence
 from vos.run.read_results import ResultFrame, Results, read_results
+from vos.run.references import Reference
 
 NUM_FRAMES = 40
 EVERY = 3  # frames of the source that are used
@@ -54,6 +57,7 @@ def results_of(
         frame_hw=(300, 400),
         frame_rate_hz=25.0,
         frames=frames,
+        summary_path=Path("clip.json"),
         is_complete=True,
     )
 
@@ -117,6 +121,29 @@ def test_an_object_that_is_not_there_yet_is_not_lost(steady):
     boxes_xyxy, scores, present = steady
     present[:10, 1] = False
     assert find_doubtful(results_of(boxes_xyxy, scores, present)) == ()
+
+
+def test_an_object_that_the_job_says_is_absent_is_not_lost(steady):
+    boxes_xyxy, scores, present = steady
+    present[10:16] = False
+    results = results_of(boxes_xyxy, scores, present)
+    absences = (
+        Absence(object_id=1, first=10 * EVERY, last=15 * EVERY),
+        Absence(object_id=2, first=10.5 * EVERY / 25, last=15.0 * EVERY / 25),
+    )
+    reference = Reference(hints={1: vos.Hint((vos.Click(1, 1),))})
+    job = vos.Job(source="clip.mp4", references=(reference,), absences=absences)
+    first, last = sorted(find_doubtful(replace(results, job=job)), key=lambda each: each.object_id)
+    # What follows an absence is worth a look, and so is the frame that only the second has before.
+    assert (first.object_id, first.first_index) == (1, 16 * EVERY)
+    assert first.reason.startswith("found again after 6 frames")
+    assert (last.object_id, last.first_index) == (2, 10 * EVERY)
+
+
+def test_results_of_pictures_are_refused(steady):
+    results = replace(results_of(*steady), pictures=("a.jpg",) * NUM_FRAMES)
+    with pytest.raises(InputError, match="results of pictures, which do not follow one another"):
+        find_doubtful(results)
 
 
 def test_a_sudden_change_of_area_and_place(steady):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos.errors import DamagedSourceError, InputError, OutputError, SourceError
-from vos.masks import DAVIS_PALETTE, read_label_png
+from vos.masks import OBJECT_COLOURS, read_label_png
 from vos.records import Frame, FrameMasks, SourceInfo
 from vos.run.outputs import Outputs
 from vos.run.results import write_results
@@ -295,7 +295,7 @@ def test_drawing_tints_objects_and_nothing_else():
     assert (picture[labels == 0] == frame.rgb[labels == 0]).all()
     inside = np.s_[35:40, 35:40]  # of object 1, away from its contour and number
     assert (labels[inside] == 1).all()
-    want = (frame.rgb[inside].astype(int) + DAVIS_PALETTE[1]) / 2
+    want = (frame.rgb[inside].astype(int) + OBJECT_COLOURS[1]) / 2
     assert np.abs(picture[inside] - want).max() <= 1
     is_changed = (draw_overlay(frame.rgb, labels, 0) != frame.rgb).any(axis=2)
     assert is_changed[25, 30:120].all()  # the contour's upper side
@@ -361,7 +361,7 @@ def test_objects_have_the_colours_that_they_are_given():
     for object_id, colour in colours.items():
         assert (labels[inside[object_id]] == object_id).all()
         assert (picture[inside[object_id]] == colour).all()
-        assert (plain[inside[object_id]] == DAVIS_PALETTE[object_id]).all()
+        assert (plain[inside[object_id]] == OBJECT_COLOURS[object_id]).all()
 
 
 def test_drawing_without_objects_changes_nothing():

@@ -103,7 +103,7 @@ def test_an_object_behind_a_wall_does_not_take_over_another_one():
     check_no_strangers(clip, results)
 
 
-def gone_and_back(scale, num_hidden, *, has_bystander):
+def gone_and_back(scale, num_hidden, *, has_bystander, has_look_alike=False):
     """Out through the left side, and in again through the right one, lower."""
     out = [(30 - 10 * index, 60) for index in range(5)]
     back = [(246 - 10 * index, 110 - 2 * index) for index in range(11)]
@@ -113,6 +113,8 @@ def gone_and_back(scale, num_hidden, *, has_bystander):
         shapes = [Shape(1, RED, centre_xy, radius_px, 0.3 + 0.02 * index)]
         if has_bystander:
             shapes.append(Shape(2, BLUE, (120, 40 + index), 14, 0.1 + 0.03 * index))
+        if has_look_alike:
+            shapes.append(Shape(0, RED, (190, 30), 16, 1.0))
         scene.append(shapes)
     return draw(scene)
 
@@ -129,6 +131,13 @@ def test_an_object_that_left_does_not_take_over_one_that_stays():
     check_lost_and_found(clip, results, 1, 6)
     check_always_followed(clip, results, 2)
     check_no_strangers(clip, results)
+
+
+def test_an_object_that_left_is_not_what_was_there_before():
+    clip = gone_and_back(1.0, 8, has_bystander=False, has_look_alike=True)
+    check_lost_and_found(clip, track(clip), 1, 8)
+    without = vos.RunConfig(method=vos.Memory(relook=False))
+    assert any(masks.present[0] for masks in track(clip, without)[6:12])
 
 
 LIKE_OTHERS = pytest.mark.parametrize("other", [RED, RED_RECTANGLE], ids=["twins", "same colours"])

@@ -41,6 +41,12 @@ def test_it_holds_the_page_of_the_report(wheel):
     assert "vos/score/report/page.html" in wheel.namelist()
 
 
+def test_it_holds_the_files_of_vos_app(wheel):
+    packed = {name for name in wheel.namelist() if name.startswith("vos/app/static/")}
+    static = (REPOSITORY / "vos" / "app" / "static").iterdir()
+    assert packed == {path.relative_to(REPOSITORY).as_posix() for path in static}
+
+
 def test_it_holds_every_module_and_nothing_else(wheel):
     packed = {name for name in wheel.namelist() if name.endswith(".py")}
     assert packed == {

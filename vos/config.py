@@ -103,12 +103,15 @@ class Memory:
         pixel_head: Whether a pixel classifier fitted to the reference makes the final mask; else
             it is SAM's own of highest predicted IoU.
         colours: Whether that classifier sees the object's colours.
+        vote: Whether the correspondence decides where the classifier and SAM's mask disagree.
         thin_parts: Whether an object too thin for the decoder's pixels gets a second classifier,
             of the frame's pixels.
         likely_parts: Whether connected parts of a mask are dropped with which it would be larger
             than the object can have become.
         contests: Whether objects in sight close their pixels to lost ones, and pixels that several
             objects want about equally say nothing of where any of them is.
+        relook: Whether what looks like a lost object is compared with what was there before, when
+            the object was seen.
         lose_likeness: Below this likeness to its references a followed object counts as lost.
         return_likeness: A lost object needs this likeness to be taken up again.
     """
@@ -122,9 +125,11 @@ class Memory:
     num_recent: int = 3
     pixel_head: bool = True
     colours: bool = True
+    vote: bool = True
     thin_parts: bool = True
     likely_parts: bool = True
     contests: bool = True
+    relook: bool = True
     lose_likeness: float = 0.6
     return_likeness: float = 0.75
 

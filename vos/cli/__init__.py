@@ -20,6 +20,7 @@ from vos.errors import VosError, is_out_of_memory
 
 _COMMANDS = {
     "run": ("vos.cli.run:run_command", "Segment the objects of one mask in a whole video."),
+    "app": ("vos.cli.app:app_command", "Open a page to click objects, track and correct them."),
     "frame": ("vos.cli.frame:frame_command", "Write a frame to paint a mask on or to click in."),
     "export": ("vos.cli.export:export_command", "Export results for editors and trainers."),
     "review": ("vos.cli.review:review_command", "List the frames of results to look at again."),

@@ -97,7 +97,7 @@ def _write_sheet(
 
     folder, name = results.folder, results.name
     check_inputs_kept(
-        [source or results.source, folder / name, folder / f"{name}.json", folder / f"{name}.mp4"],
+        [source or results.source, folder / name, results.summary_path, folder / f"{name}.mp4"],
         [path],
     )
     write_sheet(path, draw_doubts(results, doubts, source))

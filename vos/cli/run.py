@@ -96,9 +96,9 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=FrameMask(),
     multiple=True,
-    help="The mask of a later frame, by number or time: it corrects that frame and is learned from "
-    "there on. Its background says nothing of objects that it does not hold; new ones may "
-    "appear in it. Repeatable.",
+    help="The mask of any frame, by number or time. Its objects are tracked from there both ways, "
+    "up to where another mask shows them. Its background says nothing of objects that it does not "
+    "hold. Repeatable.",
 )
 @click.option(
     "--absent",
@@ -151,7 +151,7 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=_FILE,
     metavar="FILE",
-    help="Write the mask of the first frame, as it is used, as a PNG.",
+    help="Write the first of the masks, as it is used, as a PNG.",
 )
 @click.option(
     "--preview",

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vos.export.clip import Clip, ExportFrame
 from vos.export.journal import ExportFiles
 from vos.export.pictures import save_png
-from vos.masks import DAVIS_PALETTE
+from vos.masks import OBJECT_COLOURS
 from vos.sink.draw import draw_overlay
 
 _MAX_TILES: Final = 24
@@ -58,7 +58,7 @@ def legend(clip: Clip) -> list[tuple[tuple[int, ...], str]]:
     """List the objects' colours, (red, green, blue), with their ids and names."""
     return [
         (
-            tuple(DAVIS_PALETTE[object_id].tolist()),
+            tuple(OBJECT_COLOURS[object_id].tolist()),
             name if name == f"object {object_id}" else f"{object_id} {name}",
         )
         for object_id, name in clip.results.names.items()

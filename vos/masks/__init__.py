@@ -5,6 +5,7 @@ and ids 1 to 254, and the colours of their objects; palette PNGs; boxes in frame
 """
 
 from vos.masks.boxes import grow_box_xyxy, mask_box_xyxy
+from vos.masks.colours import OBJECT_COLOURS
 from vos.masks.png import DAVIS_PALETTE, encode_label_png, read_label_png, write_label_png
 from vos.masks.reference import (
     PaintedMask,
@@ -17,6 +18,7 @@ from vos.masks.reference import (
 
 __all__ = [
     "DAVIS_PALETTE",
+    "OBJECT_COLOURS",
     "PaintedMask",
     "encode_label_png",
     "grow_box_xyxy",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vos.errors import MaskError
+from vos.masks.colours import OBJECT_COLOURS
 from vos.masks.image_files import (
     MAX_PIXELS,
     check_max_pixels,
@@ -52,8 +53,8 @@ class PaintedMask:
 
     Attributes:
         labels: (H, W) uint8 with ids 0 to 254 and at least one object.
-        colours: The colour of each object by its id: that of the file where it has colours, else
-            that of DAVIS' palette.
+        colours: The colour of each object by its id: that of the file where it has colours of its
+            own, which DAVIS' are not, else that of ``vos.masks.OBJECT_COLOURS``.
     """
 
     labels: Labels
@@ -116,12 +117,14 @@ def read_painted_mask(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIX
         raise MaskError(f"cannot read the mask {path}: {error}") from error
     _warn_of_sizes(labels, path)
     ids = object_ids(labels)
-    return PaintedMask(labels, {i: colours.get(i) or rgb_of(i) for i in ids})
+    return PaintedMask(labels, {i: _colour_of(i, colours.get(i)) for i in ids})
 
 
-def rgb_of(object_id: int) -> Rgb:
-    """Give the colour of an id in DAVIS' palette."""
-    red, green, blue = DAVIS_PALETTE[object_id].tolist()
+def _colour_of(object_id: int, painted: Rgb | None) -> Rgb:
+    """Give an object's own colour; DAVIS' stands for its id and is no colour of its own."""
+    if painted is not None and painted != tuple(DAVIS_PALETTE[object_id].tolist()):
+        return painted
+    red, green, blue = OBJECT_COLOURS[object_id].tolist()
     return red, green, blue
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vos.errors import InputError
 from vos.review.risk import Signs, risks_of, signs_of, tracks_of
 from vos.run.read_results import Results
 
@@ -59,14 +60,24 @@ def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doub
             there, changes its area or place suddenly, or has it contested by another one.
 
     Returns:
-        One for each stretch of frames and object, the one of the highest risk first.
+        One for each stretch of frames and object, the one of the highest risk first. Where the job
+        says that an object is absent, there is none.
+
+    Raises:
+        InputError: the results are of pictures, which do not follow one another.
     """
+    if results.pictures:
+        raise InputError(
+            f"{results.folder} has results of pictures, which do not follow one another as a "
+            "video's frames do; their scores are in the summary"
+        )
     doubts: list[Doubt] = []
     tracks = tracks_of(results)
     for column, object_id in enumerate(results.object_ids if tracks else ()):
         signs = signs_of(tracks, column)
         risks = risks_of(signs)
         is_listed = (risks >= min_risk) | _is_sudden(signs)
+        is_listed[_absences(results, object_id)] = False
         for first, last in _stretches(np.flatnonzero(is_listed)):
             worst = first + int(risks[first : last + 1].argmax())
             frame = results.frames[worst]
@@ -85,6 +96,19 @@ def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doub
                 )
             )
     return tuple(sorted(doubts, key=lambda each: (-each.risk, each.frame_index)))
+
+
+def _absences(results: Results, object_id: int) -> list[int]:
+    """Give the positions of the frames in which the job says that an object is absent."""
+    absences = () if results.job is None else results.job.absences
+    spans = [(each.first, each.last) for each in absences if each.object_id == object_id]
+    return [
+        number
+        for number, frame in enumerate(results.frames if spans else ())
+        for first, last in spans
+        if first <= (frame.index if isinstance(first, int) else frame.pts_seconds)
+        and (frame.index if isinstance(last, int) else frame.pts_seconds) <= last
+    ]
 
 
 def _is_sudden(signs: Signs) -> NDArray[np.bool_]:

@@ -165,24 +165,25 @@ def _contested(tracks: Sequence[Track], column: int) -> tuple[Float, NDArray[np.
 
     Within some frames the one grew by what the other shrank, and their boxes overlap.
     """
-    own = tracks[column]
-    contested = np.zeros(len(own.scores))
-    rival = np.zeros(len(own.scores), dtype=np.int64)
-    own_px = np.nan_to_num(own.areas_px)
-    own_change_px = own_px[_LAG:] - own_px[:-_LAG]
+    track = tracks[column]
+    contested = np.zeros(len(track.scores))
+    rival = np.zeros(len(track.scores), dtype=np.int64)
+    area_px = np.nan_to_num(track.areas_px)
+    growth_px = area_px[_LAG:] - area_px[:-_LAG]
     for other_column, other in enumerate(tracks):
-        if other_column == column or len(own.scores) <= _LAG:
+        if other_column == column or len(track.scores) <= _LAG:
             continue
         other_px = np.nan_to_num(other.areas_px)
         change_px = other_px[:-_LAG] - other_px[_LAG:]
         moved_px = np.where(
-            own_change_px * change_px > 0, np.minimum(abs(own_change_px), abs(change_px)), 0
+            growth_px * change_px > 0, np.minimum(abs(growth_px), abs(change_px)), 0
         )
         least_px = np.minimum(
-            np.maximum(own_px[_LAG:], own_px[:-_LAG]), np.maximum(other_px[_LAG:], other_px[:-_LAG])
+            np.maximum(area_px[_LAG:], area_px[:-_LAG]),
+            np.maximum(other_px[_LAG:], other_px[:-_LAG]),
         )
-        meets = _overlaps(own.boxes_xyxy[_LAG:], other.boxes_xyxy[:-_LAG])
-        met = _overlaps(own.boxes_xyxy[:-_LAG], other.boxes_xyxy[_LAG:])
+        meets = _overlaps(track.boxes_xyxy[_LAG:], other.boxes_xyxy[:-_LAG])
+        met = _overlaps(track.boxes_xyxy[:-_LAG], other.boxes_xyxy[_LAG:])
         share = np.where(meets | met, moved_px / np.maximum(least_px, 1), 0)
         is_more = np.greater(share, contested[_LAG:])
         contested[_LAG:][is_more] = share[is_more]

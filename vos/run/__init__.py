@@ -9,5 +9,8 @@ each object.
     results, saving  the chain of sinks, and the saved state beside it
     preview          references on their frames, before anything is tracked
     resume, state    whether a run that broke off is the same one, and where it stands
+    inputs, passes   what a job reads, and its passes backwards (backwards) and forwards
+    made_from        what results were made from; of a changed job, what is done again (changes,
+                     update) and how that takes its place (swap)
     read_results     results read back, for whatever goes on with them
 """

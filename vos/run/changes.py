@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,22 +93,23 @@ class Change:
         shown = {index: labels for index, labels in shown.items() if labels.any()}
         return Plan.of((redo.sides for redo in self.redos), shown)
 
-    def trusting(self, doubtful: Callable[[int], Iterable[int]], old: MadeFrom) -> Change:
+    def trusting(self, doubts: Iterable[tuple[int, int]], old: MadeFrom) -> Change:
         """Let the sides forwards go on to where the sides backwards were first in doubt.
 
         Args:
-            doubtful: As in :func:`vos.segment.plan.trusting`.
+            doubts: As in :func:`vos.segment.plan.trusting`.
             old: What the results are made from so far: what goes on there already is kept.
         """
         redos = []
         moved = {}
-        for redo in self.redos:
-            gap = redo.gap
+        for redo, gap in zip(
+            self.redos, trusting([r.gap for r in self.redos], doubts), strict=True
+        ):
             if redo.is_backwards:
-                (gap,) = trusting([gap], doubtful)
                 moved[redo.gap] = gap
-            is_kept = not redo.is_forwards and _has_forwards(old, gap)
-            redos.append(replace(redo, gap=gap, is_forwards=not is_kept))
+                is_kept = not redo.is_forwards and _has_forwards(old, gap)
+                redo = replace(redo, gap=gap, is_forwards=not is_kept)
+            redos.append(redo)
         gaps = tuple(moved.get(gap, gap) for gap in self.made_from.gaps)
         return replace(self, redos=tuple(redos), made_from=replace(self.made_from, gaps=gaps))
 

@@ -198,7 +198,13 @@ def _window(job: Job, first: Frame) -> Window:
         return Window(first=first.index, every=every)
     begin, last = _span(job, *job.tracked)
     num_before = max(0, -(-(begin - first.index) // every))
-    return Window(first=first.index + num_before * every, last=last, every=every)
+    window = Window(first=first.index + num_before * every, last=last, every=every)
+    if window.first > window.last:
+        raise InputError(
+            f"no frame that is used lies in the range to track, {begin} to {last}: they begin with "
+            f"frame {first.index}" + (f", every {every} frames" if every > 1 else "")
+        )
+    return window
 
 
 def _span(job: Job, first: int | float, last: int | float) -> Span:

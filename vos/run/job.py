@@ -58,7 +58,7 @@ class JobOutputs:
         overlay_alpha: Opacity of the overlay's colours in [0, 1]; None writes no overlay.
         min_score: Below this score a mask is doubtful: its contour is dashed in the overlay, and
             the summary counts it.
-        reference_path: A PNG for the mask of the first frame, as it is used; or None.
+        reference_path: A PNG for the mask of the earliest reference, as it is used; or None.
     """
 
     __pydantic_config__: ClassVar = STRICT

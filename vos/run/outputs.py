@@ -42,7 +42,8 @@ class Outputs:
         overwrite: Whether earlier results of this name may be replaced.
         min_score: Below this score a mask is doubtful: its contour is dashed, and the tallies of
             the summary count it.
-        colours: (red, green, blue) of objects in the overlay, by id; the others have DAVIS'.
+        colours: (red, green, blue) of objects in the overlay, by id; the others have those of
+            ``vos.masks.OBJECT_COLOURS``.
         names: What to call objects in the overlay, by id.
     """
 
@@ -288,6 +289,7 @@ def _clear_spool(folder: Path) -> None:
     spool = _spool_in(folder)
     spool.ledger.remove_written()
     _clear(spool.unfinished_folder)
+    spool.lock_path.unlink(missing_ok=True)  # of a run that was killed
     for path in (spool.masks_folder, spool.folder):
         with suppress(OSError):
             path.rmdir()

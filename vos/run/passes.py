@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -73,6 +72,7 @@ class Task:
         sam: Its model.
         plan: Who is tracked where.
         scores: Of references that come from hints, by frame and object.
+        begin: Gives what is known before the first frame of either pass; learns it once.
         header: What the run is.
         save_every_seconds: How much work a crash may cost.
     """
@@ -82,6 +82,7 @@ class Task:
     sam: SamModel
     plan: Plan
     scores: Mapping[int, Mapping[int, float]]
+    begin: Callable[[], State]
     header: dict[str, object]
     save_every_seconds: float
 
@@ -95,19 +96,20 @@ class Task:
         """Spans of the pass backwards, from used frames to used frames."""
         return spans_of_frames(self.plan.spans_backwards, self.opened.window)
 
-    def begin(self) -> State:
-        """Give what is known before the first frame of a pass."""
-        wanted, config = self.plan.forwards, self.job.config
-        ids = all_ids(wanted.references.values())
-        indices = list(wanted.references)
-        if wanted.learns:
-            indices = [index for index in indices if index < self.opened.window.first]
-        if not indices:
-            return fresh_state(ids, config)
-        with closing(reference_frames(self.job, self.opened, indices)) as frames:
-            shown = [(frame, wanted.references[frame.index]) for frame in frames]
-        with memory_of(self.sam, config.method):
-            return taught_state(shown, ids, self.sam, config, are_kept=wanted.learns)
+
+def begin_state(job: Job, opened: Opened, plan: Plan, sam: SamModel) -> State:
+    """Give what is known before the first frame of either pass."""
+    wanted = plan.forwards
+    ids = all_ids(wanted.references.values())
+    indices = list(wanted.references)
+    if wanted.learns:
+        indices = [index for index in indices if index < opened.window.first]
+    if not indices:
+        return fresh_state(ids, job.config)
+    with closing(reference_frames(job, opened, indices)) as frames:
+        shown = [(frame, wanted.references[frame.index]) for frame in frames]
+    with memory_of(sam, job.config.method):
+        return taught_state(shown, ids, sam, job.config, are_kept=wanted.learns)
 
 
 @dataclass(slots=True)
@@ -261,19 +263,17 @@ def _wanted_frames(
     return source.info, source
 
 
-def doubts_in(spool: Outputs) -> Callable[[int], list[int]]:
-    """Find the frames in which masks of the pass backwards are doubtful, by object.
+def doubts_in(spool: Outputs) -> Iterator[tuple[int, int]]:
+    """Find the objects and frames in which masks of the pass backwards are doubtful.
 
     Raises:
         OutputError: what it found cannot be read.
     """
-    doubtful: dict[int, list[int]] = defaultdict(list)
     with Entries(spool.summary_path) as entries:
         for entry in entries:
             for each in entry["objects"]:
                 if each["score"] < DEFAULT_MIN_SCORE:
-                    doubtful[each["id"]].append(entry["index"])
-    return lambda object_id: doubtful[object_id]
+                    yield each["id"], entry["index"]
 
 
 def num_frames_in(spans: Iterable[Span], window: Window) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError
-from vos.masks import DAVIS_PALETTE
+from vos.masks import OBJECT_COLOURS
 from vos.records import Frame, Labels
 from vos.run.job import Job
 from vos.run.references import Reference, segment_hints
@@ -75,7 +75,7 @@ def show_references(job: Job, sam: SamModel | None = None) -> list[ShownReferenc
 
 def draw_references(shown: list[ShownReference], job: Job) -> NDArray[np.uint8]:
     """Draw references on their frames, one beside the other: (H, W, 3) uint8 RGB."""
-    palette = DAVIS_PALETTE.copy()
+    palette = OBJECT_COLOURS.copy()
     for each in shown:
         for object_id, rgb in each.colours.items():
             palette[object_id] = rgb
@@ -88,6 +88,7 @@ def draw_references(shown: list[ShownReference], job: Job) -> NDArray[np.uint8]:
                 scores=each.scores,
                 min_score=job.outputs.min_score,
                 palette=palette,
+                names=job.names,
             ),
             f"frame {each.frame.index}, {each.frame.pts_seconds:.3f} s",
         )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from typing import Final
 
 from vos.errors import DamagedSourceError, InputError, OutputError, VosError
@@ -15,9 +16,10 @@ from vos.run.job import Job, ModelChoice
 from vos.run.only_writer import only_writer
 from vos.run.outputs import Outputs, describe_run
 from vos.run.passes import JobProgress as JobProgress
-from vos.run.passes import Task, Watch, track_backwards, track_forwards
+from vos.run.passes import Task, Watch, begin_state, track_backwards, track_forwards
 from vos.run.resume import load_saved, read_finished
-from vos.run.update import clear_update, finish_update, update_results
+from vos.run.swap import clear_update, finish_update
+from vos.run.update import update_results
 from vos.sam import load
 from vos.sam.model import SamModel
 from vos.sink.tallies import ObjectTallies
@@ -130,7 +132,8 @@ def run_job(
                 references = plan.forwards.references
                 write_label_png(job.outputs.reference_path, references[min(references)])
         tallies = ObjectTallies(outputs.min_score)
-        task = Task(job, opened, sam, plan, scores, header, save_every_seconds)
+        begin = cache(partial(begin_state, job, opened, plan, sam))
+        task = Task(job, opened, sam, plan, scores, begin, header, save_every_seconds)
         watch = Watch(on_progress, should_stop)
         try:
             is_complete = True
@@ -165,8 +168,9 @@ def _update(
         outputs = opened.outputs
         sam = sam or load_model(job.model)
         plan, scores = make_plan(job, opened, sam, both_ways=True)
+        begin = partial(begin_state, job, opened, plan, sam)
         header = _describe(job, opened, sam)
-        task = Task(job, opened, sam, plan, scores, header, save_every_seconds)
+        task = Task(job, opened, sam, plan, scores, begin, header, save_every_seconds)
         stack.enter_context(only_writer(outputs.lock_path, outputs.masks_folder))
         try:
             is_new, rows = update_results(task, watch, lambda: time.monotonic() - started)

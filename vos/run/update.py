@@ -1,8 +1,7 @@
 """Doing again only what changed of results: the frames and objects that a changed job touches.
 
-What is made anew lies in a folder of its own until all of it is there. Then a list of what goes
-where is written, and worked off. A run that is killed before leaves the results as they were; one
-that is killed while the list is worked off leaves the list, and the next run works off the rest.
+What is made anew lies in a folder of its own until all of it is there, and then takes its place
+(``swap``). A run that is killed before leaves the results as they were.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +21,7 @@ import numpy as np
 
 from vos.errors import OutputError, SourceError
 from vos.files import (
-    make_folder,
-    part_path,
     refusals,
-    sync_files,
-    sync_folders,
-    write_whole,
 )
 from vos.masks import read_label_png
 from vos.records import Frame, FrameMasks
@@ -35,16 +30,32 @@ from vos.run.changes import Change, find_change
 from vos.run.job import Job
 from vos.run.made_from import MadeFrom
 from vos.run.outputs import Outputs
-from vos.run.passes import Task, Watch, doubts_in, num_frames_in, sound_of_job, track_backwards
+from vos.run.passes import (
+    Task,
+    Watch,
+    begin_state,
+    doubts_in,
+    num_frames_in,
+    sound_of_job,
+    track_backwards,
+)
 from vos.run.references import scored
 from vos.run.results import described_files
 from vos.run.resume import Mark, difference, going_on, load_saved, read_finished
 from vos.run.saving import write_and_save
+from vos.run.swap import (
+    begin_update,
+    clear_update,
+    finish_update,
+    list_moves,
+    made_overlay,
+    made_summary,
+    overlay_pieces,
+)
 from vos.segment.forward import Progress, Step, segment_pass
 from vos.segment.plan import END, Span
 from vos.sink import write_overlay
 from vos.sink.passing import Pair
-from vos.sink.pieces import PIECES
 from vos.sink.summary import (
     Entries,
     entry_of_absent,
@@ -57,12 +68,6 @@ from vos.track.masks import join, measure, nothing_found, only
 from vos.track.method import State
 
 _log = logging.getLogger("vos")
-
-_LIST: Final = "moves"  # what an update made, and takes its place
-_IDENTITY: Final = "update"  # which update it is
-_SUMMARY: Final = "summary.json"
-_OVERLAY: Final = "overlay.mp4"
-_PIECES: Final = "overlay"
 
 _SAME: Final = (
     *("source_file", "selection", "model", "weights_sha256", "settings"),
@@ -105,7 +110,7 @@ def read_earlier(outputs: Outputs, header: dict[str, Any]) -> Earlier:
     """
     path, masks = outputs.summary_path, outputs.masks_folder
     if outputs.unfinished_folder.exists():
-        raise OutputError(f"{masks} is of a run that did not end; go on with --resume before")
+        raise OutputError(f"{masks} is of a run that did not end; go on with it with --resume")
     if not path.is_file():
         raise OutputError(f"there are no results to update: {path} is not there")
     before = read_header(path)
@@ -118,7 +123,8 @@ def read_earlier(outputs: Outputs, header: dict[str, Any]) -> Earlier:
         raise OutputError(
             f"{masks} cannot be updated, its source broke off; pass --overwrite to start again"
         )
-    with refusals(f"update {masks}: {path} does not say what it was made from", LookupError):
+    faults = (LookupError, TypeError, ValueError, AttributeError)
+    with refusals(f"update {masks}: {path} does not say what it was made from", *faults):
         made_from = MadeFrom.from_json_values(before["made_from"])
     entries = Entries(path)
     if not len(entries.indices):
@@ -159,8 +165,13 @@ def update_results(
         plan = change.plan(task.plan.forwards.references)
         with refusals(f"read {outputs.summary_path}"):
             of = hashlib.sha256(outputs.summary_path.read_bytes()).hexdigest()
-        task = replace(task, plan=plan, header=header | {"update_of_sha256": of})
-        _begin(outputs, task)
+        task = replace(
+            task,
+            plan=plan,
+            begin=cache(partial(begin_state, task.job, task.opened, plan, task.sam)),
+            header=header | {"update_of_sha256": of},
+        )
+        begin_update(outputs, task.header)
         if not change.is_nothing and read_finished(made, task.header) is None:
             if plan.backwards.stretches and not track_backwards(task, made, watch, resume=True):
                 return True, None
@@ -173,70 +184,6 @@ def update_results(
     return True, rows
 
 
-def finish_update(outputs: Outputs) -> None:
-    """Put what an update made in its place, if all of it is there.
-
-    Raises:
-        OutputError: the disk refuses.
-    """
-    made = outputs.update
-    listed = made.folder / _LIST
-    if not listed.is_file():
-        return
-    with refusals(f"update {outputs.masks_folder}", ValueError):
-        names = [str(name) for name in json.loads(listed.read_text(encoding="utf-8"))]
-        moves = [
-            (made.masks_folder / name, outputs.masks_folder / name)
-            for name in names
-            if Path(name).name == name
-        ]
-        moves += [
-            (made.folder / _OVERLAY, outputs.overlay_path),
-            (made.folder / _SUMMARY, outputs.summary_path),
-        ]
-        for source, target in moves:
-            with suppress(FileNotFoundError):  # it went there before
-                source.replace(target)
-        sync_folders(outputs.masks_folder, outputs.folder)
-    clear_update(outputs)
-
-
-def clear_update(outputs: Outputs) -> None:
-    """Remove what an update made and did not put in its place.
-
-    Raises:
-        OutputError: the disk refuses.
-    """
-    made = outputs.update
-    if not made.folder.is_dir():
-        return
-    made.remove_earlier()
-    made.remove_unfinished()
-    with refusals(f"remove {made.folder}"):
-        pieces = made.folder / _PIECES
-        for name in (_LIST, _IDENTITY, _SUMMARY, _OVERLAY):
-            (made.folder / name).unlink(missing_ok=True)
-            part_path(made.folder / name).unlink(missing_ok=True)
-        for path in (*pieces.glob(PIECES), *pieces.glob(".*.part")):
-            path.unlink()
-        for folder in (pieces, made.masks_folder, made.folder):
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _begin(outputs: Outputs, task: Task) -> None:
-    """Go on with this very update, or else begin anew."""
-    made = outputs.update
-    identity = {key: value for key, value in task.header.items() if key not in ("job", "source")}
-    mark = json.dumps(identity, sort_keys=True).encode()
-    path = made.folder / _IDENTITY
-    with refusals(f"write {path}"):
-        if not path.is_file() or path.read_bytes() != mark:
-            clear_update(outputs)
-            make_folder(made.folder)
-            write_whole(path, mark)
-
-
 def _track_forwards(task: Task, earlier: Earlier, change: Change, watch: Watch) -> bool:
     """Do the pass forwards of an update, or what is left of it; tell whether it came to its end."""
     job, opened, made = task.job, task.opened, earlier.outputs.update
@@ -247,7 +194,7 @@ def _track_forwards(task: Task, earlier: Earlier, change: Change, watch: Watch) 
     saved = load_saved(made, task.header, task.sam.device)
     begin: State | Progress
     if saved is None:
-        begin = replace(task, plan=plan).begin()
+        begin = task.begin()
     else:
         begin = saved.progress
         watch.num_done = watch.num_before = num_backwards + saved.num_frames
@@ -262,7 +209,7 @@ def _track_forwards(task: Task, earlier: Earlier, change: Change, watch: Watch) 
         if is_both_ways:
             steps = with_spooled(steps, made.spool, plan.backwards)
         pairs = write_and_save(
-            _onto(scored(steps, task.scores), earlier, change),
+            scored(_onto(steps, earlier, change), task.scores),
             made,
             opened.source.info,
             task.header | {"made_from": change.made_from.to_json_values()},
@@ -353,8 +300,8 @@ def _put_together(
                 pairs = _shown(frames, earlier, anew)
                 for _ in write_overlay(
                     pairs,
-                    made.folder / _OVERLAY,
-                    pieces=made.folder / _PIECES,
+                    made_overlay(outputs),
+                    pieces=overlay_pieces(outputs),
                     info=info,
                     style=outputs.style,
                     sound=sound_of_job(task.job),
@@ -362,7 +309,7 @@ def _put_together(
                     pass
         header = {key: value for key, value in task.header.items() if key != "update_of_sha256"}
         rows = write_entries(
-            made.folder / _SUMMARY,
+            made_summary(outputs),
             header | {"made_from": made_from.to_json_values()} | described_files(outputs, info),
             _entries(outputs, earlier, anew, _ids(made_from)),
             object_ids=_ids(made_from),
@@ -377,14 +324,7 @@ def _put_together(
             if earlier.entries.of(entry["index"]) is None:
                 added.append(outputs.masks_folder / name)
     outputs.ledger.check_free(added)
-    with refusals(f"write {made.folder}"):
-        overlay = [] if outputs.overlay_alpha is None else [made.folder / _OVERLAY]
-        labels = [made.masks_folder / name for name in changed]
-        sync_files([*labels, *overlay, made.folder / _SUMMARY])
-        sync_folders(made.folder)
-        write_whole(made.folder / _LIST, json.dumps(changed).encode())
-        sync_files([made.folder / _LIST])
-        sync_folders(made.folder)
+    list_moves(outputs, changed)
     return rows
 
 

@@ -1,1 +1,1 @@
-"""One pass: frames and reference masks in, frames with their masks out."""
+"""Passes through a video: who is tracked where (plan); frames in, frames with their masks out."""

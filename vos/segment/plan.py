@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
@@ -249,20 +250,24 @@ def everywhere(references: Mapping[int, Labels], ids: Iterable[int]) -> Pass:
     return Pass(references=references, stretches=stretches, learns=True)
 
 
-def trusting(gaps: Iterable[Gap], doubtful: Callable[[int], Iterable[int]]) -> list[Gap]:
+def trusting(gaps: Iterable[Gap], doubts: Iterable[tuple[int, int]]) -> list[Gap]:
     """Move the meeting points of both sides to where the sides backwards were first in doubt.
 
     Args:
         gaps: As planned.
-        doubtful: Gives the frames in which an object's mask from the pass backwards is doubtful,
-            or lost.
+        doubts: Objects and frames in which their masks from the pass backwards are doubtful, or
+            lost.
     """
-    settled = []
-    for gap in gaps:
+    settled = list(gaps)
+    numbers = defaultdict(list)
+    for number, gap in enumerate(settled):
         if gap.is_between_references:
-            in_gap = [i for i in doubtful(gap.object_id) if gap.last_forwards < i <= gap.last]
-            gap = replace(gap, last_forwards=max([gap.last_forwards, *in_gap]))
-        settled.append(gap)
+            numbers[gap.object_id].append(number)
+    for object_id, index in doubts:
+        for number in numbers[object_id]:
+            gap = settled[number]
+            if gap.last_forwards < index <= gap.last:
+                settled[number] = replace(gap, last_forwards=index)
     return settled
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError
-from vos.masks import DAVIS_PALETTE, grow_box_xyxy, mask_box_xyxy
+from vos.masks import OBJECT_COLOURS, grow_box_xyxy, mask_box_xyxy
 from vos.records import Labels
 
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
@@ -29,7 +29,7 @@ def draw_overlay(
     *,
     scores: Mapping[int, float] | None = None,
     min_score: float = 0,
-    palette: NDArray[np.uint8] = DAVIS_PALETTE,
+    palette: NDArray[np.uint8] = OBJECT_COLOURS,
     names: Mapping[int, str] = MappingProxyType({}),
 ) -> NDArray[np.uint8]:
     """Tint every object in its colour, draw its contour, and write its name and score on it.

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vos.masks import DAVIS_PALETTE
+from vos.masks import OBJECT_COLOURS
 from vos.records import Frame, FrameMasks, SourceInfo
 from vos.sink.draw import check_alpha, draw_overlay
 from vos.sink.joining import Sound
@@ -29,7 +29,8 @@ class OverlayStyle:
     Attributes:
         alpha: Opacity of the objects' colours in [0, 1].
         min_score: Objects of a lower score have a dashed contour.
-        colours: (red, green, blue) of objects, 0 to 255, by id; the others have DAVIS' colours.
+        colours: (red, green, blue) of objects, 0 to 255, by id; the others have those of
+            ``vos.masks.OBJECT_COLOURS``.
         names: What to call objects, by id; the others are called by their id.
     """
 
@@ -48,7 +49,7 @@ class OverlayStyle:
 
     def draw(self, frame: Frame, masks: FrameMasks) -> NDArray[np.uint8]:
         """Give a frame with its masks painted over it: (H, W, 3) uint8 RGB."""
-        palette = DAVIS_PALETTE.copy()
+        palette = OBJECT_COLOURS.copy()
         for object_id, rgb in self.colours.items():
             palette[object_id] = rgb
         return draw_overlay(

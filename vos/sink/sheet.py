@@ -17,7 +17,7 @@ from vos.files import write_whole
 
 _GAP_PX: Final = 4
 _TEXT_SHARE: Final = 0.035  # of a panel's width,
-_MIN_TEXT_PX: Final = 12  # but at least so much
+_TEXT_PX: Final = (12, 24)  # but at least and at most so much
 _GROUND_RGB: Final = (24, 24, 24)
 _TEXT_RGB: Final = (240, 240, 240)
 
@@ -38,7 +38,7 @@ def draw_sheet(
     num_columns = math.ceil(math.sqrt(len(panels)))
     num_rows = math.ceil(len(panels) / num_columns)
     width, height = panel_wh
-    text_px = max(_MIN_TEXT_PX, round(_TEXT_SHARE * min(width, 2 * height)))
+    text_px = min(max(_TEXT_PX[0], round(_TEXT_SHARE * width)), _TEXT_PX[1])
     text_height = (text_px + _GAP_PX) * max(text.count("\n") + 1 for _, text in panels) + _GAP_PX
     cell_wh = width + _GAP_PX, height + text_height + _GAP_PX
     size_wh = num_columns * cell_wh[0] + _GAP_PX, num_rows * cell_wh[1] + _GAP_PX

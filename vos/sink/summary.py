@@ -24,7 +24,7 @@ _BOX_CONVENTION: Final = (
     "x0, y0, x1, y1 in pixels of the frame, from 0 at the left and top; x1 and y1 are the last "
     "column and row inside the box (inclusive)"
 )
-_SUMMARY_KEYS: Final = (
+SUMMARY_KEYS: Final = (
     *("box_convention", "objects", "frames", "num_frames", "tallies", "damaged"),
     "elapsed_seconds",
 )
@@ -150,7 +150,7 @@ def write_entries(
 
 
 def _header_lines(header: Mapping[str, object]) -> list[str]:
-    taken = [key for key in _SUMMARY_KEYS if key in header]
+    taken = [key for key in SUMMARY_KEYS if key in header]
     if taken:
         raise InputError(f"a summary's header cannot hold {', '.join(taken)}")
     try:

@@ -17,7 +17,7 @@ from vos.source.container import OpenVideo, is_dropped
 from vos.source.selection import Selection
 
 # One packet of these is one shown frame; elsewhere packets may hold hidden frames or none.
-_ONE_FRAME_PER_PACKET: Final = frozenset(
+ONE_FRAME_PER_PACKET: Final = frozenset(
     ("av1", "dnxhd", "ffv1", "h264", "hevc", "libdav1d", "mjpeg", "prores", "vp9")
 )
 _MIN_FRAMES: Final = 250  # before the start; decoding fewer takes no time worth saving
@@ -69,13 +69,13 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
         SourceError: every packet comes before the wanted part.
     """
     time_base = video.stream.time_base
-    if video.stream.codec_context.name not in _ONE_FRAME_PER_PACKET or time_base is None:
+    if video.stream.codec_context.name not in ONE_FRAME_PER_PACKET or time_base is None:
         return None
     keyframe = None
     index = -1
     pts = origin_pts = 0
     try:
-        for index, entry in enumerate(_in_order_of_presentation(video)):
+        for index, entry in enumerate(in_order_of_presentation(video)):
             if entry is None:
                 return None
             pts, is_keyframe = entry
@@ -96,7 +96,7 @@ def find_seek_point(video: OpenVideo, selection: Selection) -> SeekPoint | None:
     )
 
 
-def _in_order_of_presentation(video: OpenVideo) -> Iterator[tuple[int, bool] | None]:
+def in_order_of_presentation(video: OpenVideo) -> Iterator[tuple[int, bool] | None]:
     """Give (pts, is keyframe) of every packet, ascending; None where packets are not frames."""
     waiting: list[tuple[int, bool]] = []
     last_pts = None

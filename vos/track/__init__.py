@@ -1,8 +1,9 @@
 """Tracking: the frames of a video and reference masks in, each frame's masks out.
 
-Two wings do that, and ``method`` chooses between them. Both take frames of one size, the label maps
-of the frames that have a reference, and what is known so far; for each frame they yield its
-``FrameMasks`` and what is known after it, from which the video can be gone on with.
+Two wings do that, and ``method`` chooses between them. Both take frames of one size, in either
+direction of time, whom to track in which of them (``passes``), and what is known so far; for each
+frame they yield its ``FrameMasks`` and what is known after it, from which the video can be gone on
+with.
 
 - ``memory``, the default, encodes a window around each object and compares it with remembered cells
   (docs/tracking.md).

@@ -20,6 +20,8 @@ from vos.track.memory.crops import Crop
 
 _VIOLATION: Final = 2.0  # what a click on the wrong side costs, by its depth over the mask's radius
 _STABILITY_OFFSET: Final = 1.0  # logits
+# As the root of the stability and the inmostness, found on what benchmarks/hints.py --fit reads.
+_CLOSED_POWER: Final = 4  # of the share that the crop's edge does not cut
 
 Float = NDArray[np.float64]
 
@@ -89,8 +91,8 @@ class Candidate:
     def holds(self, points_xy: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which of (..., 2) points of the frame are in the mask."""
         is_on = self.pixels[self._index(points_xy)] > 0
-        held: NDArray[np.bool_] = self.covers(points_xy) & is_on
-        return held
+        is_in_mask: NDArray[np.bool_] = self.covers(points_xy) & is_on
+        return is_in_mask
 
     def merit(self, wanted: Wanted) -> float:
         """Say how well the mask answers a hint, in [0, 1]; 0 if it does not at all."""
@@ -98,17 +100,27 @@ class Candidate:
             return 0.0
         points_xy = np.array([(click.x, click.y) for click in wanted.clicks]).reshape(-1, 2)
         is_wanted = np.array([click.is_positive for click in wanted.clicks], dtype=np.bool_)
-        is_held = self.holds(points_xy)
+        is_in_mask = self.holds(points_xy)
         merit = self.predicted_iou
-        for point_xy in points_xy[is_held != is_wanted]:
+        for point_xy in points_xy[is_in_mask != is_wanted]:
             merit /= 1 + _VIOLATION * self._depth(point_xy)
         if wanted.before is not None:
             merit *= mask_iou(self.pixels > 0, wanted.before.pixels > 0)
         if wanted.box_xyxy is not None:
             return merit * box_iou(self.box_xyxy, wanted.box_xyxy)
-        if not (is_held & is_wanted).any():
+        if not (is_in_mask & is_wanted).any():
             return 0.0
-        return merit * stability(self.pixels) * (1 - self._cut_share(wanted.frame_hw))
+        merit *= math.sqrt(stability(self.pixels))
+        merit *= math.pow(1 - self._cut_share(wanted.frame_hw), _CLOSED_POWER)
+        if np.count_nonzero(is_wanted) == 1:  # further ones are at what the first one missed
+            merit *= self._inmostness(points_xy[is_wanted][0])
+        return merit
+
+    def _inmostness(self, point_xy: NDArray[np.int64]) -> float:
+        """Give a point's depth in the mask over that of the inmost one, in [0, 1]."""
+        padded = np.pad((self.pixels > 0).view(np.uint8), 1)
+        depths = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+        return float(depths[self._index(point_xy)] / depths.max())
 
     def _depth(self, point_xy: NDArray[np.int64]) -> float:
         """Give a point's distance from the mask's contour over the radius of a disc of its area."""
@@ -159,7 +171,7 @@ def best_mask(
     sam: SamModel,
     crop: Crop,
     wanted: Wanted,
-    asked: Iterable[tuple[Click, ...]],
+    click_sets: Iterable[tuple[Click, ...]],
     box_xyxy: Float | None = None,
     low_res: torch.Tensor | None = None,
 ) -> Candidate:
@@ -169,7 +181,7 @@ def best_mask(
         sam: The model.
         crop: The crop.
         wanted: What masks are judged by.
-        asked: Sets of clicks, each asked for in a call of its own; clicks beyond the crop are
+        click_sets: Sets of clicks, each for a call of its own; clicks beyond the crop are
             left out.
         box_xyxy: (4,) frame pixels, the box prompt of each call.
         low_res: (h', w') logits of an earlier call on the crop.
@@ -179,7 +191,7 @@ def best_mask(
     """
     left, top, right, bottom = crop.window_xyxy
     candidates: list[Candidate] = []
-    for clicks in asked:
+    for clicks in click_sets:
         near = [c for c in clicks if left <= c.x < right and top <= c.y < bottom]
         points_xy = np.array([(click.x - left, click.y - top) for click in near], dtype=np.int64)
         labels = [POSITIVE if click.is_positive else NEGATIVE for click in near]

@@ -74,7 +74,9 @@ class HintSession:
         hint.check_within(self.frame.frame_hw)
         inside = [tuple(c for c in hint.clicks if c.is_in(box)) for box in hint.boxes_xyxy]
         parts = [self._from_box(*pair) for pair in zip(hint.boxes_xyxy, inside, strict=True)]
-        others = tuple(click for click in hint.clicks if not any(click in own for own in inside))
+        others = tuple(
+            click for click in hint.clicks if not any(click in of_box for of_box in inside)
+        )
         if any(click.is_positive for click in others):
             parts.append(self._from_clicks(others))
         return parts
@@ -132,16 +134,37 @@ class HintSession:
                 )
         return labels, scores
 
+    @torch.inference_mode()
+    def outline(self, hint: Hint) -> NDArray[np.float32]:
+        """Segment one object by one call in the whole frame, less exact than :meth:`segment`.
+
+        Args:
+            hint: Its clicks, and of its boxes the last one.
+
+        Returns:
+            (h, w) logits in the decoder's pixels, which cover the frame.
+
+        Raises:
+            InputError: the hint reaches out of the frame.
+            MaskError: SAM finds nothing there.
+        """
+        hint.check_within(self.frame.frame_hw)
+        height, width = self.frame.frame_hw
+        (crop,) = self._crops_of([(0, 0, width, height)])
+        box = None if not hint.boxes_xyxy else np.array(hint.boxes_xyxy[-1], dtype=np.float64)
+        wanted = Wanted(self.frame.frame_hw, hint.clicks, box)
+        return best_mask(self.sam, crop, wanted, [hint.clicks], box).pixels
+
     def _from_box(self, box: Box, clicks: tuple[Click, ...]) -> Part:
         box_xyxy = np.array(box, dtype=np.float64)
         wanted = Wanted(self.frame.frame_hw, clicks, box_xyxy)
         positive = tuple(click for click in clicks if click.is_positive)
         centre = Click((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
         # The centre may lie beside the object.
-        asked = [(centre, *positive), positive]
+        click_sets = [(centre, *positive), positive]
         masks, others = [], []
         for crop in self._crops_around(box_xyxy, [(context, 0.0) for context in _CONTEXTS]):
-            first = best_mask(self.sam, crop, wanted, asked, box_xyxy)
+            first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
             again = (first.inmost_click, *positive)
             mask = best_mask(self.sam, crop, wanted, [again], box_xyxy, first.low_res)
             if clicks:
@@ -157,19 +180,19 @@ class HintSession:
         positive_xy = np.array([(click.x, click.y) for click in positive], dtype=np.float64)
         clicked_xyxy = np.concatenate([positive_xy.min(axis=0), positive_xy.max(axis=0)])
         # A model may understand one click better than several.
-        asked = list(dict.fromkeys([positive, positive[:1]]))
+        click_sets = list(dict.fromkeys([positive, positive[:1]]))
         context = _CONTEXTS[0]
         guesses = []
         for crop in self._crops_around(clicked_xyxy, [(context, share) for share in _SHARES]):
             with suppress(MaskError):
-                guesses.append(best_mask(self.sam, crop, wanted, asked))
+                guesses.append(best_mask(self.sam, crop, wanted, click_sets))
         if not guesses:
             raise MaskError("SAM finds no object there")
         box_xyxy = _union(max(guesses, key=lambda each: each.merit(wanted)).box_xyxy, clicked_xyxy)
         (crop,) = self._crops_around(box_xyxy, [(context, 0.0)])
-        first = best_mask(self.sam, crop, wanted, asked, box_xyxy)
+        first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
         box_xyxy = _union(first.box_xyxy, clicked_xyxy)
-        mask = best_mask(self.sam, crop, wanted, asked, box_xyxy, first.low_res)
+        mask = best_mask(self.sam, crop, wanted, click_sets, box_xyxy, first.low_res)
         if len(clicks) > 1:
             mask = self._corrected(mask, wanted, clicks, None)
         return join([mask], [*guesses, first], wanted)
@@ -184,7 +207,10 @@ class HintSession:
     def _crops_around(self, box_xyxy: Float, sizes: Sequence[tuple[float, float]]) -> list[Crop]:
         """Give crops of several contexts and least shares, encoding those that are new."""
         frame_hw = self.frame.frame_hw
-        windows = list(dict.fromkeys(window_around(box_xyxy, frame_hw, *size) for size in sizes))
+        windows = dict.fromkeys(window_around(box_xyxy, frame_hw, *size) for size in sizes)
+        return self._crops_of([*windows])
+
+    def _crops_of(self, windows: list[Window]) -> list[Crop]:
         new = [window for window in windows if window not in self._crops]
         self._crops |= {crop.window_xyxy: crop for crop in encode_crops(self.frame, new, self.sam)}
         crops = [self._crops[window] for window in windows]

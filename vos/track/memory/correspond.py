@@ -79,6 +79,15 @@ def remember(crop: Crop, labels: torch.Tensor, axes: torch.Tensor) -> Remembered
     return RememberedCells(crop.cells[kept] @ axes, shares[kept], crop.positions_xy[kept])
 
 
+def object_cells(memories: Sequence[RememberedCells]) -> torch.Tensor:
+    """Give the (N, D) cells of memories that are the object's; some may show nothing of it."""
+    is_object = [
+        (memory.labels >= min(_OBJECT_SHARE, float(memory.labels.max()))) & (memory.labels > 0)
+        for memory in memories
+    ]
+    return torch.cat([memory.cells[own] for memory, own in zip(memories, is_object, strict=True)])
+
+
 def _thinned(indices: torch.Tensor, max_num: int) -> torch.Tensor:
     """Keep every nth, so that no more than a number remain."""
     return indices[:: max(1, -(-len(indices) // max(1, max_num)))]
@@ -106,11 +115,7 @@ def correspond(
         radius_px: How far an object's part may have moved since.
     """
     weight = _PENALTY / radius_px**2
-    object_cells = [
-        memory.cells[memory.labels >= min(_OBJECT_SHARE, float(memory.labels.max()))]
-        for memory in references
-    ]
-    object_similarities = (queries @ torch.cat(object_cells).T).amax(dim=1)
+    object_similarities = (queries @ object_cells(references).T).amax(dim=1)
 
     # |q - m|^2 = |q|^2 - 2 q m + |m|^2, so that the penalty rides on the product of the cells.
     origin_xy = positions_xy.mean(dim=0)

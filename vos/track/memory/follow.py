@@ -36,8 +36,10 @@ from vos.track.memory.prompts import (
     low_res_rgb,
     make_prompts,
 )
+from vos.track.memory.relook import MAX_REJECTED, Seen, background_before
 from vos.track.memory.tracks import Track, expected_window, shares, window_shares
 from vos.track.memory.trust import Evidence, compare_masks, expected_iou, likeness_of
+from vos.track.memory.vote import combine
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
@@ -52,10 +54,12 @@ class Tracks:
     Attributes:
         object_ids: (K,) ascending, 1 to 254.
         tracks: K of them; None for an object that no reference has shown so far.
+        seen: The last frame in which all of them were seen, if any.
     """
 
     object_ids: tuple[int, ...]
     tracks: tuple[Track | None, ...]
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +109,18 @@ def follow(
     for row, candidate in candidates.items():
         is_lost = known[row].motion.num_frames_lost
         needed = config.return_likeness if is_lost else config.lose_likeness
-        if candidate.evidence.likeness >= needed:
-            scores[row] = expected_iou(candidate.evidence)
+        if candidate.evidence.likeness < needed:
+            continue
+        if is_lost and config.relook and tracks.seen is not None:
+            object_id = tracks.object_ids[row]
+            rejected = background_before(
+                candidate.crop, candidate.shares, known[row], object_id, tracks.seen, sam
+            )
+            if rejected is not None:
+                kept = (*known[row].rejected, rejected)[-MAX_REJECTED:]
+                known[row] = replace(known[row], rejected=kept)
+                continue
+        scores[row] = expected_iou(candidate.evidence)
     claims = [
         _claim(object_id, known[row], candidates[row], config)
         for row, object_id in enumerate(tracks.object_ids)
@@ -127,7 +141,9 @@ def follow(
         after[row] = _update(
             track, candidates.get(row), masks, row, contested_of[row], config, is_clear=is_clear
         )
-    return masks, Tracks(tracks.object_ids, tuple(after))
+    has_all = all(masks.present[row] for row, track in enumerate(after) if track is not None)
+    seen = Seen(frame, masks.labels) if has_all else tracks.seen
+    return masks, Tracks(tracks.object_ids, tuple(after), seen)
 
 
 def _claim(object_id: int, track: Track, candidate: _Candidate, config: Memory) -> Claim:
@@ -217,7 +233,8 @@ def _segment_crop(
         sam_low_res = low_res = sam_low_res_of[number]
         if config.pixel_head:
             maps = head_maps(prompts[row], colours, rgb)
-            low_res = track.head.logits(channel_logits[number, 0], maps, sam_low_res)
+            by_head = track.head.logits(channel_logits[number, 0], maps)
+            low_res = combine(by_head, sam_low_res, maps[0] if config.vote else None)
         logits, sam_logits = low_res_to_frame(torch.stack([low_res, sam_low_res]), crop.letterbox)
         if track.fine_head is not None:
             logits = apply_fine_head(track.fine_head, crop, logits, colours)
@@ -255,7 +272,7 @@ def _correspond(crop: Crop, track: Track) -> Correspondence:
         found = correspond(
             crop.cells[near] @ track.axes,
             crop.positions_xy[near],
-            track.references,
+            (*track.references, *track.rejected),
             track.recent,
             _MOTION_SHARE * motion.size_px + 3 * crop.cell_px,
         )
@@ -325,7 +342,7 @@ def _update(
         is_contested=contested is not None,
         is_clear=is_clear,
     )
-    return replace(track, recent=recent, motion=motion)
+    return replace(track, recent=recent, rejected=(), motion=motion)
 
 
 def _box_in_frame(candidate: _Candidate) -> NDArray[np.float64]:

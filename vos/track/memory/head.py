@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 _WEIGHT_DECAY: Final = 1e-3
 _MAX_ITERATIONS: Final = 40
-_SAM_SHARE: Final = 0.25  # of SAM's mask in the final one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,18 +32,14 @@ class Head:
     maps: torch.Tensor
     bias: torch.Tensor
 
-    def logits(
-        self, channel_logits: torch.Tensor, maps: torch.Tensor, sam_logits: torch.Tensor
-    ) -> torch.Tensor:
-        """Give the final (h', w') logits.
+    def logits(self, channel_logits: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """Give the classifier's (h', w') logits.
 
         Args:
             channel_logits: (h', w'), what the decoder says with ``channels`` as classifier.
             maps: (E, h', w') further maps.
-            sam_logits: (h', w') of SAM's mask, which is mixed in.
         """
-        summed = channel_logits + torch.einsum("e,ehw->hw", self.maps, maps) + self.bias
-        return torch.lerp(summed, sam_logits, _SAM_SHARE)
+        return channel_logits + torch.einsum("e,ehw->hw", self.maps, maps) + self.bias
 
 
 def fit_head(channels: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> Head:

@@ -18,6 +18,7 @@ from vos.track.memory.motion import Motion
 _MIN_PART: Final = 0.1  # of the largest part's size
 _ONE_PIECE: Final = 0.98  # of the object's pixels in one part
 _AREA_SLACK: Final = 1.15  # of the expected area
+_REFUTED: Final = 1.5  # of the expected area: one part alone that large says it is wrong
 _SPECK: Final = 0.02  # of the expected area: too small to be another thing
 
 
@@ -46,7 +47,8 @@ def unlikely_parts(
     What resembles the object is often not all of it: its colour is on a shoe as well as on the
     ball. The part is kept that memory says most surely is the object, that is most like it in the
     references and nearest to the expected area; others only while all of them together stay within
-    that area.
+    that area. Where that part alone is far too large, the object came nearer faster than expected,
+    and the area says nothing of the others.
 
     Args:
         crop: The crop.
@@ -70,6 +72,8 @@ def unlikely_parts(
         centres_xy = centres_xy + np.array(crop.window_xyxy[:2])
         worth /= 1 + (_distances_px(motion, centres_xy) / motion.size_px) ** 2
     best_first = 1 + np.argsort(-worth[1:], kind="stable")
+    if areas_px[best_first[0]] > _REFUTED * motion.area_px:
+        return torch.zeros_like(logits, dtype=torch.bool)
     is_dropped = areas_px >= _SPECK * motion.area_px
     is_dropped[0] = False
     room_px = _AREA_SLACK * motion.area_px

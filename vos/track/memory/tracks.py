@@ -22,6 +22,7 @@ from vos.track.memory.head import Head, fit_head
 from vos.track.memory.motion import Motion, box_of, expected_box, motion_at_rest
 from vos.track.memory.parts import is_one_piece
 from vos.track.memory.prompts import decode_crop, head_maps, low_res_rgb, make_prompts
+from vos.track.memory.vote import combine
 
 _WHOLLY_INSIDE: Final = 0.99
 _CROP_SHIFT: Final = 0.06  # of the window's side
@@ -35,6 +36,7 @@ class Track:
         axes: (C, D) basis of its remembered cells.
         references: A memory of each reference that shows it, the oldest first.
         recent: Memories of the last frames in which it was seen, the newest last.
+        rejected: While it is lost, memories of what looked like it and was there before.
         head: Its pixel classifier.
         fine_head: Its classifier of frame pixels; None where decoder pixels hold its shape.
         colours: Its colours.
@@ -46,6 +48,7 @@ class Track:
     axes: torch.Tensor
     references: tuple[RememberedCells, ...]
     recent: tuple[RememberedCells, ...]
+    rejected: tuple[RememberedCells, ...]
     head: Head
     fine_head: FineHead | None
     colours: Colours
@@ -117,12 +120,15 @@ def learn(
     head = _learn_head(samples)
     fine_head = None
     if swapped:
-        with_logits = [(each.crop, each.mask, _logits(each, head)) for each in (*samples, *swapped)]
+        with_logits = [
+            (each.crop, each.mask, _logits(each, head, config)) for each in (*samples, *swapped)
+        ]
         fine_head = fit_fine_head(with_logits, used_colours)
     return Track(
         axes=axes,
         references=tuple(memories),
         recent=(),
+        rejected=(),
         head=head,
         fine_head=fine_head,
         colours=colours,
@@ -231,10 +237,11 @@ def _learn_head(samples: Sequence[_Sample]) -> Head:
     )
 
 
-def _logits(sample: _Sample, head: Head) -> torch.Tensor:
-    """Give the head's (H, W) logits of a sample's crop."""
+def _logits(sample: _Sample, head: Head, config: Memory) -> torch.Tensor:
+    """Give the final (H, W) logits of a sample's crop, before the classifier of frame pixels."""
     by_channels = torch.einsum("d,dhw->hw", head.channels, sample.channels)
-    low_res = head.logits(by_channels, sample.maps, sample.sam_logits)
+    by_head = head.logits(by_channels, sample.maps)
+    low_res = combine(by_head, sample.sam_logits, sample.maps[0] if config.vote else None)
     return low_res_to_frame(low_res[None], sample.crop.letterbox)[0]
 
 

@@ -13,6 +13,7 @@ from vos.sam.model import SamModel
 from vos.track.masks import correct
 from vos.track.memory.follow import Tracks, follow
 from vos.track.memory.motion import motion_at_rest
+from vos.track.memory.relook import Seen
 from vos.track.memory.tracks import learn
 from vos.track.passes import Pass, Start
 
@@ -91,6 +92,7 @@ def track_by_memory(
         known = state.references
         if (reference := wanted.correction(frame.index)) is not None:
             masks = correct(masks, reference)
+            tracks = replace(tracks, seen=Seen(frame, masks.labels))
             if wanted.learns:
                 known = (*known, (frame, reference))
                 tracks = _learn_again(tracks, known, sam, config)
@@ -105,12 +107,12 @@ def _start(tracks: Tracks, start: Start) -> Tracks:
     """Let an object start from a mask, with nothing recent in its memory."""
     motion = replace(motion_at_rest(start.mask), num_frames_lost=start.num_frames_lost)
     started = (
-        replace(track, recent=(), motion=motion)
+        replace(track, recent=(), rejected=(), motion=motion)
         if track is not None and object_id == start.object_id
         else track
         for object_id, track in zip(tracks.object_ids, tracks.tracks, strict=True)
     )
-    return Tracks(tracks.object_ids, tuple(started))
+    return replace(tracks, tracks=tuple(started))
 
 
 def _learn_again(
@@ -122,4 +124,4 @@ def _learn_again(
         learn(references, object_id, sam, config) if object_id in newest else track
         for object_id, track in zip(tracks.object_ids, tracks.tracks, strict=True)
     )
-    return Tracks(tracks.object_ids, tuple(learned))
+    return replace(tracks, tracks=tuple(learned))

@@ -1,0 +1,271 @@
+"""Prints what vos app promises to keep: times to the first frame and to masks, scrubbing, tracking
+against vos-run, and memory.
+
+    python benchmarks/app.py clip.mp4 --click 640,440 --out /tmp/app
+
+The clip is one of 1280 x 720; it is joined to itself for the long videos. Memory is measured with a
+browser too where playwright and chromium are there.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from websockets.sync.client import connect
+
+RATE_HZ = 30
+TEN_MINUTES = 600 * RATE_HZ
+NUM_STEPS = 40  # of scrubbing
+
+
+def join_to_itself(clip: Path, path: Path, num_frames: int) -> Path:
+    """Write a video of so many frames, without encoding anything."""
+    with av.open(str(clip)) as source:
+        packets = [p for p in source.demux(video=0) if p.size]
+        stream = source.streams.video[0]
+        step = int(1 / (stream.average_rate * stream.time_base))
+        with av.open(str(path), "w") as target:
+            out = target.add_stream_from_template(stream)
+            offset = written = 0
+            while written < num_frames:
+                source.seek(0)
+                for packet in source.demux(video=0):
+                    if not packet.size or written >= num_frames:
+                        continue
+                    packet.pts += offset
+                    packet.dts += offset
+                    packet.stream = out
+                    target.mux(packet)
+                    written += 1
+                offset += step * len(packets)
+    return path
+
+
+class Server:
+    """``vos app`` in a process of its own, and what a page asks of it."""
+
+    def __init__(self, video: Path, out: Path, *options: str) -> None:
+        self.started = time.perf_counter()
+        command = [sys.executable, "-m", "vos", "app", str(video), "--out", str(out)]
+        self.process = subprocess.Popen(
+            [*command, "--no-browser", "-q", *options], stdout=subprocess.PIPE, text=True
+        )
+        self.address = re.search(r"http://\S+", self.process.stdout.readline()).group()
+        host, self.token = re.fullmatch(r"http://(.+)/\?token=(.+)", self.address).groups()
+        self.host, self.port = host, int(host.rpartition(":")[2])
+        self.headers = {"Cookie": f"vos_{self.port}={self.token}"}
+        self.connection = http.client.HTTPConnection(host)
+
+    def get(self, path: str) -> bytes:
+        self.connection.request("GET", path, headers=self.headers)
+        answer = self.connection.getresponse()
+        content = answer.read()
+        assert answer.status == 200, (path, answer.status, content)
+        return content
+
+    @contextmanager
+    def page(self) -> Iterator["Page"]:
+        with connect(
+            f"ws://{self.host}/socket",
+            origin=f"http://{self.host}",
+            additional_headers=self.headers,
+        ) as socket:
+            yield Page(socket)
+
+    def rss_mib(self) -> float:
+        return sum_rss_mib([self.process.pid])
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+class Page:
+    def __init__(self, socket) -> None:
+        self.socket = socket
+        self.state = {"status": "loading"}
+        self.num_frames = 0
+        self.sketched: float | None = None
+        self.until(lambda: self.state["status"] == "ready")
+
+    def until(self, condition) -> None:
+        while not condition():
+            message = json.loads(self.socket.recv())
+            if message["type"] in ("state", "project"):
+                self.state |= message
+            self.num_frames += len(message.get("frames", ()))
+            if message["type"] == "preview" and self.sketched is None:
+                self.sketched = time.perf_counter()
+            if message["type"] == "notice":
+                raise SystemExit(message["text"])
+
+    def edit(self, **message) -> float:
+        """Send an edit; give the seconds until it is done."""
+        before, began = self.state["project"], time.perf_counter()
+        self.socket.send(json.dumps(message))
+        self.until(lambda: self.state["project"] != before)
+        return time.perf_counter() - began
+
+
+def sum_rss_mib(pids: list[int]) -> float:
+    pages = 0
+    for pid in pids:
+        pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / (1 << 20)
+
+
+def below(pid: int) -> list[int]:
+    """A process and those that it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in below(int(child)))]
+
+
+def is_browser(pid: int) -> bool:
+    command = Path(f"/proc/{pid}/cmdline").read_text()
+    return "chromium" in command and "--headless" in command and "--type=" not in command
+
+
+def report(what: str, value: str, limit: str) -> None:
+    print(f"{what:<42} {value:>22}   limit {limit}", flush=True)
+
+
+def measure_clicks(clip: Path, out: Path, click: tuple[int, int]) -> None:
+    server = Server(clip, out)
+    server.get("/")
+    server.get("/frame/0.jpg")
+    report("first frame after start", f"{time.perf_counter() - server.started:.2f} s", "1 s")
+    x, y = click
+    with server.page() as page:
+        time.sleep(2)  # people look first
+        masks, sketches = [], []
+        for dx, dy in ((0, 0), (6, 4), (-6, 2), (4, -6), (-8, -4)):
+            message = {"type": "click", "frame": 0, "object": 1, "x": x + dx, "y": y + dy}
+            page.sketched, began = None, time.perf_counter()
+            page.edit(**message, positive=True)
+            server.get("/labels/0")
+            masks.append(1000 * (time.perf_counter() - began))
+            sketches.append(1000 * (page.sketched - began))
+        report("first click: sketch", f"{sketches[0]:.0f} ms", "500 ms")
+        report("first click: mask", f"{masks[0]:.0f} ms", "500 ms")
+        report(
+            "further clicks, median: sketch", f"{statistics.median(sketches[1:]):.0f} ms", "150 ms"
+        )
+        report("further clicks, median: mask", f"{statistics.median(masks[1:]):.0f} ms", "150 ms")
+    server.end()
+
+
+def measure_scrubbing(clip: Path, out: Path) -> None:
+    long = join_to_itself(clip, out / "ten_minutes.mp4", TEN_MINUTES)
+    server = Server(long, out)
+    server.get("/frame/0.jpg")
+    with server.page():
+        began = time.perf_counter()
+        server.get("/times")
+        report("times of all frames", f"{time.perf_counter() - began:.2f} s", "none")
+        times = []
+        for index in random.Random(0).sample(range(TEN_MINUTES), NUM_STEPS):
+            began = time.perf_counter()
+            server.get(f"/frame/{index}.jpg")
+            times.append(1000 * (time.perf_counter() - began))
+    times.sort()
+    value = f"{statistics.median(times):.0f}, at most {times[-1]:.0f} ms"
+    report("scrubbing in ten minutes, median", value, "250 ms")
+    server.end()
+
+
+def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: int) -> None:
+    """Both start from the same click; what the model takes to load does not count."""
+    short = join_to_itself(clip, out / "short.mp4", num_frames)
+    command = [sys.executable, "-m", "vos", "run", str(short), "--out", str(out / "run")]
+    command += ["--ref-point", "{},{}".format(*click), "--no-overlay", "--overwrite", "-q"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    document = json.loads((out / "run" / "short.json").read_text())
+    rate_run = document["num_frames"] / document["elapsed_seconds"]
+    server = Server(short, out)
+    with server.page() as page:
+        page.edit(type="click", frame=0, object=1, x=click[0], y=click[1], positive=True)
+        page.socket.send(json.dumps({"type": "track", "frame": 0, "direction": "both"}))
+        page.until(lambda: page.state["status"] == "tracking")
+        page.until(lambda: page.state["status"] == "ready")
+    server.end()
+    document = json.loads((out / "short.json").read_text())
+    rate_app = document["num_frames"] / document["elapsed_seconds"]
+    value = f"{rate_app:.2f} of {rate_run:.2f} frames/s"
+    report("tracking in the page", f"{value} = {rate_app / rate_run:.2f}", "0.9")
+    assert "short" in done
+
+
+def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
+    long = join_to_itself(clip, out / "long.mp4", num_frames)
+    server = Server(long, out)
+    values = []
+    with server.page():
+        server.get("/times")
+        for index in range(num_frames):
+            server.get(f"/frame/{index}.jpg")
+            server.get(f"/labels/{index}")
+            if index % max(1, num_frames // 4) == num_frames // 8:
+                values.append(f"{server.rss_mib():.0f}")
+    report(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
+    server.end()
+    chromium = shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        chromium = None
+    if chromium is None:
+        print("no browser: the page's memory is not measured")
+        return
+    server, values = Server(long, out), []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        root = next(pid for pid in below(os.getpid()) if is_browser(pid))
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(server.address)
+        page.wait_for_timeout(3000)
+        for index in range(num_frames):
+            page.keyboard.press("ArrowRight")
+            if index % 10 == 0:
+                page.wait_for_timeout(20)
+            if index % max(1, num_frames // 4) == num_frames // 8:
+                values.append(f"{sum_rss_mib(below(root)):.0f}")
+        browser.close()
+    report(f"browser, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
+    server.end()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--click", default="640,440", help="X,Y on the object in the first frame")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
+    parser.add_argument("--num-tracked", type=int, default=60)
+    parser.add_argument("--num-frames", type=int, default=20_000, help="of the memory's measure")
+    parser.add_argument("--only", choices=["clicks", "scrubbing", "tracking", "memory"])
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    x, y = map(int, args.click.split(","))
+    if args.only in (None, "clicks"):
+        measure_clicks(args.clip, args.out / "clicks", (x, y))
+    if args.only in (None, "scrubbing"):
+        measure_scrubbing(args.clip, args.out)
+    if args.only in (None, "tracking"):
+        measure_tracking(args.clip, args.out, (x, y), args.num_tracked)
+    if args.only in (None, "memory"):
+        measure_memory(args.clip, args.out, args.num_frames)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The page in a real browser: the whole way from the first click to the export.
+
+Screenshots of every step are left in the test's folder, or in VOS_SCREENSHOTS.
+"""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from app_server import (
+    HEIGHT,
+    NUM_FRAMES,
+    SIDE,
+    TOKEN,
+    WIDTH,
+    corner_of,
+    draw,
+    iou,
+    make_clip,
+    serving,
+    stand_in,
+)
+
+import vos
+from vos.run.job import Job
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_SECONDS = 30
+MARGIN_PX = 16
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("there is no browser: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+class Tab:
+    """A tab of the browser; any error in it fails the test."""
+
+    def __init__(self, browser, served, screenshots: Path, scheme: str = "dark") -> None:
+        self.faults: list[str] = []
+        self.served = served
+        self.screenshots = screenshots
+        self.page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: message.type == "error" and self.faults.append(message.text),
+        )
+        self.open()
+
+    def open(self) -> None:
+        address = f"http://127.0.0.1:{self.served.port}/"
+        self.page.goto(f"{address}?token={TOKEN}")
+        self.page.wait_for_url(address)
+        self.until("document.getElementById('last-frame').textContent === '13'")
+        self.until("!document.getElementById('run-text').textContent.startsWith('Loading')")
+
+    def until(self, condition) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        is_met = condition if callable(condition) else lambda: self.page.evaluate(condition)
+        while not is_met():
+            assert time.monotonic() < deadline, (condition, self.notices(), self.faults)
+            self.page.wait_for_timeout(20)
+        assert not self.faults
+
+    def notices(self) -> str:
+        return self.page.evaluate("document.getElementById('notices').textContent")
+
+    def show(self, name: str) -> None:
+        self.page.wait_for_timeout(150)
+        self.page.screenshot(path=self.screenshots / f"{name}.png")
+
+    def on_screen(self, x: float, y: float) -> tuple[float, float]:
+        """Where a pixel of the frame is on the screen."""
+        box = self.page.locator("#view").bounding_box()
+        scale = min(
+            (box["width"] - 2 * MARGIN_PX) / WIDTH, (box["height"] - 2 * MARGIN_PX) / HEIGHT
+        )
+        return (
+            box["x"] + (box["width"] - WIDTH * scale) / 2 + (x + 0.5) * scale,
+            box["y"] + (box["height"] - HEIGHT * scale) / 2 + (y + 0.5) * scale,
+        )
+
+    def click(self, x: float, y: float, button: str = "left") -> None:
+        self.page.mouse.click(*self.on_screen(x, y), button=button)
+
+    def drag(self, *points_xy: tuple[float, float]) -> None:
+        self.page.mouse.move(*self.on_screen(*points_xy[0]))
+        self.page.mouse.down()
+        for point in points_xy[1:]:
+            self.page.mouse.move(*self.on_screen(*point), steps=4)
+        self.page.mouse.up()
+
+    def press(self, key: str) -> None:
+        self.page.keyboard.press(key)
+
+    def go_to(self, index: int) -> None:
+        self.page.fill("#frame-number", str(index))
+        self.press("Enter")
+        self.until(f"document.getElementById('timeline').ariaValueNow === '{index}'")
+        self.page.evaluate("document.activeElement.blur()")
+
+    def track(self) -> None:
+        self.press("t")
+        self.until("document.getElementById('run-text').textContent === 'Up to date'")
+
+    def labels(self, index: int) -> np.ndarray:
+        return self.served.session.labels(index)
+
+    def is_tinted(self, x: float, y: float) -> bool:
+        """Whether the canvas shows something else than the frame there."""
+        left, top = self.on_screen(x, y)
+        box = self.page.locator("#view").bounding_box()
+        red, green, blue, _ = self.page.evaluate(
+            "([x, y]) => [...document.getElementById('view').getContext('2d')"
+            ".getImageData(x, y, 1, 1).data]",
+            [left - box["x"], top - box["y"]],
+        )
+        return (red, green, blue) != (0, 0, 0)
+
+
+@pytest.fixture
+def screenshots(tmp_path):
+    folder = Path(os.environ.get("VOS_SCREENSHOTS", tmp_path / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def middle_of(object_id: int, index: int) -> tuple[int, int]:
+    left, top = corner_of(object_id, index)
+    return left + SIDE // 2, top + SIDE // 2
+
+
+def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots):
+    out = tmp_path / "out"
+    truth = [draw(index)[1] for index in range(NUM_FRAMES)]
+    with serving(clip, out) as served:
+        tab = Tab(browser, served, screenshots)
+        tab.show("1-opened")
+
+        tab.click(*middle_of(1, 0))
+        tab.until(lambda: iou(tab.labels(0) == 1, truth[0] == 1) > 0.8)
+        tab.show("2-clicked")
+
+        tab.press("n")
+        tab.until("document.querySelectorAll('#objects li').length === 2")
+        tab.press("x")
+        left, top = corner_of(2, 0)
+        tab.drag((left - 2, top - 2), (left + SIDE + 2, top + SIDE + 2))
+        tab.until(lambda: iou(tab.labels(0) == 2, truth[0] == 2) > 0.8)
+        tab.show("3-boxed")
+
+        tab.press("b")
+        tab.press("1")
+        tab.drag((120, 20), (140, 20))
+        tab.until(lambda: tab.labels(0)[20, 130] == 1)
+        tab.show("4-painted")
+        tab.press("Control+z")
+        tab.until(lambda: tab.labels(0)[20, 130] == 0)
+
+        tab.press("r")
+        tab.page.keyboard.type("red square")
+        tab.press("Enter")
+        tab.until("document.querySelector('#objects .name').textContent === 'red square'")
+
+        tab.track()
+        tab.go_to(9)
+        tab.until(lambda: tab.is_tinted(*middle_of(1, 9)))
+        for index in range(NUM_FRAMES):
+            for object_id in (1, 2):
+                assert iou(tab.labels(index) == object_id, truth[index] == object_id) > 0.7
+        tab.show("5-tracked")
+
+        # A mask that is put right, an object that is not there, and back again.
+        tab.press("b")
+        tab.press("2")
+        tab.press("e")
+        x, y = middle_of(2, 9)
+        tab.drag((x, y), (x + 4, y + 4))
+        tab.until(lambda: tab.labels(9)[y, x] == 0)
+        tab.go_to(11)
+        tab.press("1")
+        tab.press("a")
+        tab.until(lambda: not (tab.labels(11) == 1).any())
+        tab.track()
+        assert tab.labels(9)[y, x] == 0
+        assert not (tab.labels(11) == 1).any()
+        tab.show("5-corrected")
+        tab.press("Control+z")
+        tab.press("Control+z")
+        tab.until("document.getElementById('run-text').textContent === 'Changed since'")
+        tab.track()
+        assert tab.labels(9)[y, x] == 2
+        assert (tab.labels(11) == 1).any()
+        tab.go_to(9)
+
+        # A range, marked and taken back.
+        tab.press("o")
+        tab.until("!document.getElementById('range-box').hidden")
+        tab.page.click("#clear-range")
+        tab.until("document.getElementById('range-box').hidden")
+        tab.press("Control+z")
+        tab.press("Control+z")
+        tab.until("document.getElementById('run-text').textContent === 'Up to date'")
+
+        for view in ("contour", "matte", "cutout", "original", "overlay"):
+            tab.page.click(f"[data-view={view}]")
+            tab.show(f"6-{view}")
+
+        tab.page.click("#show-export")
+        tab.page.check("input[value=npz]", force=True)
+        tab.page.uncheck("input[value=prores]", force=True)
+        tab.show("7-export")
+        tab.page.click("#export-dialog button[type=submit]")
+        tab.until(lambda: "npz" in tab.notices())
+        assert list((out / "exports" / "npz").glob("clip*.npz"))
+
+        tab.press("k")
+        tab.until("document.getElementById('command-dialog').open")
+        command = tab.page.text_content("#command-text")
+        assert command.startswith(f"vos-run {clip} --ref-point 0:1:")
+        assert "--rename '1:red square'" in command
+        tab.show("8-command")
+        tab.press("Escape")
+        tab.press("?")
+        tab.show("9-keys")
+        tab.press("Escape")
+
+        shown = [tab.labels(index) for index in range(NUM_FRAMES)]
+        tab.page.reload()
+        tab.until("document.querySelectorAll('#objects li').length === 2")
+        tab.until("document.getElementById('run-text').textContent === 'Up to date'")
+        tab.page.close()
+
+    # What the page wrote is what vos-run writes.
+    document = (out / "clip.json").read_bytes()
+    results = vos.read_results(out)
+    job = results.job
+    assert isinstance(job, Job)
+    other = vos.Job(
+        source=job.source,
+        references=job.references,
+        names=job.names,
+        outputs=vos.JobOutputs(folder=tmp_path / "other", overlay_alpha=None),
+    )
+    vos.run_job(other, stand_in())
+    again = vos.read_results(tmp_path / "other")
+    for index, labels in enumerate(shown):
+        np.testing.assert_array_equal(labels, again.labels(index))
+
+    with serving(clip, out) as served:  # the server was ended and comes back
+        tab = Tab(browser, served, screenshots, scheme="light")
+        tab.until("document.querySelectorAll('#objects li').length === 2")
+        tab.until("document.getElementById('run-text').textContent === 'Up to date'")
+        tab.go_to(9)
+        tab.show("10-opened-again")
+        for _ in range(4):
+            tab.press("Control+z")
+        tab.until("document.querySelectorAll('#objects li').length === 0")
+        tab.page.close()
+    assert (out / "clip.json").read_bytes() == document
