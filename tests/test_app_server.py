@@ -271,6 +271,9 @@ def test_the_results_of_vos_run_are_opened(clip, tmp_path):
         outputs=vos.JobOutputs(folder=tmp_path / "out"),
     )
     vos.run_job(job, stand_in())
+    for path in ("out", "out/clip", "out/clip.json"):
+        found = _source_of(str(tmp_path / path), tmp_path / "elsewhere", None)
+        assert found == (str(clip), tmp_path / "out", "clip")
     with serving(clip, tmp_path / "out") as served, served.page() as page:
         assert page.state["project"]["names"] == {"1": "object 1", "2": "green square"}
         assert page.state["is_up_to_date"]

@@ -57,6 +57,35 @@ def beach() -> tuple[np.ndarray, np.ndarray]:
     return rgb, ball
 
 
+class CountingSam(vos.SamModel):
+    num_calls = 0
+
+    def decode(self, *args, **options):
+        self.num_calls += 1
+        return super().decode(*args, **options)
+
+
+def test_what_was_segmented_before_is_not_segmented_again(frame):
+    sam = CountingSam(ColourSam())
+    session = HintSession(frame, sam)
+    one, other = Hint((Click(40, 40),)), Hint((), ((95, 35, 145, 95),))
+    session.reference({1: one})
+    session.reference({2: other})
+    num_calls = sam.num_calls
+    both, _ = session.reference({1: one, 2: other})
+    assert sam.num_calls == num_calls
+    np.testing.assert_array_equal(both, reference_from_hints(frame, {1: one, 2: other}, sam)[0])
+
+
+def test_an_outline_is_near_the_mask(frame):
+    session = HintSession(frame, vos.SamModel(ColourSam()))
+    outline = session.outline(Hint((Click(40, 40),))) > 0
+    ys, xs = np.nonzero(outline)
+    scale = 160 / outline.shape[1]
+    corners = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) * scale
+    np.testing.assert_allclose(corners, [20, 20, 60, 60], atol=3)
+
+
 # --- one and several objects
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def app_command(ctx: click.Context) -> None:
             click.launch(address)
 
     try:
-        make_server(app, announce).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # as the server is ended
+            make_server(app, announce).run(sockets=[listener])
     finally:
         session.close()
 

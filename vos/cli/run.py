@@ -217,16 +217,15 @@ class ObjectName(click.ParamType[tuple[int, str]]):
 @model_options
 @version_option
 def run_command(ctx: click.Context) -> None:
-    """Segment the objects of one mask in every frame of VIDEO.
+    """Segment objects in every frame of VIDEO, from masks, clicks or boxes in any of them.
 
     \b
       vos-run video.mp4 --ref-mask mask.png
-      vos-run video.mp4 --ref-point 410,220 --out results
-      vos-run frames/ --ref-mask first.png --ref 120:fixed.png --model vit_h
+      vos-run video.mp4 --ref-point 120:410,220 --out results
+      vos-run video.mp4 --ref-mask mask.png --ref 120:fixed.png --update
 
     VIDEO is a file, a folder of images, the URL of a stream, or - for the standard input, which may
-    instead be the mask. The mask belongs to the first
-    frame used. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
+    instead be the mask. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
     FOLDER/<name>.mp4 (overlay) and FOLDER/<name>.json (scores, boxes, settings).
 
     Ctrl-C finishes the frame in hand; the same command with --resume goes on. So it does after a

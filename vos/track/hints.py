@@ -32,6 +32,7 @@ from vos.track.memory.crops import Crop, Window, encode_crops, window_around
 _CONTEXTS: Final = (1.8, 2.6)  # sides of the crops around a box, over its longer side
 _SHARES: Final = (1.0, 0.5, 0.25)  # sides of the crops around clicks, over the frame's longer side
 _MAX_CROPS: Final = 16  # kept for further hints, of some 4 MB each
+_MAX_HINTS: Final = 8  # whose parts are kept, for when others are added to them
 _DOUBTFUL: Final = 0.5  # the expected IoU below which a warning is given
 
 _ADVICE: Final = "add clicks, draw a closer box, or give a mask"
@@ -56,6 +57,7 @@ class HintSession:
         self.frame = frame if isinstance(frame, Frame) else Frame(0, 0.0, "00000", frame)
         self.sam = sam
         self._crops: dict[Window, Crop] = {}
+        self._parts: dict[Hint, list[Part]] = {}
 
     @torch.inference_mode()
     def segment(self, hint: Hint) -> list[Part]:
@@ -72,6 +74,13 @@ class HintSession:
             MaskError: SAM finds nothing there.
         """
         hint.check_within(self.frame.frame_hw)
+        parts = self._parts.pop(hint, None) or self._segment(hint)
+        self._parts[hint] = parts
+        for oldest in list(self._parts)[:-_MAX_HINTS]:
+            del self._parts[oldest]
+        return parts
+
+    def _segment(self, hint: Hint) -> list[Part]:
         inside = [tuple(c for c in hint.clicks if c.is_in(box)) for box in hint.boxes_xyxy]
         parts = [self._from_box(*pair) for pair in zip(hint.boxes_xyxy, inside, strict=True)]
         others = tuple(
