@@ -46,7 +46,7 @@ def test_a_claimed_job_is_not_for_others_until_it_is_given_back(store, workers):
 
 
 def test_of_many_at_the_same_time_one_gets_it(store, tmp_path):
-    barrier, got = threading.Barrier(8), []
+    barrier, refused, got = threading.Barrier(8), threading.Semaphore(0), []
 
     def ask() -> None:
         worker = Worker(tmp_path / "locks")
@@ -54,9 +54,9 @@ def test_of_many_at_the_same_time_one_gets_it(store, tmp_path):
         try:
             with claim(store, "a", worker):
                 got.append(worker)
-                time.sleep(0.5)
+                assert all(refused.acquire(timeout=60) for _ in range(7))
         except ClaimedError:
-            pass
+            refused.release()
         worker.end()
 
     threads = [threading.Thread(target=ask) for _ in range(8)]

@@ -189,6 +189,7 @@ def test_many_rows_are_gone_through_quickly_in_the_memory_of_one(folder):
         ({"references": [{"mask": 3}]}, "references.0.mask"),
         ({"mask": 3}, "mask"),
         ({"video": 3}, "names no video"),
+        ({"source": "b.mp4"}, "twice"),
         ({"config": 3}, "config"),
     ],
 )

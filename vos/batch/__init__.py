@@ -7,8 +7,8 @@
 
 An engine takes tasks from ``pending``, which holds them back, gives them out again where a failure
 can pass, and knows when all is over. What a job has come to is in its record (``records``), whose
-digest (``digest``) tells whether it is still the same job. ``stores`` are the places of results,
-on the disk or by fsspec; ``claims`` keep two workers from one job there, ``cache`` holds remote
-videos, and ``pack`` puts a job's label maps into one file. Nothing of this is loaded by
-``import vos``.
+digest (``digest``) tells whether it is still the same job. Results go to ``stores``, on the disk or
+by fsspec; those for a remote one grow in a ``stage`` before. ``claims`` keep two workers from one
+job, ``cache`` has remote videos, and ``pack`` puts a job's label maps into one file. ``sets`` are
+data sets as batches. Nothing of this is loaded by ``import vos``.
 """

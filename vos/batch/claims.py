@@ -6,9 +6,9 @@ well as they can). A claim is alive while its worker renews it; a worker of the 
 known to be dead by its lock, which the system gives back when a process ends.
 
 What that guarantees: while a worker's claim is renewed in time, and the machines' clocks agree to
-within half of the expiry, no other works on its job. A worker that was held up for longer than the
-expiry notices that it has lost the job after the frame in hand; until then two may work on it. They
-make the same results.
+within half of the expiry, no other works on its job. A worker that was suspended for longer than
+the expiry notices after the frame in hand that it has lost the job; until then two may work on it.
+They make the same results.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Worker:
         make_folder(self.lock_folder)
         lock = FileLock(self.lock_folder / f"{self.token}.lock", thread_local=False)
         with refusals(f"lock {lock.lock_file}"):
-            lock.acquire(timeout=10)  # others look whether it is taken
+            lock.acquire(timeout=10)  # others try whether it is taken
         object.__setattr__(self, "lock", lock)
 
     def end(self) -> None:
@@ -106,7 +106,7 @@ class _Claim:
 
 
 @dataclass(eq=False)
-class Held:
+class ActiveClaim:
     """A claim that this worker holds.
 
     Attributes:
@@ -124,7 +124,7 @@ def claim(
     *,
     renew_seconds: float = RENEW_SECONDS,
     expire_seconds: float = EXPIRE_SECONDS,
-) -> Iterator[Held]:
+) -> Iterator[ActiveClaim]:
     """Hold a job while the body runs.
 
     Args:
@@ -146,16 +146,16 @@ def claim(
     if _numbers(store, folder)[-1] > number:
         store.remove([_file(folder, number)])
         raise ClaimedError(f"another worker has just claimed {name}")
-    held = Held()
+    active = ActiveClaim()
     ended = threading.Event()
     renewing = threading.Thread(
         target=_renew,
-        args=(store, folder, number, worker, held, ended, renew_seconds, expire_seconds),
+        args=(store, folder, number, worker, active, ended, renew_seconds, expire_seconds),
         daemon=True,
     )
     renewing.start()
     try:
-        yield held
+        yield active
     finally:
         ended.set()
         renewing.join()
@@ -185,7 +185,7 @@ def _renew(
     folder: str,
     number: int,
     worker: Worker,
-    held: Held,
+    active: ActiveClaim,
     ended: threading.Event,
     renew_seconds: float,
     expire_seconds: float,
@@ -193,15 +193,15 @@ def _renew(
     renewed = time.monotonic()
     while not ended.wait(renew_seconds):
         try:
-            held.is_lost = _numbers(store, folder)[-1:] != [number]
-            if held.is_lost:
+            active.is_lost = _numbers(store, folder)[-1:] != [number]
+            if active.is_lost:
                 return
             store.write(_file(folder, number), _Claim.of(worker).encode())
             renewed = time.monotonic()
         except (VosError, OSError) as error:
             _log.warning("a claim could not be renewed: %s", error)
             if not isinstance(error, StoreError) or time.monotonic() - renewed > expire_seconds:
-                held.is_lost = True
+                active.is_lost = True
                 return
 
 

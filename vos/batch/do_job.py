@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 from vos.batch.cache import Cache
-from vos.batch.claims import EXPIRE_SECONDS, ClaimedError, Held, Worker, claim, is_dead
+from vos.batch.claims import EXPIRE_SECONDS, ActiveClaim, ClaimedError, Worker, claim, is_dead
 from vos.batch.digest import digest_of, read_mask_file
 from vos.batch.manifest import Task
 from vos.batch.outcome import Outcome
 from vos.batch.pack import pack_tar
 from vos.batch.records import Record, read_record, write_record
-from vos.batch.stores import Store, open_store
+from vos.batch.stage import Stage
+from vos.batch.stores import open_store
 from vos.batch.worker import KeptModel, WorkerSettings, can_pass, outcome_of
 from vos.errors import OutputError, VosError
 from vos.files import refusals, whole_file
 from vos.run.job import Job
 from vos.run.run_job import SAVE_EVERY_SECONDS, JobProgress, JobResult, run_job
-from vos.sink.summary import listed_files
 from vos.source.address import is_url
-
-_log = logging.getLogger("vos")
-
-_UNFINISHED: Final = ".batch/unfinished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +114,11 @@ class JobWorker:
                 self._worker,
                 renew_seconds=expire_seconds / 6,
                 expire_seconds=expire_seconds,
-            ) as held:
+            ) as active:
                 before, record = record, read_record(self._store, name)
                 if _is_done(record, digest) and (record != before or not settings.overwrite):
                     return skipped  # another worker did it just now
-                return self._segment(task, record, digest, held, on_frame, should_stop)
+                return self._segment(task, record, digest, active, on_frame, should_stop)
         except ClaimedError as error:
             return Outcome(name=name, state="elsewhere", error=str(error))
         except Exception as error:
@@ -143,11 +137,11 @@ class JobWorker:
         task: Task,
         record: Record | None,
         digest: str,
-        held: Held,
+        active: ActiveClaim,
         on_frame: Callable[[], object],
         should_stop: Callable[[], bool],
     ) -> Outcome:
-        """Do a job whose claim is held."""
+        """Do a job that this worker has claimed."""
         name, settings, store = task.name, self._settings, self._store
         is_ours = record is not None and record.has_results
         begun = Record(state="begun", digest=digest, has_results=True)
@@ -155,7 +149,7 @@ class JobWorker:
         if store.folder is None or settings.pack is not None:
             files = [f"{name}.tar"] if settings.pack else []
             files += [] if task.job.outputs.overlay_alpha is None else [f"{name}.mp4"]
-            stage = _Stage(store, name, self._folder, tuple(files), settings.save_every_seconds)
+            stage = Stage(store, name, self._folder, tuple(files), settings.save_every_seconds)
         has_begun = is_ours
         if has_begun:  # no earlier "done" may outlive its results
             write_record(store, name, begun)
@@ -170,7 +164,7 @@ class JobWorker:
             on_frame()
 
         def should_end() -> bool:
-            return should_stop() or held.is_lost
+            return should_stop() or active.is_lost
 
         try:
             folder = store.folder if stage is None else stage.folder
@@ -181,11 +175,11 @@ class JobWorker:
                 stage.begin(is_ours=is_ours, overwrite=settings.overwrite)
             result = self._run(job, is_ours or stage is not None, show, should_end)
             if not result.is_complete:
-                if stage is not None and not held.is_lost:
+                if stage is not None and not active.is_lost:
                     stage.save()
                 return Outcome(
                     name=name,
-                    state="elsewhere" if held.is_lost else "stopped",
+                    state="elsewhere" if active.is_lost else "stopped",
                     num_frames=result.num_done,
                     num_before=result.num_before,
                 )
@@ -261,112 +255,6 @@ class JobWorker:
                 if not resume or not may_replace or isinstance(error.__cause__, OSError):
                     raise
         raise RuntimeError("a job was neither resumed nor begun")
-
-
-@dataclass(slots=True, eq=False)
-class _Stage:
-    """A folder on this machine in which a job's results grow that go elsewhere when complete.
-
-    What is needed to go on is copied to the store now and then.
-
-    Attributes:
-        store: Where the results go.
-        name: The job's.
-        base: Folder of the worker.
-        files: Of the results, but for the summary and the label maps.
-        save_every_seconds: How much work the loss of the machine may cost.
-    """
-
-    store: Store
-    name: str
-    base: Path
-    files: tuple[str, ...]
-    save_every_seconds: float
-    _old_files: frozenset[str] = frozenset()
-    _saved: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _saved_at: float = 0.0
-
-    @property
-    def folder(self) -> Path:
-        return self.base / "out"
-
-    @property
-    def _unfinished(self) -> Store:
-        return self.store.below(f"{_UNFINISHED}/{self.name}")
-
-    def begin(self, *, is_ours: bool, overwrite: bool) -> None:
-        """Fetch what an earlier worker has left, and note which files are to be replaced.
-
-        Raises:
-            OutputError: files in the way are of no batch, and no summary says that vos wrote them;
-                or one says so, and they may not be replaced.
-        """
-        with refusals(f"make {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        name = self.name
-        files = [file for file in (f"{name}.json", *self.files) if self.store.has(file)]
-        files += [file for file in self.store.names(name) if file.endswith(".png")]
-        listed = self._listed() if is_ours or overwrite else frozenset()
-        if not is_ours:
-            for file in files:
-                if file not in listed:
-                    raise OutputError(
-                        f"{file} is there and of no batch; choose another name or --out"
-                        + ("" if overwrite else ", or pass --overwrite if vos wrote it")
-                    )
-        self._old_files = listed | ({f"{name}.mp4", f"{name}.tar"} if is_ours else set())
-        if not overwrite:
-            unfinished = self._unfinished
-            unfinished.get(unfinished.names(""), self.folder)
-        self._saved, self._saved_at = self._sizes(), time.monotonic()
-
-    def _listed(self) -> frozenset[str]:
-        """Read from an earlier summary which files are vos' own, the summary among them."""
-        summary = f"{self.name}.json"
-        content = self.store.read(summary)
-        if content is None:
-            return frozenset()
-        earlier = self.base / "earlier.json"
-        with refusals(f"write {earlier}"):
-            earlier.write_bytes(content)
-        listed = {*listed_files(earlier)}
-        own = (f"{self.name}/", f"{self.name}.mp4", summary)
-        return frozenset(file for file in listed if file.startswith(own))
-
-    def save_now_and_then(self) -> None:
-        """Save, if it is time."""
-        if time.monotonic() - self._saved_at >= self.save_every_seconds:
-            self.save()
-
-    def save(self) -> None:
-        """Copy what has changed to the store; the run's state, which counts on it, at last."""
-        now = self._sizes()
-        changed = [name for name, size in now.items() if self._saved.get(name) != size]
-        states = [name for name in changed if name.endswith(".unfinished/state")]
-        self._unfinished.put([name for name in changed if name not in states], self.folder)
-        self._unfinished.put(states, self.folder)
-        self._saved, self._saved_at = now, time.monotonic()
-
-    def publish(self) -> None:
-        """Copy the results to the store, the summary at last, and remove those before them."""
-        summary = f"{self.name}.json"
-        names = {name for name in self._sizes() if not name.startswith(".")}
-        self.store.put(sorted(names - {summary}), self.folder)
-        self.store.remove(sorted(self._old_files - names))
-        self.store.put([summary], self.folder)
-
-    def clear(self) -> None:
-        """Remove what was kept to go on."""
-        unfinished = self._unfinished
-        unfinished.remove(unfinished.names(""))
-
-    def _sizes(self) -> dict[str, tuple[int, int]]:
-        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {
-            path.relative_to(self.folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
-            for path in found
-            if not path.name.endswith(".lock")
-        }
 
 
 def _is_done(record: Record | None, digest: str | None) -> bool:

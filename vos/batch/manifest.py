@@ -140,6 +140,8 @@ class Manifest:
         if isinstance(row, InputError):
             raise row
         given = {key: value for key, value in row.items() if value is not None}
+        if "video" in given and "source" in given:
+            raise InputError("it names its video twice, as video and as source")
         source = given.pop("video", None) or given.pop("source", None)
         if not isinstance(source, str):
             raise InputError("it names no video")
