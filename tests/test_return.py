@@ -22,7 +22,7 @@ def presence_of(*found, last=None):
 
 def test_the_whole_object_is_taken_up():
     assert presence_of(HEAD, BODY, LEGS) > 0.9
-    assert presence_of(HEAD, BODY, LEGS, last=remembered(BODY, LEGS)) > 0.9
+    assert presence_of(HEAD, BODY, LEGS, last=remembered(HEAD, BODY, LEGS)) > 0.9
 
 
 def test_what_resembles_one_part_is_not_the_object():

@@ -135,7 +135,7 @@ class Memory:
     relook: bool = True
     lose_likeness: float = 0.6
     return_likeness: float = 0.75
-    return_presence: float = 0.6
+    return_presence: float = 0.7
 
     def __post_init__(self) -> None:
         """Check the ranges.
