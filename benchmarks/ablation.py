@@ -9,8 +9,7 @@
 Each variant (variants.py) runs in a process of its own, so that its peak memory is its own, and
 becomes a row of benchmarks/ablation.csv. ``published`` always runs first: ``time_ratio`` is a
 variant's time per frame over that of ``published`` in the same run. Frames per second and memory
-are of the DAVIS root, counted as in benchmarks/davis.py. The default without likely parts is
-``+thin_parts``, and so is no variant of its own.
+are of the DAVIS root, counted as in benchmarks/davis.py.
 """
 
 from __future__ import annotations

@@ -9,7 +9,18 @@ from published import CONFIG, Idea
 
 from vos.config import Memory, PersamF, RunConfig
 
-BARE = Memory(context=None, pixel_head=False, colours=False, thin_parts=False, likely_parts=False)
+BARE = Memory(
+    context=None,
+    pixel_head=False,
+    num_views=0,
+    colours=False,
+    vote=False,
+    thin_parts=False,
+    likely_parts=False,
+    relook=False,
+    return_presence=0.0,
+)
+LOST = {"relook": True, "return_presence": Memory().return_presence}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +56,10 @@ def built_up() -> tuple[Variant, ...]:
         ("+pixel_head", "the fitted pixel classifier", {"pixel_head": True}),
         ("+colours", "the object's colours", {"colours": True}),
         ("+thin_parts", "the classifier of frame pixels", {"thin_parts": True}),
-        ("memory", "unlikely parts dropped: the default", {"likely_parts": True}),
+        ("+likely_parts", "unlikely parts dropped", {"likely_parts": True}),
+        ("+vote", "two of three decide", {"vote": True}),
+        ("+num_views", "drawn views of the reference", {"num_views": Memory().num_views}),
+        ("memory", "lost objects are compared: the default", LOST),
     ):
         config = replace(config, **part)
         variants.append(memory(name, says, config))
@@ -80,6 +94,9 @@ GROUPS: dict[str, tuple[Variant, ...]] = {
         memory("pixel_head=false", "SAM's own best mask", Memory(pixel_head=False)),
         memory("colours=false", "no colours", Memory(colours=False)),
         memory("thin_parts=false", "decoder pixels only", Memory(thin_parts=False)),
+        memory("vote=false", "head and SAM mixed alone", Memory(vote=False)),
+        memory("num_views=0", "no drawn views", Memory(num_views=0)),
+        memory("relook=false", "no look at what was there before", Memory(relook=False)),
         memory("contests=false", "contested pixels as any", Memory(contests=False)),
         memory("num_recent=0", "the reference alone remembered", Memory(num_recent=0)),
         memory("num_recent=1", "and the last frame", Memory(num_recent=1)),

@@ -36,6 +36,7 @@ MEMORIES = st.builds(
     context=st.floats(1, 9) | st.none(),
     max_windows=st.integers(1, 9),
     num_recent=st.integers(0, 9),
+    num_views=st.integers(0, 9),
     colours=st.booleans(),
     vote=st.booleans(),
     lose_likeness=SHARES,

@@ -177,6 +177,7 @@ def test_a_crop_knows_where_its_cells_are():
         {"return_likeness": 1.5},
         {"max_windows": 0},
         {"num_recent": -1},
+        {"num_views": -1},
     ],
 )
 def test_wrong_settings_are_refused(wrong):

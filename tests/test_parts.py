@@ -123,3 +123,5 @@ def test_an_expected_area_that_one_part_alone_refutes_drops_nothing(crop):
     motion = at_rest(area_px=250)
     assert dropped(crop, [BALL, SHOE], motion, likeness=(0.9,)) == [False, False]
     assert dropped(crop, [BALL, SHOE], at_rest(area_px=350), likeness=(0.9,)) == [False, True]
+    lost = at_rest(area_px=250, num_frames_lost=3)
+    assert dropped(crop, [BALL, SHOE], lost, likeness=(0.9,)) == [False, True]

@@ -102,6 +102,7 @@ class Memory:
         num_recent: Frames remembered beside the references.
         pixel_head: Whether a pixel classifier fitted to the reference makes the final mask; else
             it is SAM's own of highest predicted IoU.
+        num_views: Drawn views of each reference that this classifier is fitted to as well.
         colours: Whether that classifier sees the object's colours.
         vote: Whether the correspondence decides where the classifier and SAM's mask disagree.
         thin_parts: Whether an object too thin for the decoder's pixels gets a second classifier,
@@ -114,6 +115,7 @@ class Memory:
             the object was seen.
         lose_likeness: Below this likeness to its references a followed object counts as lost.
         return_likeness: A lost object needs this likeness to be taken up again.
+        return_presence: And this probability of being the object.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -124,6 +126,7 @@ class Memory:
     max_windows: int = 3
     num_recent: int = 3
     pixel_head: bool = True
+    num_views: int = 6
     colours: bool = True
     vote: bool = True
     thin_parts: bool = True
@@ -132,6 +135,7 @@ class Memory:
     relook: bool = True
     lose_likeness: float = 0.6
     return_likeness: float = 0.75
+    return_presence: float = 0.7
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -141,14 +145,15 @@ class Memory:
         """
         if self.context is not None and not self.context >= 1:
             raise InputError(f"context must be 1 or more, or None, got {self.context}")
-        for name in ("min_window_share", "lose_likeness", "return_likeness"):
+        for name in ("min_window_share", "lose_likeness", "return_likeness", "return_presence"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise InputError(f"{name} must be within [0, 1], got {share}")
         if self.max_windows < 1:
             raise InputError(f"max_windows must be 1 or more, got {self.max_windows}")
-        if self.num_recent < 0:
-            raise InputError(f"num_recent must be 0 or more, got {self.num_recent}")
+        for name in ("num_recent", "num_views"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

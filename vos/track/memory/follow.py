@@ -29,6 +29,7 @@ from vos.track.memory.motion import (
     when_seen,
 )
 from vos.track.memory.parts import large_parts, unlikely_parts
+from vos.track.memory.presence import presence, resemblance
 from vos.track.memory.prompts import (
     CropPrompts,
     decode_crop,
@@ -44,6 +45,7 @@ from vos.track.memory.vote import combine
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
 _UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
+_SEEN_WELL: Final = 0.85  # likeness
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
 
@@ -111,6 +113,8 @@ def follow(
         needed = config.return_likeness if is_lost else config.lose_likeness
         if candidate.evidence.likeness < needed:
             continue
+        if is_lost and _presence_of(candidate, known[row]) < config.return_presence:
+            continue
         object_id, seen = tracks.object_ids[row], tracks.seen
         # A frame in which an object was not tracked says nothing of where it was.
         shows = is_lost and config.relook and seen and (seen.labels == object_id).any()
@@ -146,6 +150,19 @@ def follow(
     has_all = all(masks.present[row] for row, track in enumerate(after) if track is not None)
     seen = Seen(frame, masks.labels) if has_all else tracks.seen
     return masks, Tracks(tracks.object_ids, tuple(after), seen)
+
+
+def _presence_of(candidate: _Candidate, track: Track) -> float:
+    """Give the probability that what may be a lost object is it."""
+    crop = candidate.crop
+    found = resemblance(
+        crop.cells @ track.axes,
+        candidate.shares[crop.is_inside],
+        track.references,
+        track.seen_well,
+        track.self_similarity,
+    )
+    return presence(found)
 
 
 def _claim(object_id: int, track: Track, candidate: _Candidate, config: Memory) -> Claim:
@@ -318,7 +335,7 @@ def _update(
     is_moving_on = contested is not None and track.motion.can_move_on
     if candidate is None or not (masks.present[row] or is_moving_on):
         return replace(track, motion=when_lost(track.motion))
-    recent = track.recent
+    recent, seen_well = track.recent, track.seen_well
     if config.num_recent:
         # What another object won is not this one's, whatever its logits said.
         labels = masks.labels[candidate.crop.slices]
@@ -330,6 +347,8 @@ def _update(
             mask_shares = mask_shares + (_UNDECIDED - mask_shares) * of_both
         newest = remember(crop, mask_shares, track.axes)
         recent = (*recent, newest)[-config.num_recent :]
+        if contested is None and candidate.evidence.likeness >= _SEEN_WELL:
+            seen_well = newest
     if is_moving_on:
         return replace(track, recent=recent, motion=when_contested(track.motion))
     box_xyxy = masks.boxes_xyxy[row].astype(np.float64)
@@ -344,7 +363,7 @@ def _update(
         is_contested=contested is not None,
         is_clear=is_clear,
     )
-    return replace(track, recent=recent, rejected=(), motion=motion)
+    return replace(track, recent=recent, seen_well=seen_well, rejected=(), motion=motion)
 
 
 def _box_in_frame(candidate: _Candidate) -> NDArray[np.float64]:

@@ -47,8 +47,8 @@ def unlikely_parts(
     What resembles the object is often not all of it: its colour is on a shoe as well as on the
     ball. The part is kept that memory says most surely is the object, that is most like it in the
     references and nearest to the expected area; others only while all of them together stay within
-    that area. Where that part alone is far too large, the object came nearer faster than expected,
-    and the area says nothing of the others.
+    that area. Where that part of an object in sight is alone far too large, it came nearer faster
+    than expected, and the area says nothing of the others.
 
     Args:
         crop: The crop.
@@ -72,7 +72,8 @@ def unlikely_parts(
         centres_xy = centres_xy + np.array(crop.window_xyxy[:2])
         worth /= 1 + (_distances_px(motion, centres_xy) / motion.size_px) ** 2
     best_first = 1 + np.argsort(-worth[1:], kind="stable")
-    if areas_px[best_first[0]] > _REFUTED * motion.area_px:
+    is_followed = not motion.num_frames_lost
+    if is_followed and areas_px[best_first[0]] > _REFUTED * motion.area_px:
         return torch.zeros_like(logits, dtype=torch.bool)
     is_dropped = areas_px >= _SPECK * motion.area_px
     is_dropped[0] = False

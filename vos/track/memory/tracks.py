@@ -22,10 +22,12 @@ from vos.track.memory.head import Head, fit_head
 from vos.track.memory.motion import Motion, box_of, expected_box, motion_at_rest
 from vos.track.memory.parts import is_one_piece
 from vos.track.memory.prompts import decode_crop, head_maps, low_res_rgb, make_prompts
+from vos.track.memory.views import draw_views
 from vos.track.memory.vote import combine
 
 _WHOLLY_INSIDE: Final = 0.99
 _CROP_SHIFT: Final = 0.06  # of the window's side
+_MAX_PIXELS: Final = 120_000  # that the head is fitted to, of all crops
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +38,7 @@ class Track:
         axes: (C, D) basis of its remembered cells.
         references: A memory of each reference that shows it, the oldest first.
         recent: Memories of the last frames in which it was seen, the newest last.
+        seen_well: Memory of the last frame in which it was very like its references, if any.
         rejected: While it is lost, memories of what looked like it and was there before.
         head: Its pixel classifier.
         fine_head: Its classifier of frame pixels; None where decoder pixels hold its shape.
@@ -48,6 +51,7 @@ class Track:
     axes: torch.Tensor
     references: tuple[RememberedCells, ...]
     recent: tuple[RememberedCells, ...]
+    seen_well: RememberedCells | None
     rejected: tuple[RememberedCells, ...]
     head: Head
     fine_head: FineHead | None
@@ -88,7 +92,8 @@ def learn(
 
     Each reference is cropped twice, by windows that differ by a few pixels: what the correspondence
     says of one crop from the memory of the other is as good as it will be in a frame to come, while
-    from its own memory it would be perfect, and the head would trust nothing else.
+    from its own memory it would be perfect, and the head would trust nothing else. The head is also
+    fitted to drawn views of each.
 
     Args:
         references: Frames and their (H, W) label maps, the oldest first.
@@ -117,7 +122,15 @@ def learn(
         wants_fine = config.thin_parts and config.pixel_head and mask[second.slices].any()
         if wants_fine and is_thin(first, mask):
             swapped.append(_sample(second, mask, memory, axes, used_colours, sam))
-    head = _learn_head(samples)
+    views = []
+    if config.pixel_head and config.context is not None:
+        for (frame, mask), memory in zip(shown, memories, strict=True):
+            for view, drawn, window in draw_views(
+                frame, mask, config.num_views, config.context, config.min_window_share
+            ):
+                (crop,) = encode_crops(view, [window], sam)
+                views.append(_sample(crop, drawn, memory, axes, used_colours, sam))
+    head = _learn_head([*samples, *views])
     fine_head = None
     if swapped:
         with_logits = [
@@ -128,6 +141,7 @@ def learn(
         axes=axes,
         references=tuple(memories),
         recent=(),
+        seen_well=None,
         rejected=(),
         head=head,
         fine_head=fine_head,
@@ -230,10 +244,11 @@ def _learn_head(samples: Sequence[_Sample]) -> Head:
     insides = [_whole_pixels(each.crop) for each in samples]
     pairs = list(zip(samples, insides, strict=True))
     wanted = [shares(each.crop, each.mask, each.crop.pixels_hw)[inside] for each, inside in pairs]
+    every = -(-sum(map(len, wanted)) // _MAX_PIXELS)
     return fit_head(
-        torch.cat([each.channels[:, inside] for each, inside in pairs], dim=1),
-        torch.cat([each.maps[:, inside] for each, inside in pairs], dim=1),
-        torch.cat(wanted),
+        torch.cat([each.channels[:, inside] for each, inside in pairs], dim=1)[:, ::every],
+        torch.cat([each.maps[:, inside] for each, inside in pairs], dim=1)[:, ::every],
+        torch.cat(wanted)[::every],
     )
 
 
