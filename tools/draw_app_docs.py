@@ -104,7 +104,7 @@ def _track(page: Page, labels: np.ndarray) -> None:
         # Its score is there when its mask is.
         _until(
             page,
-            rf"/\d\.\d\d/.test(document.querySelectorAll('#objects li')[{number}].textContent)",
+            rf"/\d\.\d\d/.test(document.querySelectorAll('#objects li')[{number}]?.textContent)",
         )
         page.wait_for_timeout(2000)
         page.keyboard.press("r")
