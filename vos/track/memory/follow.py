@@ -103,9 +103,10 @@ def follow(
         needed = config.return_likeness if is_lost else config.lose_likeness
         if candidate.evidence.likeness < needed:
             continue
-        if is_lost and _presence_of(candidate, known[row]) < config.return_presence:
+        is_elsewhere = is_lost and not _overlaps(candidate, known[row])
+        if is_elsewhere and _presence_of(candidate, known[row]) < config.return_presence:
             continue
-        if is_lost and config.relook and tracks.seen is not None:
+        if is_elsewhere and config.relook and tracks.seen is not None:
             object_id = tracks.object_ids[row]
             rejected = background_before(
                 candidate.crop, candidate.shares, known[row], object_id, tracks.seen, sam
@@ -137,6 +138,12 @@ def follow(
         )
     seen = Seen(frame, masks.labels) if all(masks.present[row] for row in known) else tracks.seen
     return masks, Tracks(tracks.object_ids, tuple(after), seen)
+
+
+def _overlaps(candidate: _Candidate, track: Track) -> bool:
+    """Say whether what may be a lost object is where it was last seen: that needs less proof."""
+    found, last = _box_in_frame(candidate), track.motion.box_xyxy
+    return bool((found[:2] <= last[2:]).all() and (last[:2] <= found[2:]).all())
 
 
 def _presence_of(candidate: _Candidate, track: Track) -> float:
