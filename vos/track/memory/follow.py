@@ -113,11 +113,12 @@ def follow(
         needed = config.return_likeness if is_lost else config.lose_likeness
         if candidate.evidence.likeness < needed:
             continue
-        if is_lost and _presence_of(candidate, known[row]) < config.return_presence:
+        is_elsewhere = is_lost and not _overlaps(candidate, known[row])
+        if is_elsewhere and _presence_of(candidate, known[row]) < config.return_presence:
             continue
         object_id, seen = tracks.object_ids[row], tracks.seen
         # A frame in which an object was not tracked says nothing of where it was.
-        shows = is_lost and config.relook and seen and (seen.labels == object_id).any()
+        shows = is_elsewhere and config.relook and seen and (seen.labels == object_id).any()
         if shows and seen is not None:
             rejected = background_before(
                 candidate.crop, candidate.shares, known[row], object_id, seen, sam
@@ -150,6 +151,12 @@ def follow(
     has_all = all(masks.present[row] for row, track in enumerate(after) if track is not None)
     seen = Seen(frame, masks.labels) if has_all else tracks.seen
     return masks, Tracks(tracks.object_ids, tuple(after), seen)
+
+
+def _overlaps(candidate: _Candidate, track: Track) -> bool:
+    """Say whether what may be a lost object is where it was last seen: that needs less proof."""
+    found, last = _box_in_frame(candidate), track.motion.box_xyxy
+    return bool((found[:2] <= last[2:]).all() and (last[:2] <= found[2:]).all())
 
 
 def _presence_of(candidate: _Candidate, track: Track) -> float:
