@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from vos.track.hints import mask_from_hints as mask_from_hints
     from vos.track.hints import reference_from_hints as reference_from_hints
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Absence": "vos.run.job",
