@@ -167,14 +167,15 @@ def test_a_frame_that_says_nothing_of_an_object_is_no_proof_against_it(is_shown)
     """The object looks exactly as before, a little otherwise than in its reference."""
     rgb, labels = draw(0)
     labels = np.where(labels == 1, labels, 0).astype(np.uint8)
-    shade = np.where(labels[..., None] == 1, rgb * 0.55, rgb).astype(np.uint8)
-    model, config = sam(), vos.Memory()
+    rgb = np.where(labels[..., None] == 1, rgb, 0).astype(np.uint8)
+    shade = (rgb * 0.55).astype(np.uint8)
+    model, config = sam(), vos.Memory(return_presence=0)
     track = learn([(Frame(0, 0.0, "0", shade), labels)], 1, model, config)
-    lost = replace(track, motion=replace(track.motion, num_frames_lost=1))
-    frame = Frame(1, 0.1, "1", rgb)
-    # Of a frame that shows the object elsewhere, what is here now was background.
-    elsewhere = np.roll(labels, 34, axis=0) if is_shown else np.zeros_like(labels)
-    masks, _ = follow(frame, Tracks((1,), (lost,), Seen(frame, elsewhere)), model, config)
+    lost = replace(track, motion=replace(track.motion, num_frames_lost=9))
+    frame = Frame(1, 0.1, "1", np.roll(rgb, 60, axis=1))
+    # Of a frame that shows the object where it was, what is elsewhere was background.
+    before = labels if is_shown else np.zeros_like(labels)
+    masks, _ = follow(frame, Tracks((1,), (lost,), Seen(frame, before)), model, config)
     assert masks.present[0] != is_shown
 
 
@@ -268,10 +269,16 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
     write_label_png(tmp_path / "both11.png", TRUTH[11])
     alive = []
 
+    def num_alive() -> np.ndarray:
+        kinds = [type(each) for each in gc.get_objects()]
+        return np.array([kinds.count(Frame), kinds.count(FrameMasks)])
+
     def count(progress: vos.run.run_job.JobProgress) -> None:
         if progress.num_done % 20 == 0:
-            kinds = [type(each) for each in gc.get_objects()]
-            alive.append((kinds.count(Frame), kinds.count(FrameMasks)))
+            alive.append(num_alive() - before)
+
+    gc.collect()
+    before = num_alive()  # what other tests left
 
     job = make_job(tmp_path, (num_frames - 1, "both11"))
     vos.run_job(replace(job, config=vos.RunConfig(method=vos.Persam())), sam(), count)

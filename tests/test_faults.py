@@ -30,6 +30,7 @@ from vos.run.outputs import Outputs
 from vos.run.results import write_results
 from vos.sink.pieces import PiecedVideo
 from vos.source import waiting
+from vos.track.memory import video
 
 WATCHDOG_SECONDS = 60
 RUN = ("clip.mp4", *OPTIONS, "--save-every", 0)
@@ -154,16 +155,16 @@ def test_files_that_may_not_grow(place, whole, capsys, share):
     assert goes_on(place, whole)
 
 
-def during_frame(monkeypatch, number: int, act) -> None:
-    """Do something while the model looks at one of the frames."""
-    encode, numbers = vos.SamModel.encode, itertools.count(0)
+def during_frame(monkeypatch, index: int, act) -> None:
+    """Do something while one of the frames is searched."""
+    follow = video.follow
 
-    def acting(self: vos.SamModel, pictures: list) -> torch.Tensor:
-        if next(numbers) == number:
+    def acting(frame: vos.Frame, *args: object) -> object:
+        if frame.index == index:
             act()
-        return encode(self, pictures)
+        return follow(frame, *args)
 
-    monkeypatch.setattr(vos.SamModel, "encode", acting)
+    monkeypatch.setattr(video, "follow", acting)
 
 
 def test_a_second_run_into_the_same_place(place, whole, capsys):
