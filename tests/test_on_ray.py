@@ -43,9 +43,12 @@ class Noting(Slow):
 
 
 @pytest.fixture
-def cluster() -> Iterator:
+def cluster(monkeypatch) -> Iterator:
     import ray
     from ray.cluster_utils import Cluster
+
+    # What is sent to the actors is defined in modules of the tests.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
 
     head = {"num_cpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -182,10 +182,13 @@ class _Actors(Generic[T]):
             answer = ray.get(reference)
         except ray.exceptions.RayError as error:
             ray.kill(actor)  # where it only cannot be reached
+            # The first line says what became of an actor, the last what was raised inside of one.
+            is_inside = isinstance(error, ray.exceptions.RayTaskError)
+            what = str(error).splitlines()[-1 if is_inside else 0]
             answer = Outcome(
                 name="" if task is None else task.name,
                 state="failed",
-                error=f"its actor was lost: {str(error).splitlines()[0]}",
+                error=f"its actor {'failed' if is_inside else 'was lost'}: {what}",
                 error_kind="WorkerLost",
                 can_pass=True,
             )
