@@ -202,6 +202,31 @@ class VideoWriter:
         self._container.mux(self._stream.encode(None))
 
 
+def video_writers(
+    clip: Clip, files: ExportFiles, kind: VideoFormat, stack: ExitStack
+) -> list[tuple[int | None, VideoWriter]]:
+    """Open a video for each subject of a clip, but for those that an earlier export has done.
+
+    Args:
+        clip: What is exported.
+        files: Its files.
+        kind: How they are encoded.
+        stack: What closes them.
+
+    Returns:
+        The ids of the subjects and their writers.
+
+    Raises:
+        OutputError: the disk or the encoder refuses.
+    """
+    writers = []
+    for object_id in clip.subjects:
+        path = files.claim(f"{clip.file_stem(object_id)}{kind.ending}")
+        if path is not None:
+            writers.append((object_id, VideoWriter(path, kind, clip, stack)))
+    return writers
+
+
 def write_alpha_video(
     frames: Iterator[ExportFrame], clip: Clip, files: ExportFiles, *, kind: VideoFormat
 ) -> Generator[ExportFrame, None, None]:
@@ -220,11 +245,7 @@ def write_alpha_video(
         OutputError: the disk or the encoder refuses.
     """
     with ExitStack() as stack:
-        writers = []
-        for object_id in clip.subjects:
-            path = files.claim(f"{clip.file_stem(object_id)}{kind.ending}")
-            if path is not None:
-                writers.append((object_id, VideoWriter(path, kind, clip, stack)))
+        writers = video_writers(clip, files, kind, stack)
         for frame in frames:
             for object_id, writer in writers:
                 rgba = frame.rgba(object_id)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError
-from vos.export.alpha_video import VideoFormat, VideoWriter
+from vos.export.alpha_video import VideoFormat, video_writers
 from vos.export.clip import Clip, ExportFrame
 from vos.export.journal import ExportFiles
 
@@ -81,11 +81,7 @@ def write_animation(
         OutputError: the disk or the encoder refuses.
     """
     with ExitStack() as stack:
-        writers = []
-        for object_id in clip.subjects:
-            path = files.claim(f"{clip.file_stem(object_id)}{kind.ending}")
-            if path is not None:
-                writers.append((object_id, VideoWriter(path, kind, clip, stack)))
+        writers = video_writers(clip, files, kind, stack)
         for frame in frames:
             for object_id, writer in writers:
                 rgba = frame.rgba(object_id)

@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from vos.errors import InputError
-from vos.export.alpha_video import FULL_RANGE, VideoFormat, VideoWriter
+from vos.export.alpha_video import FULL_RANGE, VideoFormat, video_writers
 from vos.export.clip import Clip, ExportFrame
 from vos.export.journal import ExportFiles
 from vos.export.pictures import save_png
@@ -72,11 +72,7 @@ def write_matte_video(
         OutputError: the disk or the encoder refuses.
     """
     with ExitStack() as stack:
-        writers = []
-        for object_id in clip.subjects:
-            path = files.claim(f"{clip.file_stem(object_id)}{H264.ending}")
-            if path is not None:
-                writers.append((object_id, VideoWriter(path, H264, clip, stack)))
+        writers = video_writers(clip, files, H264, stack)
         for frame in frames:
             for object_id, writer in writers:
                 alpha = frame.alpha8(object_id)
