@@ -98,7 +98,8 @@ class Candidate:
 
     def iou_with(self, other: Candidate) -> float:
         """Give the IoU with the mask of another crop, as far as this one's crop reaches."""
-        indices = np.stack(np.indices(self.pixels.shape)[::-1], axis=-1)
+        height, width = self.pixels.shape
+        indices = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
         offsets_xy = np.minimum((indices + 0.5) * self._pixel_wh, self._crop_wh - 1)
         points_xy = (offsets_xy + self._corner_xy).astype(np.int64)
         return mask_iou(self.pixels > 0, other.holds(points_xy))
