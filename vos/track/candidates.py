@@ -20,7 +20,7 @@ from vos.track.memory.crops import Crop
 
 _VIOLATION: Final = 2.0  # what a click on the wrong side costs, by its depth over the mask's radius
 _STABILITY_OFFSET: Final = 1.0  # logits
-# As the stability and the inmostness, found on the videos that were held out from the training.
+# As the root of the stability and the inmostness, found on what benchmarks/hints.py --fit reads.
 _CLOSED_POWER: Final = 4  # of the share that the crop's edge does not cut
 # Masks that fill a box best are often all that is in it, where the object has thin parts.
 _FIT_POWER: Final = 0.25  # of the IoU of a mask's box with the box that was given
@@ -120,7 +120,7 @@ class Candidate:
             return merit * math.pow(box_iou(self.box_xyxy, wanted.box_xyxy), _FIT_POWER)
         if not (is_in_mask & is_wanted).any():
             return 0.0
-        merit *= stability(self.pixels)
+        merit *= math.sqrt(stability(self.pixels))
         merit *= math.pow(1 - self._cut_share(wanted.frame_hw), _CLOSED_POWER)
         if np.count_nonzero(is_wanted) == 1:  # further ones are at what the first one missed
             merit *= self._inmostness(points_xy[is_wanted][0])
