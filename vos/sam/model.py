@@ -27,6 +27,7 @@ from vos.sam.fast.decoder import (
     mix,
     num_pixel_channels,
 )
+from vos.sam.fast.nano import FusedNano, can_run_fused
 from vos.sam.fast.padding import PaddingSkipper
 from vos.sam.fast.vit import encode_with_vit, is_plain_vit
 from vos.sam.geometry import Letterbox, needed_cells, resize_for_model
@@ -149,6 +150,9 @@ class SamModel:
         self._encode_images: Callable[[torch.Tensor], torch.Tensor] = sam.image_encoder
         if is_plain_vit(sam.image_encoder):
             self._encode_images = partial(encode_with_vit, sam.image_encoder)
+        is_fused = can_run_fused(sam.image_encoder, self.device, _DTYPES[dtype])
+        if is_fused and not compiled:
+            self._encode_images = FusedNano(sam.image_encoder, _DTYPES[dtype])
         if compiled:
             self._encode_images = compile_encoder(self._encode_images)
         self._padding = PaddingSkipper(self._encode_images) if skip_padding else None
