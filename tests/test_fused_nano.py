@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vos.sam.fast.nano import FusedNano, can_run_fused, multiplies_bfloat16
+from vos.sam.devices import bfloat16_units
+from vos.sam.fast.nano import FusedNano, can_run_fused
 from vos.sam.model import SamModel
 from vos.sam.networks.architectures import build_module
 from vos.sam.networks.batch_norm import fuse_batch_norms
@@ -38,7 +39,7 @@ def test_features_equal_the_modules(encoder, shape):
 
 
 @torch.inference_mode()
-@pytest.mark.skipif(not multiplies_bfloat16(), reason="the processor has no bfloat16")
+@pytest.mark.skipif(not bfloat16_units(), reason="the processor has no bfloat16")
 def test_features_in_bfloat16_are_as_near_as_the_modules(encoder):
     images = torch.randn(1, 128, 128, 3, generator=torch.Generator().manual_seed(1))
     images = images.permute(0, 3, 1, 2)

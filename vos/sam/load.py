@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import torch
 
 from vos.errors import CheckpointError
-from vos.sam.devices import available_device
+from vos.sam.devices import available_device, bfloat16_units
 from vos.sam.model import SamModel
 from vos.sam.networks.architectures import build_module
 from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.weights.checkpoints import load_weights, read_state_dict
 from vos.sam.weights.download import fetch, sha256_of
 from vos.sam.weights.registry import find_model
+
+_log = logging.getLogger("vos")
 
 
 def load_sam(
@@ -33,8 +36,8 @@ def load_sam(
             which are downloaded once to the cache folder.
         checkpoint: A weights file of that architecture, instead of the registered one.
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``; ``auto`` takes the best there is.
-        dtype: Arithmetic of the image encoder; ``auto`` is bfloat16 on a CUDA device that has
-            it, else float32.
+        dtype: Arithmetic of the image encoder; ``auto`` is as of :func:`best_dtype`. bfloat16 on
+            a processor that does not multiply it is logged as a warning.
         compiled: As of :class:`SamModel`.
         skip_padding: As of :class:`SamModel`.
 
@@ -50,13 +53,18 @@ def load_sam(
         path, sha256 = fetch(spec), spec.sha256
     else:
         path, sha256 = Path(checkpoint), _hash(Path(checkpoint))
+    if dtype == "bfloat16" and resolved.type == "cpu" and not bfloat16_units():
+        _log.warning(
+            "this processor does not multiply bfloat16, so that the image encoder will be many "
+            "times as slow as in float32; leave the dtype to auto"
+        )
     module = build_module(spec.name)
     load_weights(module, read_state_dict(path), origin=str(path))
     fuse_batch_norms(module)
     return SamModel(
         module,
         resolved,
-        best_dtype(resolved) if dtype == "auto" else dtype,
+        best_dtype(resolved, spec.name) if dtype == "auto" else dtype,
         compiled=compiled,
         skip_padding=skip_padding,
         name=spec.name,
@@ -64,10 +72,18 @@ def load_sam(
     )
 
 
-def best_dtype(device: torch.device) -> str:
-    """Name the arithmetic of the image encoder that ``auto`` stands for on a device."""
-    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return "bfloat16" if has_bfloat16 else "float32"
+def best_dtype(device: torch.device, model: str = "nano") -> str:
+    """Name the arithmetic of the image encoder that ``auto`` stands for.
+
+    bfloat16 on a CUDA device that has it, and for nano on a processor with AMX, which halves an
+    encoding; masks are those of float32 with a mean IoU of .99 (docs/performance.md). AVX512_BF16
+    alone gains nothing.
+    """
+    if device.type == "cpu":
+        is_faster = model == "nano" and "amx_bf16" in bfloat16_units()
+    else:
+        is_faster = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return "bfloat16" if is_faster else "float32"
 
 
 def _hash(path: Path) -> str:

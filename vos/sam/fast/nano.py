@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vos.sam.devices import bfloat16_units
 from vos.sam.networks.nano import (
     NUM_EXACT_STAGES,
     STEM_STRIDE_PX,
@@ -48,14 +49,8 @@ def can_run_fused(encoder: Any, device: torch.device, dtype: torch.dtype) -> boo
         and device.type == "cpu"
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-        and (dtype == torch.float32 or (dtype == torch.bfloat16 and multiplies_bfloat16()))
+        and (dtype == torch.float32 or (dtype == torch.bfloat16 and len(bfloat16_units()) > 0))
     )
-
-
-def multiplies_bfloat16() -> bool:
-    """Tell whether the processor multiplies bfloat16 itself, by AMX or AVX512_BF16."""
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 class FusedNano:
