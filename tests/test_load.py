@@ -7,7 +7,6 @@ import torch
 import vos
 from vos.errors import CheckpointError, UnknownModelError
 from vos.sam import load
-from vos.sam.load import best_dtype
 from vos.sam.networks.architectures import build_module
 from vos.sam.weights.checkpoints import load_weights
 from vos.sam.weights.registry import MODELS
@@ -22,21 +21,7 @@ def test_nano_is_embedded_and_says_what_it_is(nano):
     assert nano.name == "nano"
     assert nano.image_size == MODELS["nano"].image_size == 512
     assert nano.weights_sha256 == MODELS["nano"].sha256
-    assert nano.dtype == best_dtype(torch.device("cpu"))
-
-
-@pytest.mark.parametrize(
-    ("units", "model", "dtype"),
-    [
-        (("amx_bf16", "avx512_bf16"), "nano", "bfloat16"),
-        (("amx_bf16", "avx512_bf16"), "mobile_sam", "float32"),
-        (("avx512_bf16",), "nano", "float32"),
-        ((), "nano", "float32"),
-    ],
-)
-def test_auto_takes_what_the_processor_is_fast_in(monkeypatch, units, model, dtype):
-    monkeypatch.setattr(load, "bfloat16_units", lambda: units)
-    assert best_dtype(torch.device("cpu"), model) == dtype
+    assert nano.dtype == "float32"
 
 
 def test_a_processor_without_bfloat16_is_warned_of(monkeypatch, caplog):
