@@ -258,6 +258,7 @@ def _segment_crop(
         track = tracks[row]
         colours = track.colours if config.colours else None
         sam_low_res = low_res = sam_low_res_of[number]
+        by_head = None
         if config.pixel_head:
             maps = head_maps(prompts[row], colours, rgb)
             by_head = track.head.logits(channel_logits[number, 0], maps)
@@ -266,7 +267,7 @@ def _segment_crop(
         if track.fine_head is not None:
             logits = apply_fine_head(track.fine_head, crop, logits, colours)
         if config.likely_parts:
-            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion)
+            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion, by_head)
             if is_dropped.any():
                 logits = logits.masked_fill(is_dropped, _DROPPED)
                 sam_logits = sam_logits.masked_fill(is_dropped, _DROPPED)
