@@ -1,11 +1,11 @@
-"""The image encoder and the decoder in other engines than torch: time, size, and J and F.
+"""The image encoder and the decoder in OpenVINO, against torch: time, size, and J and F.
 
     python -m venv engines
-    engines/bin/pip install -e . openvino nncf onnx onnxscript onnxruntime
+    engines/bin/pip install -e . openvino nncf
     engines/bin/python benchmarks/engines.py --pictures ../shared/train/shard_0.tar
     engines/bin/python benchmarks/engines.py --davis ../shared/davis --engine openvino-int8
 
-vos has no engine but torch: what others gain is in docs/performance_tried.md, and this measures
+vos has no engine but torch: what OpenVINO gains is in docs/performance_tried.md, and this measures
 whether that has changed. Each engine encodes the same pictures and segments the same synthetic
 clip of 854 x 480 px by the default method, a picture or a frame of each in turn, by one thread. An
 engine with ``+decoder`` in its name also decodes the clip's frames, by segment_anything's modules:
@@ -35,7 +35,6 @@ from typing import Any
 import click
 import nncf
 import numpy as np
-import onnxruntime
 import openvino
 import torch
 from davis import run_and_score
@@ -59,7 +58,6 @@ OPENVINO_SETTINGS = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_P
 ENGINES = (
     "torch-float32",
     "torch-bfloat16",
-    "onnxruntime-float32",
     "openvino-float32",
     "openvino-bfloat16",
     "openvino-int8",
@@ -204,39 +202,24 @@ def load(model: str, engine: str, pictures: Path | None) -> EngineSam:
     some = sam.images(np.zeros((*FRAME_HW, 3), np.uint8))
     with tempfile.TemporaryDirectory() as temporary, torch.inference_mode():
         path = Path(temporary) / "encoder"
-        if kind == "onnxruntime":
-            path = path.with_suffix(".onnx")
-            torch.onnx.export(
-                module.image_encoder, (some,), path, dynamo=True, opset_version=18, verbose=False
+        network = openvino.convert_model(
+            module.image_encoder, example_input=some, input=list(some.shape)
+        )
+        if precision == "int8":
+            some_images = [sam.images(rgb).numpy() for rgb in calibration(pictures)]
+            network = nncf.quantize(
+                network,
+                nncf.Dataset(some_images),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(some_images),
             )
-            sam.encode_by(onnxruntime_encode(path))
-        else:
-            network = openvino.convert_model(
-                module.image_encoder, example_input=some, input=list(some.shape)
-            )
-            if precision == "int8":
-                some_images = [sam.images(rgb).numpy() for rgb in calibration(pictures)]
-                network = nncf.quantize(
-                    network,
-                    nncf.Dataset(some_images),
-                    preset=nncf.QuantizationPreset.MIXED,
-                    subset_size=len(some_images),
-                )
-            openvino.save_model(network, path.with_suffix(".xml"), compress_to_fp16=False)
-            sam.encode_by(openvino_encode(network, precision))
+        openvino.save_model(network, path.with_suffix(".xml"), compress_to_fp16=False)
+        sam.encode_by(openvino_encode(network, precision))
         if engine.endswith("+decoder"):
             sam.decoder = openvino_decoder(sam, module, precision)
         files = path.parent.iterdir()
         sam.file_mib = round(sum(file.stat().st_size for file in files) / 2**20, 1)
     return sam
-
-
-def onnxruntime_encode(path: Path) -> Encode:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return one_by_one(lambda image: session.run(None, {name: image})[0])
 
 
 def openvino_encode(network: Any, precision: str) -> Encode:
