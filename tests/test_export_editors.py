@@ -24,9 +24,10 @@ from PIL import Image
 import vos
 from vos.errors import InputError
 from vos.export.alpha_video import PRORES
-from vos.export.clean_up import CleanUp, soft_alpha
+from vos.export.clean_up import CleanUp
 from vos.export.clip import ExportOptions
 from vos.export.export import export_results
+from vos.masks.edges import soft_alpha
 
 MASKS = np.stack([make_labels(index) for index in range(NUM_FRAMES)])
 FORMATS = ["matte", "matte-mp4", "rgba", "exr", "prores", "vp9", "ffv1"]

@@ -23,9 +23,10 @@ from test_export_editors import decoded
 
 import vos
 from vos.errors import InputError
-from vos.export.clean_up import CleanUp, soft_alpha
+from vos.export.clean_up import CleanUp
 from vos.export.clip import ExportOptions
 from vos.export.export import export_results
+from vos.masks.edges import soft_alpha
 
 MASKS = np.stack([make_labels(index) for index in range(NUM_FRAMES)])
 FORMATS = ["webp", "gif", "apng", "cutout", "sheet", "timeline"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError, SourceError
-from vos.export.clean_up import CleanUp, smooth_in_time
+from vos.export.clean_up import CleanUp, cleaned_edges, smooth_in_time
 from vos.records import Frame, FrameMasks, Labels, SourceInfo
 from vos.run.read_results import ResultFrame, Results
 from vos.sink.video import TIME_BASE
@@ -96,6 +96,11 @@ class Clip:
         return 0.0 if self.info is None else self.info.start_seconds
 
     @property
+    def has_soft_edges(self) -> bool:
+        """Whether opacity comes from the soft edges that the run kept."""
+        return self.options.clean_up.soft and self.results.has_soft_edges
+
+    @property
     def categories(self) -> tuple[str, ...]:
         """Different names of objects, by their first object."""
         return tuple(dict.fromkeys(self.results.names[each] for each in self.results.object_ids))
@@ -160,8 +165,7 @@ class ExportFrame:
 
     def alpha(self, object_id: int | None = None) -> NDArray[np.float32]:
         """Give the opacity of an object, or of all: (H, W) float32 in [0, 1]."""
-        labels = self.masks.labels
-        return self.clean_up.alpha(labels > 0 if object_id is None else labels == object_id)
+        return self.clean_up.alpha(self.masks, object_id)
 
     def alpha8(self, object_id: int | None = None) -> NDArray[np.uint8]:
         """Give the opacity of an object, or of all: (H, W) uint8."""
@@ -250,7 +254,12 @@ def _cleaned(
     if clean_up.smooth_time > 1:
         triples = smooth_in_time(triples, clean_up.smooth_time)
     for number, (frame, result, labels) in enumerate(triples):
-        masks = measure(clean_up.clean(labels), clip.results.object_ids, result.scores)
+        cleaned = clean_up.clean(labels)
+        masks = measure(cleaned, clip.results.object_ids, result.scores)
+        if clip.has_soft_edges and (edges := clip.results.edges(number)) is not None:
+            # Labels may have been smoothed in time already.
+            edges = cleaned_edges(edges, clip.results.labels(number), cleaned)
+            masks = replace(masks, edges=edges)
         pts_seconds = result.pts_seconds if frame is None else frame.pts_seconds
         rgb = no_pixels if frame is None else frame.rgb
         yield ExportFrame(number, pts_seconds, result, masks, clean_up, rgb)

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from vos.errors import InputError, OutputError, SourceError
 from vos.masks import read_label_png
+from vos.masks.edges import alpha_of, read_edges
 from vos.masks.image_files import MAX_PIXELS
-from vos.records import Frame, FrameMasks, Labels
+from vos.records import Frame, FrameMasks, Labels, SoftEdges
 from vos.run.job import Job
 from vos.run.outputs import Outputs
 from vos.source import Selection, Source, can_read_again, is_url, open_selection, open_source
@@ -41,6 +42,7 @@ class ResultFrame:
         pts_seconds: ``Frame.pts_seconds``.
         name: Stem of the label map's file.
         label_path: The label map.
+        edges_path: Its soft edges; None where the run kept none.
         scores: (K,) float32 in [0, 1].
         present: (K,) bool.
         areas_px: (K,) int64.
@@ -51,6 +53,7 @@ class ResultFrame:
     pts_seconds: float
     name: str
     label_path: Path
+    edges_path: Path | None
     scores: NDArray[np.float32]
     present: NDArray[np.bool_]
     areas_px: NDArray[np.int64]
@@ -71,6 +74,7 @@ class ResultFrames(Sequence[ResultFrame]):
         self._columns = {object_id: column for column, object_id in enumerate(object_ids)}
         self._indices, self._pts_seconds = array("q"), array("d")
         self._label_maps: list[str] = []
+        self._edges: list[str | None] = []
         self._scores, self._present = array("f"), array("B")
         self._areas_px, self._boxes_xyxy = array("q"), array("q")
         self._rows: Sequence[int] = ()
@@ -91,6 +95,7 @@ class ResultFrames(Sequence[ResultFrame]):
         self._indices.append(int(entry["index"]))
         self._pts_seconds.append(float(entry["pts_seconds"]))
         self._label_maps.append(label_map)
+        self._edges.append(None if (edges := entry.get("soft_edges")) is None else str(edges))
         for object_id in self._columns:
             each = by_id.get(object_id)
             box_xyxy = None if each is None else each["box_xyxy"]
@@ -118,13 +123,14 @@ class ResultFrames(Sequence[ResultFrame]):
         if isinstance(number, slice):
             return tuple(self[each] for each in range(*number.indices(len(self))))
         row = self._rows[number]
-        label_path = self._folder / self._label_maps[row]
+        label_path, edges = self._folder / self._label_maps[row], self._edges[row]
         part = slice(row * len(self._columns), (row + 1) * len(self._columns))
         return ResultFrame(
             index=self._indices[row],
             pts_seconds=self._pts_seconds[row],
             name=label_path.stem,
             label_path=label_path,
+            edges_path=None if edges is None else self._folder / edges,
             scores=np.array(self._scores[part], np.float32),
             present=np.array(self._present[part], bool),
             areas_px=np.array(self._areas_px[part], np.int64),
@@ -196,8 +202,49 @@ class Results:
             )
         return labels
 
+    @property
+    def has_soft_edges(self) -> bool:
+        """Whether the run kept soft edges of every frame, as ``vos-run --soft`` does."""
+        return all(frame.edges_path is not None for frame in self.frames)
+
+    def edges(self, number: int) -> SoftEdges | None:
+        """Read the soft edges of a frame, in agreement with its label map.
+
+        Args:
+            number: As of :meth:`labels`.
+
+        Returns:
+            The edges; None where the run kept none.
+
+        Raises:
+            OutputError: as :meth:`labels`; or the edges are gone, damaged, or of another size.
+        """
+        path = self.frames[number].edges_path
+        return None if path is None else read_edges(path, self.labels(number))
+
+    def alpha(self, number: int) -> NDArray[np.uint8]:
+        """Read the opacity of each object.
+
+        Args:
+            number: As of :meth:`labels`.
+
+        Returns:
+            (K, H, W) uint8: 128 or more exactly where the label map has the object, 255 and 0 a few
+            pixels from its outline. All objects at a pixel make at most 255 together.
+
+        Raises:
+            OutputError: as :meth:`edges`; or the run kept no soft edges.
+        """
+        labels, edges = self.labels(number), self.edges(number)
+        if edges is None:
+            raise OutputError(
+                f"the results {self.name} in {self.folder} have no soft edges: vos-run --soft "
+                "keeps them"
+            )
+        return np.stack([alpha_of(edges, labels, object_id) for object_id in self.object_ids])
+
     def masks(self, number: int) -> FrameMasks:
-        """Give the masks of a frame as the run gave them; as :meth:`labels`."""
+        """Give the masks of a frame as the run gave them, without soft edges; as :meth:`labels`."""
         frame = self.frames[number]
         return FrameMasks(
             labels=self.labels(number),
