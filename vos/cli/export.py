@@ -106,8 +106,8 @@ export_option = click.option(
     "--soft",
     cls=CleanUpOption,
     is_flag=True,
-    help="Edges that fade over two pixels: from the logits, if vos-run --soft kept them, else by "
-    "the distance to the outline.",
+    help="Edges that fade over a pixel and a half: from the logits, if vos-run --soft kept them, "
+    "else by the distance to the outline.",
 )
 @click.option(
     "--feather",

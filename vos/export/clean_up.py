@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError
-from vos.masks.edges import BAND_PX, alpha_of, match_edges, soft_alpha
+from vos.masks.edges import NEAR, alpha_of, match_edges, soft_alpha
 from vos.records import Frame, FrameMasks, Labels, SoftEdges
 from vos.run.read_results import ResultFrame
 
-_NEAR: Final = np.ones((2 * int(BAND_PX) + 1,) * 2, np.uint8)
 _CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 FrameT = TypeVar("FrameT", bound="Frame | None")
@@ -32,7 +31,7 @@ class CleanUp:
         min_area_px: Pieces of an object with fewer pixels go.
         fill_holes_px: Holes of at most this many pixels that one object surrounds are filled.
         grow_px: How far objects grow over the background, or shrink if it is negative.
-        soft: Whether edges fade over two pixels.
+        soft: Whether edges fade over a pixel and a half.
         feather_px: Standard deviation of a blur of the edges, twice.
     """
 
@@ -138,7 +137,7 @@ def cleaned_edges(edges: SoftEdges, labels: Labels, cleaned: Labels) -> SoftEdge
     changed = (labels != cleaned).astype(np.uint8)
     if not changed.any():
         return edges
-    near = cv2.dilate(changed, _NEAR).ravel() > 0
+    near = cv2.dilate(changed, NEAR).ravel() > 0
     return match_edges(edges.where(~near[edges.pixels]), cleaned)
 
 

@@ -1,8 +1,8 @@
 """Soft edges of masks: the opacity of pixels near an outline, in a band a few pixels wide.
 
 Where nothing but the mask is known, the opacity follows from the distance to its outline. A tracker
-knows more (``vos.track.edges``). Either way opacity falls from 1 to 0 over two pixels, agrees with
-the label map, and of all objects at a pixel makes 1 at most.
+knows more (``vos.track.edges``). Either way opacity falls from 1 to 0 over a pixel and a half,
+agrees with the label map, and of all objects at a pixel makes 1 at most.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from vos.errors import OutputError
 from vos.records import Labels, SoftEdges
 
 BAND_PX: Final = 3.0  # from the outline to either side; beyond it pixels are in or out
-RAMP_PX: Final = 2.0  # over which opacity falls from 1 to 0
+NEAR: Final = np.ones((2 * int(BAND_PX) + 1,) * 2, np.uint8)
+"""What is near a pixel, as a kernel of OpenCV."""
+RAMP_PX: Final = 1.5  # over which opacity falls from 1 to 0
 _SIGMA_PX: Final = 1.0
 _REACH_PX: Final = 8  # around an object's box: the band, and what its smoothing sees
 _OPAQUE: Final = 255
@@ -83,7 +85,8 @@ def match_edges(edges: SoftEdges | None, labels: Labels) -> SoftEdges:
 
     Opacity is at least 128 where the label map has the object, and at most 127 elsewhere; it goes
     to 255 and 0 towards the ends of the band. All objects at a pixel make at most 255 together:
-    the one that has the pixel comes first. Pixels of the band of which nothing is known get the
+    the one that has the pixel comes first, and where no background is near they make all of it.
+    Pixels of the band of which nothing is known get the
     opacity of :func:`soft_alpha`; what is outside of it is left out.
 
     Args:
@@ -132,7 +135,10 @@ def _limited(
 
 
 def _shared(edges: SoftEdges, labels: Labels) -> SoftEdges:
-    """Give objects what the owner of a pixel leaves of it."""
+    """Give objects what the owner of a pixel leaves of it, and owners all that others leave.
+
+    The latter far from the background, so that none shows through where objects meet.
+    """
     pixels, index = np.unique(edges.pixels, return_inverse=True)
     owners = labels.ravel()[pixels]
     is_own = owners[index] == edges.object_ids
@@ -140,8 +146,12 @@ def _shared(edges: SoftEdges, labels: Labels) -> SoftEdges:
     left[index[is_own]] = _OPAQUE - edges.alpha[is_own].astype(np.int64)
     wanted = np.bincount(index[~is_own], edges.alpha[~is_own], minlength=len(pixels))
     share = np.minimum(1, left / np.maximum(wanted, 1))
-    alpha = np.where(is_own, edges.alpha, np.floor(edges.alpha * share[index] + 1e-9))
-    return SoftEdges(edges.object_ids, edges.pixels, alpha.astype(np.uint8))
+    others = np.where(is_own, 0, np.floor(edges.alpha * share[index] + 1e-9))
+    total_of_others = np.bincount(index, others, minlength=len(pixels))
+    is_inner = cv2.erode((labels > 0).astype(np.uint8), NEAR).ravel()[edges.pixels] > 0
+    own = np.where(is_inner, _OPAQUE - total_of_others[index], edges.alpha)
+    alpha = np.where(is_own, own, others).astype(np.uint8)
+    return SoftEdges(edges.object_ids, edges.pixels, alpha)
 
 
 def alpha_of(edges: SoftEdges, labels: Labels, object_id: int | None = None) -> NDArray[np.uint8]:

@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from vos.masks.edges import BAND_PX, RAMP_PX
+from vos.masks.edges import NEAR, RAMP_PX
 from vos.records import MAX_OBJECT_ID, Labels, SoftEdges
 from vos.track.masks import Claim
 
 _REACH_PX: Final = 6  # around an object's box: the band, and its gradient's neighbours
 _LOGIT_RANGE: Final = 8.0  # so that the steep logits of what is decided do not pull at the slope
 _LEAST_SLOPE: Final = 1e-3  # logits per pixel
-_NEAR: Final = np.ones((2 * int(BAND_PX) + 1,) * 2, np.uint8)
 
 
 def soft_edges(claims: Sequence[Claim], labels: Labels) -> SoftEdges:
@@ -61,7 +60,7 @@ def soft_edges(claims: Sequence[Claim], labels: Labels) -> SoftEdges:
         others = torch.where(is_own, second[window], best[window])
         lead = _bids(claim)[in_claim] - others
         margins = torch.minimum(claim.logits[in_claim], lead).float().cpu().numpy()
-        near = cv2.dilate(mask.astype(np.uint8), _NEAR) > cv2.erode(mask.astype(np.uint8), _NEAR)
+        near = cv2.dilate(mask.astype(np.uint8), NEAR) > cv2.erode(mask.astype(np.uint8), NEAR)
         rows, columns = np.nonzero(near)
         pixels = (rows + window[0].start) * labels.shape[1] + columns + window[1].start
         ids = np.full(len(pixels), claim.object_id, np.uint8)
