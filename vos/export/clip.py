@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,7 @@ from vos.track.masks import measure
 
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^\w-]+", re.ASCII)
 _DEFAULT_RATE_HZ: Final = Fraction(25)
+_log = logging.getLogger("vos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,20 @@ class Clip:
         return rate_hz or _DEFAULT_RATE_HZ
 
     @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height, where the frame is shown."""
+        return (self.results if self.info is None else self.info).sample_aspect_ratio
+
+    @property
+    def square_hw(self) -> tuple[int, int]:
+        """Height and width of frames that show the same with square pixels, and lose none."""
+        height, width = self.results.frame_hw or (0, 0)
+        aspect = self.pixel_aspect
+        if aspect < 1:
+            return round(height / aspect), width
+        return height, round(width * aspect)
+
+    @property
     def start_seconds(self) -> float:
         """Time of the source's first frame on the clock of its file."""
         return 0.0 if self.info is None else self.info.start_seconds
@@ -125,6 +142,25 @@ class Clip:
         stem = self.file_stem(object_id)
         folder = (self.name,) if object_id is None else (self.name, stem[len(self.name) + 1 :])
         return *folder, f"{stem}.{self.options.first_number + number:04d}{ending}"
+
+
+def with_square_pixels(picture: NDArray[np.uint8], clip: Clip) -> NDArray[np.uint8]:
+    """Stretch a picture of a video, (H, W) or (H, W, C) uint8, to ``clip.square_hw``."""
+    height, width = clip.square_hw
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(cv2.resize(picture, (width, height)), np.uint8)
+
+
+def warn_of_pixel_shape(clip: Clip, name: str) -> None:
+    """Warn that a format does not say the shape of pixels that are not square."""
+    if clip.pixel_aspect != 1:
+        _log.warning(
+            "%s: pixels of the source are %s times as wide as high, which its files do not say: "
+            "set it in the program that opens them",
+            name,
+            clip.pixel_aspect,
+        )
 
 
 def check_video(clip: Clip) -> None:

@@ -48,11 +48,10 @@ def write_cutout(
     Raises:
         OutputError: the disk or the encoder refuses.
     """
-    info = clip.info
     encoding = Encoding(
         crf=_CRF,
         frame_rate_hz=clip.rate_hz,
-        pixel_aspect=None if info is None else info.sample_aspect_ratio,
+        pixel_aspect=clip.pixel_aspect,
     )
     sound = sound_of(clip.address)
     colour = _colour(clip.options.background)

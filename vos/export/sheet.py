@@ -43,7 +43,7 @@ def write_sheet(
     tiles: list[tuple[str, NDArray[np.uint8]]] = []
     for frame in frames:
         if path is not None and frame.number in wanted:
-            tiles.append((_caption(frame, clip), _tile(frame)))
+            tiles.append((_caption(frame, clip), _tile(frame, clip)))
         yield frame
     if path is not None:
         save_png(path, _laid_out(tiles, clip))
@@ -72,9 +72,9 @@ def _caption(frame: ExportFrame, clip: Clip) -> str:
     return f"frame {frame.result.index}, {int(minutes)}:{seconds:06.3f}"
 
 
-def _tile(frame: ExportFrame) -> NDArray[np.uint8]:
-    """Draw a frame small, so that what is written on it can be read."""
-    height, width = frame.masks.labels.shape
+def _tile(frame: ExportFrame, clip: Clip) -> NDArray[np.uint8]:
+    """Draw a frame small, with square pixels, so that what is written on it can be read."""
+    height, width = frame.masks.labels.shape if clip.results.pictures else clip.square_hw
     scale = _TILE_PX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     rgb = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)

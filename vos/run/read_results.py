@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, overload
 
@@ -30,7 +31,10 @@ from vos.source import Selection, Source, can_read_again, is_url, open_selection
 _ENTRY: Final = '{"index": '
 _HEADER_BYTES: Final = 1 << 16
 _PICTURES_SUMMARY: Final = "summary"
-_FAULTS: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
+_FAULTS: Final = (
+    *(KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError),
+    ZeroDivisionError,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,22 +46,22 @@ class ResultFrame:
         pts_seconds: ``Frame.pts_seconds``.
         name: Stem of the label map's file.
         label_path: The label map.
-        edges_path: Its soft edges; None where the run kept none.
         scores: (K,) float32 in [0, 1].
         present: (K,) bool.
         areas_px: (K,) int64.
         boxes_xyxy: (K, 4) int64 frame pixels, both corners inside; zeros where it is absent.
+        edges_path: The soft edges; None where the run kept none.
     """
 
     index: int
     pts_seconds: float
     name: str
     label_path: Path
-    edges_path: Path | None
     scores: NDArray[np.float32]
     present: NDArray[np.bool_]
     areas_px: NDArray[np.int64]
     boxes_xyxy: NDArray[np.int64]
+    edges_path: Path | None = None
 
 
 class ResultFrames(Sequence[ResultFrame]):
@@ -158,6 +162,7 @@ class Results:
         summary_path: The summary that they were read from.
         is_complete: Whether the run came to its end.
         pictures: Paths of the pictures, one for each frame; empty for a video.
+        sample_aspect_ratio: Width of a pixel by its height, where the frame is shown.
     """
 
     folder: Path
@@ -173,6 +178,7 @@ class Results:
     summary_path: Path
     is_complete: bool
     pictures: Sequence[str] = ()
+    sample_aspect_ratio: Fraction = Fraction(1)
 
     def labels(self, number: int) -> Labels:
         """Read a label map.
@@ -480,6 +486,7 @@ def _results(
         names={each: str(renamed.get(str(each), f"object {each}")) for each in object_ids},
         frame_hw=hw,
         frame_rate_hz=None if rate_hz is None else float(rate_hz),
+        sample_aspect_ratio=Fraction(str(document.get("sample_aspect_ratio", 1))),
         frames=frames,
         summary_path=path,
         is_complete=is_complete and not document.get("damaged"),

@@ -158,6 +158,7 @@ def described_files(outputs: Outputs, info: SourceInfo) -> dict[str, object]:
         "width_px": info.frame_hw[1],
         "height_px": info.frame_hw[0],
         "frame_rate_hz": None if rate_hz is None else round(float(rate_hz), 6),
+        "sample_aspect_ratio": str(info.sample_aspect_ratio),
         "min_score": outputs.min_score,
         "files": files,
     }
