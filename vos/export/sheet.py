@@ -54,6 +54,16 @@ def font(size_px: int = _TEXT_PX) -> ImageFont.FreeTypeFont | ImageFont.ImageFon
     return ImageFont.load_default(size_px)
 
 
+def fitted(text: str, length_px: float, size_px: int = _TEXT_PX) -> str:
+    """Cut a text that is too long, and end it with dots."""
+    written = font(size_px)
+    if written.getlength(text) <= length_px:
+        return text
+    while text and written.getlength(f"{text}…") > length_px:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
 def legend(clip: Clip) -> list[tuple[tuple[int, ...], str]]:
     """List the objects' colours, (red, green, blue), with their ids and names."""
     return [
@@ -94,11 +104,12 @@ def _laid_out(tiles: list[tuple[str, NDArray[np.uint8]]], clip: Clip) -> NDArray
     sheet = Image.new("RGB", (sheet_width, top + num_rows * height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     title = f"{clip.name}: {clip.num_frames} frames of {clip.results.source}"
-    draw.text((_MARGIN_PX, _MARGIN_PX), title, _INK, font())
+    draw.text((_MARGIN_PX, _MARGIN_PX), fitted(title, sheet_width - 2 * _MARGIN_PX), _INK, font())
     for row, (colour, name) in enumerate(entries, start=1):
         y = _MARGIN_PX + row * _LINE_PX
         draw.rectangle((_MARGIN_PX, y, _MARGIN_PX + _TEXT_PX, y + _TEXT_PX), fill=colour)
-        draw.text((_MARGIN_PX + _LINE_PX, y), name, _INK, font())
+        text = fitted(name, sheet_width - 2 * _MARGIN_PX - _LINE_PX)
+        draw.text((_MARGIN_PX + _LINE_PX, y), text, _INK, font())
     for number, (caption, tile) in enumerate(tiles):
         row, column = divmod(number, num_columns)
         x, y = _MARGIN_PX + column * width, top + row * height
