@@ -310,6 +310,16 @@ def test_openexr_that_is_not_there(made, tmp_path, monkeypatch):
         export_results(vos.read_results(made), ["exr"], tmp_path)
 
 
+def test_more_videos_than_memory_holds(made, tmp_path):
+    """Each object would have an encoder of its own; a sequence needs none."""
+    many = replace(vos.read_results(made), object_ids=tuple(range(1, 34)))
+    options = ExportOptions(per_object=True)
+    for name in ("prores", "vp9", "ffv1", "matte-mp4", "gif", "apng", "cutout"):
+        with pytest.raises(InputError, match="at most 32 videos can be made at once"):
+            export_results(many, [name], tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_of_objects_are_names_of_files(tmp_path):
     folder = make_results(tmp_path, names={"1": "Zoë/../x", "2": "dog", "3": "dog"})
     export_results(vos.read_results(folder), ["matte"], options=ExportOptions(per_object=True))

@@ -38,6 +38,7 @@ _BT709: Final = 1  # of FFmpeg's colour enumerations, all three of them
 _ONE_THREAD: Final[dict[str, Any]] = (
     {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 )
+_MAX_VIDEOS: Final = 32  # at once: each encoder takes tens of megabytes and more
 LIMITED_RANGE: Final = 1
 FULL_RANGE: Final = 2
 
@@ -75,9 +76,11 @@ class VideoFormat:
         """Make sure that the clip can be encoded.
 
         Raises:
-            InputError: it is no video, or this FFmpeg lacks the encoder or its kind of pixels.
+            InputError: it is no video, there are too many files at once, or this FFmpeg lacks the
+                encoder or its kind of pixels.
         """
         check_video(clip)
+        check_num_videos(clip)
         if not (self.is_square or self.container in ("mov", "mp4")):
             warn_of_pixel_shape(clip, self.encoder)
         is_there = self.encoder in av.codec.codecs_available
@@ -204,6 +207,19 @@ class VideoWriter:
     def close(self) -> None:
         """Write what the encoder still holds."""
         self._container.mux(self._stream.encode(None))
+
+
+def check_num_videos(clip: Clip) -> None:
+    """Refuse more videos at once than memory is sure to hold.
+
+    Raises:
+        InputError: there are more.
+    """
+    if len(clip.subjects) > _MAX_VIDEOS:
+        raise InputError(
+            f"at most {_MAX_VIDEOS} videos can be made at once, and there are {len(clip.subjects)} "
+            "objects: take a sequence (matte, rgba, exr), or one file for all objects"
+        )
 
 
 def video_writers(

@@ -98,15 +98,12 @@ def match_edges(edges: SoftEdges | None, labels: Labels) -> SoftEdges:
         nothing.
     """
     edges = edges or SoftEdges.nothing()
-    height, width = labels.shape
+    width = labels.shape[1]
     parts = []
     for object_id, slices in enumerate(find_objects(labels), start=1):
         if slices is None:
             continue
-        window = tuple(
-            slice(max(0, each.start - _REACH_PX), min(side, each.stop + _REACH_PX))
-            for each, side in zip(slices, (height, width), strict=True)
-        )
+        window = _grown(slices, labels.shape)
         mask = labels[window] == object_id
         if mask.all():
             continue
@@ -176,9 +173,22 @@ def alpha_of(edges: SoftEdges, labels: Labels, object_id: int | None = None) -> 
     pixels, index = np.unique(edges.pixels, return_inverse=True)
     opacity = np.bincount(index, edges.alpha, minlength=len(pixels)).astype(np.float32)
     # Where objects meet there is no outline of what they are together.
-    distance_px = signed_distance_px(mask).ravel()[pixels]
-    alpha.ravel()[pixels] = _limited(opacity, mask.ravel()[pixels], distance_px)
+    window = _grown(find_objects(mask.view(np.uint8))[0], mask.shape)
+    distance_px = np.full(mask.shape, np.inf, np.float32)
+    if not mask[window].all():
+        distance_px[window] = signed_distance_px(mask[window])
+    is_in, distance_px = mask.ravel()[pixels], distance_px.ravel()[pixels]
+    alpha.ravel()[pixels] = _limited(opacity, is_in, distance_px)
     return alpha
+
+
+def _grown(slices: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Grow a window of a frame by what edges need to see around it."""
+    rows, columns = (
+        slice(max(0, each.start - _REACH_PX), min(side, each.stop + _REACH_PX))
+        for each, side in zip(slices, shape, strict=True)
+    )
+    return rows, columns
 
 
 def encode_edges(edges: SoftEdges) -> bytes:
