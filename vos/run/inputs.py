@@ -110,6 +110,7 @@ def open_inputs(
         min_score=job.outputs.min_score,
         colours={id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()},
         names=job.names,
+        soft=job.config.soft,
     )
     _check_inputs_kept(job, outputs, is_going_on=going_on is not None)
     outputs.check_frame_size(source.info.frame_hw)

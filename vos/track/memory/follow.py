@@ -14,6 +14,7 @@ from vos.config import Memory
 from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
+from vos.track.edges import soft_edges
 from vos.track.masks import Claim, is_contested, measure, settle
 from vos.track.memory.correspond import Correspondence, correspond, remember
 from vos.track.memory.crops import Crop, Window, encode_crops, share_windows, side_px, window_around
@@ -88,6 +89,8 @@ def follow(
     sam: SamModel,
     config: Memory,
     wanted: Container[int] | None = None,
+    *,
+    soft: bool = False,
 ) -> tuple[FrameMasks, Tracks]:
     """Find objects in the next frame.
 
@@ -97,6 +100,7 @@ def follow(
         sam: The model.
         config: Settings.
         wanted: Ids of the objects to find, nothing changes for the others; None is all.
+        soft: Whether the masks come with soft edges.
 
     Returns:
         The masks, and what is known now.
@@ -136,6 +140,8 @@ def follow(
     ]
     settled = settle(claims, frame.frame_hw, sam.device)
     masks = measure(settled.labels, tracks.object_ids, scores)
+    if soft:
+        masks = replace(masks, edges=soft_edges(claims, settled.labels))
     is_torn = [
         config.contests
         and scores[row] > 0
