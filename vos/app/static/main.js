@@ -5,7 +5,7 @@ import { show } from "./pictures.js";
 import * as view from "./view.js";
 import { setTool } from "./tools.js";
 import "./timeline.js";
-import { selectObject, renameObject } from "./objects.js";
+import { selectObject, renameObject, colourObject } from "./objects.js";
 import { notice } from "./notices.js";
 import { openDialog } from "./dialogs.js";
 import "./review.js";
@@ -253,6 +253,7 @@ const KEYS = [
   ["Another object", ["N"], { n: () => send({ type: "add_object" }) }],
   ["Choose an object", ["1", "9"], null],
   ["Name the object", ["R"], { r: () => renameObject(store.object) }],
+  ["Colour of the object", ["Shift C"], { "Shift+C": () => colourObject(store.object) }],
   ["Absent in this frame or range", ["A"], { a: absent }],
   ["Take back on this frame", ["Del"], { Delete: () => $("clear").click(), Backspace: () => $("clear").click() }],
   ["Frame before, after", ["←", "→"], { ArrowLeft: () => step(-1), ArrowRight: () => step(1) }],
@@ -298,7 +299,7 @@ document.addEventListener("keydown", (event) => {
   const isControl = event.ctrlKey || event.metaKey;
   if (!isControl && /^[1-9]$/.test(event.key)) return selectObject(objectIds()[Number(event.key) - 1]);
   const isNamed = event.key.length > 1 || isControl;
-  const name = `${isControl ? "Ctrl+" : ""}${event.shiftKey && (isNamed || event.key === "T") ? "Shift+" : ""}${event.key}`;
+  const name = `${isControl ? "Ctrl+" : ""}${event.shiftKey && (isNamed || "TC".includes(event.key)) ? "Shift+" : ""}${event.key}`;
   const action = bindings.get(name) ?? (isControl || event.altKey ? null : bindings.get(event.key.toLowerCase()));
   if (!action) return;
   if (event.key === " " && event.target.closest("button")) return;

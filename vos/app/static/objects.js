@@ -1,6 +1,7 @@
 // The list of objects.
 import { store, on, emit, colour, nameOf, objectIds, scoreOf } from "./store.js";
 import { send } from "./link.js";
+import { chooseColour } from "./colours.js";
 
 const $ = (id) => document.getElementById(id);
 const DOUBTFUL = 0.5;
@@ -53,8 +54,12 @@ function item(id) {
   element.setAttribute("role", "option");
   element.setAttribute("aria-selected", id === store.object);
   element.tabIndex = 0;
-  const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+  const swatch = Object.assign(document.createElement("button"), { className: "swatch" });
   swatch.style.background = colour(id);
+  swatch.dataset.tip = "Colour";
+  swatch.dataset.keys = "Shift C";
+  swatch.setAttribute("aria-label", "Colour");
+  swatch.onclick = (event) => { event.stopPropagation(); selectObject(id); chooseColour(id, $("objects").querySelector(`[data-object="${id}"] .swatch`)); };
   let name = Object.assign(document.createElement("span"), { className: "name", textContent: nameOf(id) });
   if (renaming === id) name = nameInput(id);
   const score = Object.assign(document.createElement("span"), { className: "score" });
@@ -100,7 +105,7 @@ function nameInput(id) {
 function update() {
   for (const element of $("objects").children) {
     const { kind, score } = scoreOf(Number(element.dataset.object), store.frame);
-    const text = { shown: score === undefined ? "shown" : score.toFixed(2), absent: "absent", lost: "lost", none: "", found: score?.toFixed(2) }[kind];
+    const text = { shown: score === undefined ? "shown" : score.toFixed(2), absent: "absent", lost: "lost", none: "", old: "old", found: score?.toFixed(2) }[kind];
     const cell = element.querySelector(".score");
     cell.textContent = text;
     cell.classList.toggle("doubtful", kind === "lost" || (score ?? 1) < DOUBTFUL);
@@ -109,6 +114,10 @@ function update() {
   $("absent").querySelector("span").textContent = isAbsent ? "Not absent" : store.project?.tracked ? "Absent there" : "Absent here";
   const marks = store.project?.marks[store.frame];
   $("clear").disabled = !(marks?.hints[store.object] || marks?.painted.includes(store.object));
+}
+
+export function colourObject(id) {
+  $("objects").querySelector(`[data-object="${id}"] .swatch`)?.click();
 }
 
 $("add-object").onclick = () => send({ type: "add_object" });
@@ -132,4 +141,4 @@ on("project", () => {
   render();
 });
 on("object", render);
-on("frame timeline", update);
+on("frame timeline stale", update);

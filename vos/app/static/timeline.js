@@ -102,12 +102,32 @@ function drawRow(id, y, text, muted, lineColour) {
   context.fillStyle = lineColour;
   context.fillRect(GUTTER, base + 1, width() - GUTTER - PAD, 2);
   drawBytes(id, top, base);
+  drawStale(id, top, base);
   for (const [object, first, last] of store.project?.absences ?? []) {
     if (object === id) hatch(xOf(first - 0.5), xOf(last + 0.5), top, base + 3, muted);
   }
   for (const [index, marks] of Object.entries(store.project?.marks ?? {})) {
     if (marks.hints[id] || marks.painted.includes(id)) diamond(xOf(Number(index)), base + 2, colour(id), text);
   }
+}
+
+// What is of an earlier state is pale; what an update takes away, almost gone.
+function drawStale(id, top, base) {
+  context.fillStyle = style.getPropertyValue("--panel");
+  for (const [kind, alpha] of [["changed", 0.6], ["cleared", 0.88]]) {
+    context.globalAlpha = alpha;
+    for (const [first, last] of store.stale[kind][id] ?? []) {
+      for (let begin = first; begin <= last; begin++) {
+        if (store.fresh.has(begin)) continue;
+        let end = begin;
+        while (end < last && !store.fresh.has(end + 1)) end++;
+        const left = Math.max(GUTTER, xOf(begin - 0.5)), right = Math.min(width() - PAD + 1, xOf(end + 0.5));
+        if (right > left) context.fillRect(left, top - 1, right - left, base + 5 - top);
+        begin = end;
+      }
+    }
+  }
+  context.globalAlpha = 1;
 }
 
 // Each pixel shows the lowest score of its frames, so that a short doubt in a long video is seen.
@@ -268,6 +288,6 @@ function scrollToObject() {
 on("frame", keepInSight);
 on("object", scrollToObject);
 on("video project", layOut);
-on("timeline frame times object doubts", redraw);
+on("timeline frame times object doubts stale", redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", layOut);
 new ResizeObserver(layOut).observe(canvas);
