@@ -84,7 +84,7 @@ class Tab:
         return self.page.evaluate("document.getElementById('notices').textContent")
 
     def show(self, name: str) -> None:
-        self.page.wait_for_timeout(150)
+        self.page.wait_for_timeout(30)
         self.page.screenshot(path=self.screenshots / f"{name}.png")
 
     def on_screen(self, x: float, y: float) -> tuple[float, float]:
@@ -205,7 +205,7 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         tab.show("5-corrected")
         tab.press("Control+z")
         tab.press("Control+z")
-        tab.until("document.getElementById('run-text').textContent === 'Changed since'")
+        tab.until("document.getElementById('run-text').textContent === 'Edits not tracked yet'")
         tab.track()
         assert tab.labels(9)[y, x] == 2
         assert (tab.labels(11) == 1).any()

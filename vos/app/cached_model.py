@@ -36,6 +36,7 @@ class CachedModel(SamModel):
 
     def __init__(self, sam: SamModel) -> None:
         self.__dict__.update(sam.__dict__)
+        self._shared = sam
         # The features are kept, so that no other ones come to lie at the same address.
         self._decoded: OrderedDict[object, tuple[torch.Tensor, Decoded]] = OrderedDict()
         self.is_superseded: Callable[[], bool] = lambda: False
@@ -48,7 +49,7 @@ class CachedModel(SamModel):
             Superseded: something else is wanted now.
         """
         self._check()
-        return super().encode(pictures)
+        return self._shared.encode(pictures)
 
     def decode(
         self,
@@ -73,7 +74,7 @@ class CachedModel(SamModel):
             self._decoded.move_to_end(key)
             return self._decoded[key][1]
         self._check()
-        decoded = super().decode(
+        decoded = self._shared.decode(
             features,
             prompts,
             letterbox,

@@ -381,6 +381,7 @@ class Session:
             )
             self._open_results()
             self._publish(self.state())
+            self._find_stale()
             if self._sam is None:
                 from vos.run.run_job import load_model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -106,39 +106,34 @@ def app_command(ctx: click.Context) -> None:
             "meant, or use ssh -L"
         )
     source, folder, name = _source_of(options["path"], options["out"], options["name"])
-    listener = bind(host, options["port"])
-    port = listener.getsockname()[1]
-    session = Session(
-        source,
-        folder,
-        name,
-        selection=Selection(max_pixels=options["max_pixels"]),
-        choose_model=partial(model_choice, ctx),
-        config=config,
-    )
-    try:
+    with ExitStack() as stack:
+        listener = stack.enter_context(bind(host, options["port"]))
+        port = listener.getsockname()[1]
+        session = Session(
+            source,
+            folder,
+            name,
+            selection=Selection(max_pixels=options["max_pixels"]),
+            choose_model=partial(model_choice, ctx),
+            config=config,
+        )
+        stack.callback(session.close)
         _check_settings(ctx, config, session)
-    except BaseException:
-        session.close()
-        raise
-    token = new_token()
-    hosts = LOOPBACK if host in LOOPBACK else frozenset(("*",))
-    app = create_app(session, token=token, hosts=hosts, port=port)
-    shown_host = f"[{host}]" if ":" in host else host
-    address = f"http://{shown_host}:{port}/?token={token}"
+        token = new_token()
+        hosts = LOOPBACK if host in LOOPBACK else frozenset(("*",))
+        app = create_app(session, token=token, hosts=hosts, port=port)
+        shown_host = f"[{host}]" if ":" in host else host
+        address = f"http://{shown_host}:{port}/?token={token}"
 
-    def announce() -> None:
-        click.echo(f"{session.name}: {address}")
-        if not options["quiet"]:
-            click.echo("Ctrl-C ends it; everything is kept", err=True)
-        if not options["no_browser"] and _has_screen():
-            click.launch(address)
+        def announce() -> None:
+            click.echo(f"{session.name}: {address}")
+            if not options["quiet"]:
+                click.echo("Ctrl-C ends it; everything is kept", err=True)
+            if not options["no_browser"] and _has_screen():
+                click.launch(address)
 
-    try:
         with suppress(KeyboardInterrupt):  # as the server is ended
             make_server(app, announce).run(sockets=[listener])
-    finally:
-        session.close()
 
 
 def _check_settings(ctx: click.Context, config: RunConfig, session: Session) -> None:

@@ -4,7 +4,7 @@ import { show } from "./pictures.js";
 import { openDoubts } from "./review.js";
 
 const canvas = document.getElementById("timeline"), context = canvas.getContext("2d");
-const GUTTER = 132, RULER = 22, ROW = 26, MAX_ROWS = 6, PAD = 14;
+const GUTTER = 132, RULER = 26, ROW = 26, MAX_ROWS = 6, PAD = 14;
 let span = null;          // [first, last] frames in sight; null for all
 let isQueued = false, isDragging = false, scroll = 0, style = null;
 
@@ -75,12 +75,12 @@ function drawRuler(w, muted, lineColour) {
   context.strokeStyle = lineColour;
   context.fillStyle = muted;
   context.lineWidth = 1;
+  context.textAlign = "left";
   for (let t = Math.ceil(begin / step) * step; t <= begin + length + 1e-6; t += step) {
     const x = Math.round(GUTTER + ((t - begin) / length) * (w - GUTTER - PAD)) + 0.5;
-    stroke(x, RULER - 5, x, RULER);
+    stroke(x, RULER - 8, x, RULER);
     const label = step < 1 ? clock(t).slice(0, -1) : clock(t).slice(0, -3);
-    context.textAlign = t <= begin ? "left" : "center";
-    if (x + 16 < w) context.fillText(label, t <= begin ? x + 9 : x, RULER - 12);
+    if (x + 8 + context.measureText(label).width < w) context.fillText(label, x + 6, RULER - 9);
   }
   stroke(0, RULER + 0.5, w, RULER + 0.5);
 }
@@ -214,7 +214,7 @@ function drawPlayhead(h, accent) {
   context.lineWidth = 1.5;
   stroke(x, 4, x, h);
   context.beginPath();
-  context.roundRect(x - 5, 2, 10, 9, 3);
+  context.roundRect(x - 5, 1, 10, 8, 3);
   context.fill();
 }
 

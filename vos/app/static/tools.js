@@ -19,6 +19,7 @@ export function setTool(tool) {
   emit("tool");
 }
 
+canvas.addEventListener("mousedown", (event) => event.preventDefault());  // keys go to the page
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 canvas.addEventListener("pointerdown", (event) => {
   if (!store.video) return;
