@@ -89,6 +89,12 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def wait_until_idle(self) -> None:
+        before = -1.0
+        while (now := self.cpu_ms()) - before > 10:
+            before = now
+            time.sleep(0.5)
+
     def rss_mib(self) -> float:
         return sum_rss_mib([self.process.pid])
 
@@ -147,31 +153,56 @@ def report(what: str, value: str, limit: str) -> None:
 
 
 def measure_clicks(clip: Path, out: Path, click: tuple[int, int]) -> None:
-    server = Server(clip, out)
-    server.get("/")
-    server.get("/frame/0.jpg")
-    report("first frame after start", f"{time.perf_counter() - server.started:.2f} s", "1 s")
+    """Clicks at once, and clicks where the pointer has rested: what they take is computed then."""
     x, y = click
-    with server.page() as page:
-        time.sleep(2)  # people look first
-        masks, sketches, cpu = [], [], []
-        for dx, dy in ((0, 0), (6, 4), (-6, 2), (4, -6), (-8, -4)):
-            message = {"type": "click", "frame": 0, "object": 1, "x": x + dx, "y": y + dy}
-            page.sketched, began, cpu_before = None, time.perf_counter(), server.cpu_ms()
-            page.edit(**message, positive=True)
-            server.get("/labels/0")
-            cpu.append(server.cpu_ms() - cpu_before)
-            masks.append(1000 * (time.perf_counter() - began))
-            sketches.append(1000 * (page.sketched - began))
-        report("first click: sketch", f"{sketches[0]:.0f} ms", "500 ms")
-        report("first click: mask", f"{masks[0]:.0f} ms, CPU {cpu[0]:.0f} ms", "500 ms")
-        report(
-            "further clicks, median: sketch", f"{statistics.median(sketches[1:]):.0f} ms", "150 ms"
-        )
-        cpu_ms = statistics.median(cpu[1:])
-        value = f"{statistics.median(masks[1:]):.0f} ms, CPU {cpu_ms:.0f} ms"
-        report("further clicks, median: mask", value, "150 ms")
-    server.end()
+    on = [(x + dx, y + dy) for dx, dy in ((0, 0), (6, 4), (-6, 2), (4, -6), (-8, -4))]
+    beside = [(x + 200, y + dy) for dy in (0, 60, 120)]
+    for rests in (False, True):
+        server = Server(clip, out / f"{rests}")
+        server.get("/")
+        server.get("/frame/0.jpg")
+        started = f"{time.perf_counter() - server.started:.2f} s"
+        with server.page() as page:
+            page.socket.send(json.dumps({"type": "look", "frame": 0}))
+            server.wait_until_idle()
+            rows, rows_beside = (
+                [measure_click(server, page, *each, is_on, rests=rests) for each in points]
+                for points, is_on in ((on, True), (beside, False))
+            )
+        server.end()
+        if not rests:
+            report("first frame after start", started, "1 s")
+        when = "after a rest" if rests else "at once"
+        report_clicks(f"first click, {when}", rows[:1], "500 ms")
+        report_clicks(f"further clicks, {when}", rows[1:], "150 ms")
+        report_clicks(f"clicks beside it, {when}", rows_beside, "150 ms")
+
+
+def measure_click(
+    server: Server, page: Page, x: int, y: int, is_positive: bool, *, rests: bool
+) -> tuple[float, ...]:
+    """Click; give ms to the sketch and to the mask, and of CPU time to the sketch and the mask."""
+    at = {"frame": 0, "object": 1, "x": x, "y": y}
+    if rests:
+        page.socket.send(json.dumps({"type": "rest", **at}))
+    server.wait_until_idle()
+    known, page.sketched = page.state["project"], None
+    began, cpu_before = time.perf_counter(), server.cpu_ms()
+    page.socket.send(json.dumps({"type": "click", **at, "positive": is_positive}))
+    page.until(lambda: page.sketched is not None)
+    sketch_cpu_ms = server.cpu_ms() - cpu_before
+    page.until(lambda: page.state["project"] != known)
+    server.get("/labels/0")
+    mask_ms = 1000 * (time.perf_counter() - began)
+    return 1000 * (page.sketched - began), mask_ms, sketch_cpu_ms, server.cpu_ms() - cpu_before
+
+
+def report_clicks(what: str, rows: list[tuple[float, ...]], limit: str) -> None:
+    sketch, mask, sketch_cpu, mask_cpu = (
+        statistics.median(each) for each in zip(*rows, strict=True)
+    )
+    report(f"{what}: sketch", f"{sketch:.0f} ms, CPU {sketch_cpu:.0f} ms", limit)
+    report(f"{what}: mask", f"{mask:.0f} ms, CPU {mask_cpu:.0f} ms", limit)
 
 
 def measure_scrubbing(clip: Path, out: Path) -> None:

@@ -440,9 +440,18 @@ class Session:
         )
 
     def _point_ahead(self, index: int, object_id: int, click: Click) -> None:
-        """Compute what a click is likely to take, until something else waits."""
-        hints = self._with_hint(index, object_id, (click,), ())
-        self._frame_model(index).segment_ahead(hints, self._model.is_awaited)
+        """Compute what a click is likely to take, until something else waits.
+
+        In the object's mask that is likely a click that takes away, elsewhere one that adds.
+        """
+        labels = self.labels(index)
+        is_inside = 0 <= click.y < labels.shape[0] and 0 <= click.x < labels.shape[1]
+        is_in_mask = is_inside and labels[click.y, click.x] == object_id
+        for is_positive in (not is_in_mask, is_in_mask):
+            hints = self._with_hint(
+                index, object_id, (replace(click, is_positive=bool(is_positive)),), ()
+            )
+            self._frame_model(index).segment_ahead(hints, self._model.is_awaited)
 
     def _with_hint(
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
