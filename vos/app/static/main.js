@@ -308,7 +308,7 @@ document.addEventListener("click", (event) => {
   if (event.detail && event.target.closest("button") && !event.target.closest("dialog, [popover]")) document.activeElement?.blur();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("dialog, input:not([type=range])") || !store.video) return;
+  if (event.target.closest("dialog[open], input:not([type=range])") || !store.video) return;
   const isControl = event.ctrlKey || event.metaKey;
   if (!isControl && /^[1-9]$/.test(event.key)) return selectObject(objectIds()[Number(event.key) - 1]);
   const isNamed = event.key.length > 1 || isControl;
