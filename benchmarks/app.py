@@ -19,7 +19,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -28,6 +31,25 @@ from websockets.sync.client import connect
 RATE_HZ = 30
 TEN_MINUTES = 600 * RATE_HZ
 NUM_STEPS = 40  # of scrubbing
+NUM_AT_A_TIME = 6
+
+# The page's own modules show frames one after the other, with those that come next read ahead.
+SHOW_FRAMES = """async ([first, end]) => {
+  const { store, on } = await import("/static/store.js");
+  const { show } = await import("/static/pictures.js");
+  if (!window.shown) {
+    window.shown = () => {};
+    on("picture", ({ index }) => window.shown(index));
+  }
+  store.isPlaying = true;
+  for (let index = first; index < end; index++) {
+    await new Promise((done) => {
+      window.shown = (at) => { if (at === index) done(); };
+      show(index);
+    });
+  }
+  store.isPlaying = false;
+}"""
 
 
 def join_to_itself(clip: Path, path: Path, num_frames: int) -> Path:
@@ -247,16 +269,16 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
 
 
 def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
+    """Show every frame, several at a time as the page does when it plays."""
     long = join_to_itself(clip, out / "long.mp4", num_frames)
-    server = Server(long, out)
-    values = []
-    with server.page():
+    server, values = Server(long, out), []
+    with server.page(), ThreadPoolExecutor(NUM_AT_A_TIME) as pool:
         server.get("/times")
-        for index in range(num_frames):
-            server.get(f"/frame/{index}.jpg")
-            server.get(f"/labels/{index}")
-            if index % max(1, num_frames // 4) == num_frames // 8:
-                values.append(f"{server.rss_mib():.0f}")
+        for quarter in quarters(num_frames):
+            paths = [f"/{kind}" for n in quarter for kind in (f"frame/{n}.jpg", f"labels/{n}")]
+            for _ in pool.map(partial(get_alone, server), paths):
+                pass
+            values.append(f"{server.rss_mib():.0f}")
     report(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
     server.end()
     chromium = shutil.which("chromium")
@@ -267,22 +289,38 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
     if chromium is None:
         print("no browser: the page's memory is not measured")
         return
-    server, values = Server(long, out), []
+    server, values, of_server = Server(long, out), [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         root = next(pid for pid in below(os.getpid()) if is_browser(pid))
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(server.address)
+        page.wait_for_url(re.compile("/$"))
         page.wait_for_timeout(3000)
-        for index in range(num_frames):
-            page.keyboard.press("ArrowRight")
-            if index % 10 == 0:
-                page.wait_for_timeout(20)
-            if index % max(1, num_frames // 4) == num_frames // 8:
-                values.append(f"{sum_rss_mib(below(root)):.0f}")
+        for quarter in quarters(num_frames):
+            for first in range(quarter.start, quarter.stop, 100):
+                page.evaluate(SHOW_FRAMES, [first, min(first + 100, quarter.stop)])
+            values.append(f"{sum_rss_mib(below(root)):.0f}")
+            of_server.append(f"{server.rss_mib():.0f}")
+            print(f"  {quarter.stop} frames: {values[-1]}, {of_server[-1]} MiB", flush=True)
         browser.close()
     report(f"browser, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
+    report("its server", f"{' '.join(of_server)} MiB", "flat")
     server.end()
+
+
+def quarters(num_frames: int) -> list[range]:
+    bounds = [max(1, num_frames * n // 4) for n in range(5)]  # the page begins with frame 0
+    return [range(*pair) for pair in pairwise(bounds)]
+
+
+def get_alone(server: Server, path: str) -> None:
+    connection = http.client.HTTPConnection(server.host)
+    connection.request("GET", path, headers=server.headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    assert answer.status == 200, (path, answer.status, content)
 
 
 def main() -> None:
