@@ -29,7 +29,7 @@ _SIZE_HW = (720, 1280)
 _MARGIN_PX = 16
 _CLIP = ClipConfig(frame_hw=_SIZE_HW, num_frames=36, seed=4, has_occluder=False)
 _SHOWN_FRAME = 14
-_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 600
 
 
 @click.command()
