@@ -343,7 +343,7 @@ class Session:
             if self._sam is None:
                 from vos.run.run_job import load_model
 
-                self._sam = load_model(self._settings.model)
+                self._sam = load_model(self._settings.sam)
         finally:
             self._is_loading = False
             self._publish_project()
