@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from batches import run_batch, write_manifest
 from colour_sam import ColourSam
 from interrupted_runs import contents
 from small_networks import IDS, NETWORKS, clip, draw
 
 import vos
+from vos.app.messages import TrackMessage
+from vos.app.session import Session
 from vos.errors import InputError, OutputError
 from vos.masks import read_label_png, write_label_png
 from vos.run.state import decode_state, encode_state
@@ -177,6 +181,51 @@ def test_clicks_are_made_masks_by_a_sam(tracker, video, monkeypatch):
     assert summary["weights_sha256"] == "0" * 64
     assert network.package in summary["versions"]
     assert (labels_of(video)[0] == 1).any()
+
+
+def test_the_page_and_a_batch_give_the_same_masks(tracker, video, monkeypatch):
+    """The page goes on with results of the method, and a further mask."""
+    network, _, config = tracker
+    monkeypatch.setattr("vos.run.run_job.load_network", lambda *choice: network)
+    vos.run_job(job(video, config, 0, out="alone"))
+    rows = [{"name": "clip", "video": "clip.mp4", "mask": "0.png"}]
+    rows[0]["config"] = config.to_json_values()
+    outcomes = run_batch(write_manifest(video, rows), video / "batch")
+    assert outcomes["clip"].state == "done", outcomes["clip"].error
+    assert_equal(labels_of(video, "batch"), labels_of(video, "alone"))
+
+    session = Session(
+        str(video / "clip.mp4"),
+        video / "batch",
+        "clip",
+        choose_model=vos.ModelChoice,
+        sam=vos.SamModel(ColourSam()),
+    )
+    try:
+        session.picture(0, "png")
+        wait_until(lambda: session.state()["status"] == "ready")
+        session.import_mask(12, video / "12.png")
+        session.handle(TrackMessage(type="track", frame=12, direction="both"))
+        wait_until(lambda: session.state()["status"] == "ready")
+    finally:
+        session.close()
+    vos.run_job(job(video, config, 0, 12, out="alone"), update=True)
+    assert_equal(labels_of(video, "batch"), labels_of(video, "alone"))
+    np.testing.assert_array_equal(labels_of(video, "batch")[12], draw(12)[1])
+    assert vos.read_results(video / "batch", "clip").job.config == config
+
+
+def assert_equal(some: dict[int, np.ndarray], others: dict[int, np.ndarray]) -> None:
+    assert list(some) == list(others) == list(range(NUM_FRAMES))
+    for t, labels in some.items():
+        np.testing.assert_array_equal(labels, others[t])
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_state_or_a_model_of_another_method_is_refused(tracker, video):

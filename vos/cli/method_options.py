@@ -197,8 +197,7 @@ def _check_network(ctx: click.Context, method: str) -> None:
         is_given = ctx.params.get(name) is not None and (
             ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
         )
-        may_show = name == "model" and (ctx.params.get("ref_points") or ctx.params.get("ref_boxes"))
-        if is_given and not may_show:
+        if is_given and not (name == "model" and _may_have_hints(ctx)):
             _refuse(option, ctx.params[name], method, _OF_SAM)
     package = "cutie" if method == Cutie.name else "transformers"
     if importlib.util.find_spec(package) is None:
@@ -209,9 +208,14 @@ def _check_network(ctx: click.Context, method: str) -> None:
         )
 
 
+def _may_have_hints(ctx: click.Context) -> bool:
+    """Tell whether a model is needed for clicks and boxes; the jobs of a batch may have some."""
+    return any(ctx.params.get(name) for name in ("ref_points", "ref_boxes", "manifest"))
+
+
 def _refuse(option: str, value: object, method: str, owners: tuple[str, ...]) -> None:
     """Refuse an option that was given and belongs to other methods."""
     if value is not None and method not in owners:
-        raise click.UsageError(
-            f"{option} belongs to --method {' and '.join(owners)}; the method here is {method}"
-        )
+        *others, last = owners
+        names = f"{', '.join(others)} and {last}" if others else last
+        raise click.UsageError(f"{option} belongs to --method {names}; the method here is {method}")
