@@ -3,16 +3,16 @@
 The data flow, one package per stage::
 
     source   path or stream      -> Frame          decode
-    track    Frame               -> FrameMasks     find every object, by one of two wings
+    track    Frame               -> FrameMasks     find every object, by one of several methods
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
     export   results             -> files          what editors, annotators and trainers open
 
 ``sam`` is the model behind two calls, pictures to features and prompts to masks, which ``track``
-makes. ``segment`` wires source and track, ``run`` what a user wants and the files on disk, ``sets``
-whole data sets; ``cli`` is the command line. Each stage is a plain function or generator over the
-frozen records of ``records``. Names below load what they need on first use, so that importing vos
-costs nothing.
+makes, unless the method has a network of its own. ``segment`` wires source and track, ``run`` what
+a user wants and the files on disk, ``sets`` whole data sets; ``cli`` is the command line. Each
+stage is a plain function or generator over the frozen records of ``records``. Names below load what
+they need on first use, so that importing vos costs nothing.
 """
 
 from __future__ import annotations

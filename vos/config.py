@@ -345,6 +345,12 @@ class RunConfig:
         if self.num_read_ahead < 0:
             raise InputError(f"num_read_ahead must be 0 or more, got {self.num_read_ahead}")
 
+    @property
+    def method_choice(self) -> str:
+        """What ``--method`` calls the method."""
+        method = self.method
+        return f"{method.name}-{method.size}" if isinstance(method, Sam2) else method.name
+
     def to_json_values(self) -> dict[str, object]:
         """Give the settings as values that JSON has; the method bears its name beside its own."""
         method = {"name": self.method.name, **asdict(self.method)}

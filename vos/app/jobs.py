@@ -185,6 +185,8 @@ def command_of(job: Job) -> str:
         words += ["--name", job.outputs.name]
     if job.outputs.overlay_alpha is None:
         words.append("--no-overlay")
+    if job.config.method_choice != "memory":
+        words += ["--method", job.config.method_choice]
     if job.model.name != "nano":
         words += ["--model", job.model.name]
     if job.model.checkpoint is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -12,6 +13,8 @@ from vos.sam.weights.checkpoints import load_weights, read_state_dict
 from vos.sam.weights.download import fetch, sha256_of
 from vos.track.cutie.network import CutieNetwork, build_cutie
 from vos.track.registry import CUTIE_MD5, NETWORKS
+
+_TRAINING_ONLY: Final = "aux_computer."
 
 
 def load_cutie(checkpoint: Path | None, device: torch.device) -> CutieNetwork:
@@ -37,5 +40,10 @@ def load_cutie(checkpoint: Path | None, device: torch.device) -> CutieNetwork:
                 f"{path} is not what Cutie's authors publish: its MD5 is {md5}, not {CUTIE_MD5}; "
                 "remove it, and it is fetched again"
             )
-    load_weights(network, read_state_dict(path), origin=str(path))
+    weights = {
+        name: tensor
+        for name, tensor in read_state_dict(path).items()
+        if not name.startswith(_TRAINING_ONLY)
+    }
+    load_weights(network, weights, origin=str(path))
     return CutieNetwork(network, device, sha256_of(path))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.nn import Module
+from torch.nn import Identity, Module
 
 from vos.config import Cutie
 from vos.errors import MissingPackageError
@@ -45,6 +45,7 @@ def build_cutie(architecture: Any = None) -> Module:
         settings.model = OmegaConf.merge(settings.model, architecture)
     with _no_downloads(big_modules):
         network: Module = CUTIE(settings)
+    network.aux_computer = Identity()  # only training uses it
     return network.eval().requires_grad_(False)
 
 

@@ -19,7 +19,8 @@ def load_sam2(size: Sam2Size, checkpoint: Path | None, device: torch.device) -> 
 
     Args:
         size: Which of its networks.
-        checkpoint: A weights file as Meta or transformers write them, or None for Meta's own.
+        checkpoint: A weights file with Meta's names or those of transformers, or None for Meta's
+            own.
         device: Where it computes.
 
     Raises:
