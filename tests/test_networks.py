@@ -177,7 +177,7 @@ def test_clicks_are_made_masks_by_a_sam(tracker, video, monkeypatch):
     shown = replace(job(video, config, 0), references=(vos.Reference(frame=0, hints={1: clicked}),))
     result = vos.run_job(shown, vos.SamModel(ColourSam()))
     summary = json.loads(result.outputs.summary_path.read_text())
-    assert summary["model"] == network.name
+    assert (summary["model"], summary["hints_by"]) == (network.name, "nano")
     assert summary["weights_sha256"] == "0" * 64
     assert network.package in summary["versions"]
     assert (labels_of(video)[0] == 1).any()

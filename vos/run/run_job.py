@@ -198,9 +198,12 @@ def _describe(job: Job, opened: Opened, sam: Model) -> dict[str, object]:
     """Say what the run is: what its summary begins with, and what tells it from other runs."""
     outputs = opened.outputs
     references = zip(job.references, opened.painted, strict=True)
+    has_hints = any(each.hints for each in job.references)
+    of_hints = {} if isinstance(sam, SamModel) or not has_hints else {"hints_by": job.sam.name}
     return {
         "job": _without_folder(job),
         **describe_run(job.source, sam, job.config),
+        **of_hints,
         "selection": asdict(job.selection),
         "references": [reference.describe(mask) for reference, mask in references],
         "overlay_alpha": outputs.overlay_alpha,

@@ -96,8 +96,8 @@ def track(
     if isinstance(method, Cutie | Sam2):
         if isinstance(sam, SamModel):
             raise InputError(
-                f"the method {method.name} has a network of its own and cannot use {sam.name}; "
-                "take vos.load_network(method)"
+                f"the method {config.method_choice} has a network of its own and cannot use "
+                f"{sam.name}; take vos.load_network(method)"
             )
         if isinstance(state, Grouped):
             return track_in_groups(frames, wanted, sam, method, state, previous)
