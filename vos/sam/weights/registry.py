@@ -28,11 +28,10 @@ class ModelSpec:
         description: What it is good for, in a few words.
         accuracy: What its authors measured, and where they say so; empty if they did not.
         builder: Function that builds its network, as ``module:name``: without weights, or where the
-            network is of an extra's package, from a state dict.
+            network is of an extra's package, from this name, a state dict and its origin.
         landmark: Name and shape of a weight that tells it from the other models, if there is one.
         extra: The extra of vos that brings the package of its network; None if vos itself does.
-        option: Argument of :func:`vos.load_sam`, and option of the command line, that takes a file
-            instead of the registered one.
+        option: What takes a file instead of the registered one, on the command line and in Python.
     """
 
     name: str
@@ -47,7 +46,7 @@ class ModelSpec:
     builder: str
     landmark: tuple[str, tuple[int, ...]] | None = None
     extra: str | None = None
-    option: str = "checkpoint"
+    option: str = "--checkpoint FILE (checkpoint= in Python)"
 
     @property
     def size_text(self) -> str:
