@@ -235,6 +235,9 @@ def test_a_state_or_a_model_of_another_method_is_refused(tracker, video):
     sam = vos.SamModel(ColourSam())
     with pytest.raises(InputError, match="network of its own and cannot use custom"):
         found(frames, mask, sam, config)
+    other = vos.RunConfig(method=vos.Sam2(size="large"))
+    with pytest.raises(InputError, match=f"sam2.1-large .* cannot use {network.name}"):
+        found(frames, mask, network, other)
     with pytest.raises(InputError, match="the method memory needs a SAM"):
         found(frames, mask, network, vos.RunConfig())
     with pytest.raises(InputError, match="the method memory needs a SAM"):

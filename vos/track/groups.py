@@ -48,7 +48,7 @@ class Network(Protocol):
     """A network that follows objects; the type of its features and groups is its own.
 
     Attributes:
-        name: What to call it in results.
+        name: What ``--method`` calls it.
         weights_sha256: Hash of its weights file, where it is known.
         device: Where it computes.
         dtype: Its arithmetic.
@@ -134,15 +134,15 @@ def track_in_groups(
         leaving = learned | {each.object_id for each in starts}
         groups = _only(state.groups, wanted.tracked(frame.index) - leaving, network)
         features = network.encode(frame, config) if groups or starts or learned else None
-        at = [(each.object_id, each.reference_index, each.num_frames_lost) for each in starts]
-        groups += _begin(known, at, network, config)
+        begin_at = [(each.object_id, each.reference_index, each.num_frames_lost) for each in starts]
+        groups += _begin(known, begin_at, network, config)
         masks, groups = _follow(frame, features, groups, ids, network, config)
         if reference is not None:
             masks = correct(masks, reference)
         if reference is not None and learned:
             known = (*known, (frame, reference))
-            at = [(object_id, frame.index, 0) for object_id in sorted(learned)]
-            groups += _begin(known, at, network, config, features)
+            begin_at = [(object_id, frame.index, 0) for object_id in sorted(learned)]
+            groups += _begin(known, begin_at, network, config, features)
         state = Grouped(ids, groups, known if _are_needed(wanted, frame.index) else ())
         previous = frame.index
         yield frame, masks, state

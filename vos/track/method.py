@@ -94,7 +94,7 @@ def track(
     """
     method = config.method
     if isinstance(method, Cutie | Sam2):
-        if isinstance(sam, SamModel):
+        if isinstance(sam, SamModel) or sam.name != config.method_choice:
             raise InputError(
                 f"the method {config.method_choice} has a network of its own and cannot use "
                 f"{sam.name}; take vos.load_network(method)"

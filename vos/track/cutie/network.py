@@ -121,7 +121,7 @@ class CutieNetwork:
         weights_sha256: Hash of its weights file, where it is known.
     """
 
-    name: str = "cutie-base-mega"
+    name: str = "cutie"
     dtype: str = "float32"
     package: str = "rf-cutie"
 

@@ -87,7 +87,7 @@ class Sam2Network:
     Args:
         network: A ``Sam2VideoModel`` of transformers with its weights.
         device: Where it computes.
-        name: What to call it in results.
+        name: ``sam2.1-`` and its size.
         weights_sha256: Hash of its weights file, where it is known.
     """
 
@@ -98,7 +98,7 @@ class Sam2Network:
         self,
         network: Any,
         device: torch.device,
-        name: str = "sam2.1",
+        name: str = "sam2.1-tiny",
         weights_sha256: str | None = None,
     ) -> None:
         self.device, self.name, self.weights_sha256 = device, name, weights_sha256
