@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vos.config import AbsenceConfig as AbsenceConfig
+    from vos.config import Features as Features
     from vos.config import FitConfig as FitConfig
     from vos.config import Memory as Memory
     from vos.config import Persam as Persam
@@ -62,6 +63,7 @@ _HOMES = {
     "Absence": "vos.run.job",
     "AbsenceConfig": "vos.config",
     "Click": "vos.hint",
+    "Features": "vos.config",
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",

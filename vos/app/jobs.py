@@ -189,4 +189,8 @@ def command_of(job: Job) -> str:
         words += ["--model", job.model.name]
     if job.model.checkpoint is not None:
         words += ["--checkpoint", str(job.model.checkpoint)]
+    if (features := job.model.features) is not None:
+        words += ["--features", features.name, "--features-weight", str(features.weight)]
+        if features.checkpoint is not None:
+            words += ["--features-checkpoint", str(features.checkpoint)]
     return shlex.join(words)

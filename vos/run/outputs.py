@@ -23,6 +23,7 @@ from vos.sink.video import check_frame_size
 
 if TYPE_CHECKING:  # what reads results needs no torch
     from vos.sam.model import SamModel
+from vos.sam.weights.registry import MODELS
 
 _STATE: Final = "state"
 _SUMMARY: Final = "summary.json"
@@ -297,7 +298,10 @@ def _clear_spool(folder: Path) -> None:
 
 def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, object]:
     """Say what a run was made with, for its summary: settings, versions, the model's hash."""
-    packages = ("vos-persam", "torch", "segment-anything", "av", "numpy")
+    packages = ["vos-persam", "torch", "segment-anything", "av", "numpy"]
+    spec, matcher = MODELS.get(sam.name), sam.matcher
+    if matcher is not None or (spec is not None and spec.extra):
+        packages.append("transformers")
     return {
         "source": source,
         "model": sam.name,
@@ -306,6 +310,12 @@ def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, obj
         "dtype": sam.dtype,
         "compiled": sam.compiled,
         "skip_padding": sam.skip_padding,
+        "features": matcher
+        and {
+            "name": matcher.name,
+            "weight": matcher.weight,
+            "weights_sha256": matcher.weights_sha256,
+        },
         "settings": config.to_json_values(),
         "versions": {name: _version(name) for name in packages},
     }
