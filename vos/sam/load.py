@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ def load_sam(
         load_weights(module, read_state_dict(path), origin=str(path))
         fuse_batch_norms(module)
     else:
-        module = pkgutil.resolve_name(spec.builder)(read_state_dict(path), origin=str(path))
+        module = _load_of_extra(spec, path)
     return SamModel(
         module,
         resolved,
@@ -90,7 +91,7 @@ def load_matcher(features: Features, device: torch.device, dtype: str) -> Matche
     spec = find_features(features.name)
     check_installed(spec)
     path, sha256 = _weights_file(spec, features.checkpoint)
-    network = pkgutil.resolve_name(spec.builder)(read_state_dict(path), origin=str(path))
+    network = _load_of_extra(spec, path)
     return Matcher(
         name=spec.name,
         network=network.to(device).eval().requires_grad_(False),
@@ -105,6 +106,11 @@ def best_dtype(device: torch.device) -> str:
     """Name the arithmetic of the image encoder that ``auto`` stands for on a device."""
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return "bfloat16" if has_bfloat16 else "float32"
+
+
+def _load_of_extra(spec: ModelSpec, path: Path) -> torch.nn.Module:
+    build: Callable[..., torch.nn.Module] = pkgutil.resolve_name(spec.builder)
+    return build(spec.name, read_state_dict(path), origin=str(path))
 
 
 def _weights_file(spec: ModelSpec, checkpoint: str | os.PathLike[str] | None) -> tuple[Path, str]:

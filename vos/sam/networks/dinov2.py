@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor, nn
 
 from vos.sam.networks.transformers_models import filled
 
 _TRAINED_PX: Final = 518
+_SIZES: Final = {  # channels, layers, heads
+    "dinov2-small": (384, 12, 6),
+    "dinov2-base": (768, 12, 12),
+    "dinov2-large": (1024, 24, 16),
+}
 
 
-def load_dinov2_small(state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
-    """Build DINOv2 ViT-S/14 with these weights."""
-    return _load(state_dict, origin, num_channels=384, num_layers=12, num_heads=6)
+def load_dinov2(name: str, state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
+    """Build a registered DINOv2 with its weights.
+
+    Args:
+        name: As in the registry.
+        state_dict: CPU tensors by the names of the published file.
+        origin: What to call the weights in messages, such as the file's name.
+
+    Raises:
+        CheckpointError: the weights are not those of this model.
+    """
+    from transformers import Dinov2Model
+
+    model: nn.Module = filled(Dinov2Model, dinov2_config(name), state_dict, origin=origin)
+    return model
 
 
-def load_dinov2_base(state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
-    """Build DINOv2 ViT-B/14 with these weights."""
-    return _load(state_dict, origin, num_channels=768, num_layers=12, num_heads=12)
+def dinov2_config(name: str) -> Any:
+    """Give the ``Dinov2Config`` of a registered model, as published."""
+    from transformers import Dinov2Config
 
-
-def load_dinov2_large(state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
-    """Build DINOv2 ViT-L/14 with these weights."""
-    return _load(state_dict, origin, num_channels=1024, num_layers=24, num_heads=16)
-
-
-def _load(
-    state_dict: Mapping[str, Tensor],
-    origin: str,
-    *,
-    num_channels: int,
-    num_layers: int,
-    num_heads: int,
-) -> nn.Module:
-    from transformers import Dinov2Config, Dinov2Model
-
-    config = Dinov2Config(
+    num_channels, num_layers, num_heads = _SIZES[name]
+    return Dinov2Config(
         hidden_size=num_channels,
         num_hidden_layers=num_layers,
         num_attention_heads=num_heads,
         image_size=_TRAINED_PX,
     )
-    model: nn.Module = filled(Dinov2Model, config, state_dict, origin=origin)
-    return model

@@ -22,6 +22,12 @@ from vos.sam.networks.transformers_models import filled
 _PIXEL_MEAN: Final = (123.675, 116.28, 103.53)
 _PIXEL_STD: Final = (58.395, 57.12, 57.375)
 
+_SIZES: Final = {  # channels, heads, layers of global attention of which the last is the last
+    "sam_hq_vit_b": (768, 12, (2, 5, 8, 11)),
+    "sam_hq_vit_l": (1024, 16, (5, 11, 17, 23)),
+    "sam_hq_vit_h": (1280, 16, (7, 15, 23, 31)),
+}
+
 # What the package's decoder computes on its way and does not return.
 _WANTED: Final = (
     *("upscale_conv2", "mask_conv2", "encoder_conv2", "compress_vit_conv2"),
@@ -29,42 +35,37 @@ _WANTED: Final = (
 )
 
 
-def load_sam_hq_vit_b(state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
-    """Build HQ-SAM with the base image encoder and these weights."""
-    return _load(state_dict, origin, num_channels=768, num_heads=12, global_layers=[2, 5, 8, 11])
+def load_sam_hq(name: str, state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
+    """Build a registered HQ-SAM with its weights.
+
+    Args:
+        name: As in the registry.
+        state_dict: CPU tensors by the names of the hub's file.
+        origin: What to call the weights in messages, such as the file's name.
+
+    Raises:
+        CheckpointError: the weights are not those of this model.
+    """
+    from transformers import SamHQModel
+
+    return SamHQ(filled(SamHQModel, sam_hq_config(name), state_dict, origin=origin))
 
 
-def load_sam_hq_vit_l(state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
-    """Build HQ-SAM with the large image encoder and these weights."""
-    return _load(state_dict, origin, num_channels=1024, num_heads=16, global_layers=[5, 11, 17, 23])
+def sam_hq_config(name: str) -> Any:
+    """Give the ``SamHQConfig`` of a registered model, as published."""
+    from transformers import SamHQConfig
 
-
-def load_sam_hq_vit_h(state_dict: Mapping[str, Tensor], *, origin: str) -> nn.Module:
-    """Build HQ-SAM with the huge image encoder and these weights."""
-    return _load(state_dict, origin, num_channels=1280, num_heads=16, global_layers=[7, 15, 23, 31])
-
-
-def _load(
-    state_dict: Mapping[str, Tensor],
-    origin: str,
-    *,
-    num_channels: int,
-    num_heads: int,
-    global_layers: list[int],
-) -> nn.Module:
-    from transformers import SamHQConfig, SamHQModel
-
-    config = SamHQConfig(
+    num_channels, num_heads, global_layers = _SIZES[name]
+    return SamHQConfig(
         vision_config={
             "hidden_size": num_channels,
             "num_hidden_layers": global_layers[-1] + 1,
             "num_attention_heads": num_heads,
             "mlp_dim": 4 * num_channels,
-            "global_attn_indexes": global_layers,
+            "global_attn_indexes": list(global_layers),
         },
         mask_decoder_config={"vit_dim": num_channels},
     )
-    return SamHQ(filled(SamHQModel, config, state_dict, origin=origin))
 
 
 class SamHQ(nn.Module):

@@ -29,7 +29,7 @@ class ModelSpec:
         description: What it is good for, in a few words.
         accuracy: What its authors measured, and where they say so; empty if they did not.
         builder: Function that builds its network, as ``module:name``: without weights, or where the
-            network is of an extra's package, from a state dict.
+            network is of an extra's package, from this name, a state dict and its origin.
         landmark: Name and shape of a weight that tells it from the other models, if there is one.
         extra: The extra of vos that brings the package of its network; None if vos itself does.
         option: Argument of :func:`vos.load_sam`, and option of the command line, that takes a file
@@ -140,7 +140,7 @@ def _hq_spec(name: str, size: str, description: str) -> ModelSpec:
         image_size=1024,
         description=description,
         accuracy="in SAM-PT with ViT-H on DAVIS 2017: J&F 1.0 above SAM's (authors of SAM-PT)",
-        builder=f"{_NETWORKS}.sam_hq:load_{name}",
+        builder=f"{_NETWORKS}.sam_hq:load_sam_hq",
         extra=_MODELS_EXTRA,
     )
 
@@ -165,7 +165,7 @@ def _dinov2_spec(
         image_size=None,
         description=description,
         accuracy=f"ImageNet, k-NN and linear: {accuracy} (DINOv2's authors, README)",
-        builder=f"{_NETWORKS}.dinov2:load_{name.replace('-', '_')}",
+        builder=f"{_NETWORKS}.dinov2:load_dinov2",
         extra=_MODELS_EXTRA,
         option="features_checkpoint",
     )
