@@ -367,6 +367,6 @@ def test_a_hub_that_does_not_answer_is_told_with_what_to_put_where(hub, tmp_path
         spec.sha256,
         spec.url,
         tmp_path / "cache/dinov2-large.safetensors",
-        "--features-checkpoint FILE (features_checkpoint= in Python)",
+        "--features-checkpoint FILE (Features(checkpoint=...) in Python)",
     ):
         assert str(part) in str(caught.value)

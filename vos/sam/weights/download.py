@@ -224,10 +224,10 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
         file.flush()
         os.fsync(file.fileno())
     if num_received < num_total:
+        # Of a file without a published hash the rest could be that of another version.
+        again = "run again" if spec.sha256 is None else "run again to go on from there"
         raise _failure(
-            spec,
-            f"the connection broke off after {num_received} of {num_total} bytes; "
-            "run again to go on from there",
+            spec, f"the connection broke off after {num_received} of {num_total} bytes; {again}"
         )
     return hasher.hexdigest(), num_kept > 0
 
@@ -279,6 +279,5 @@ def _failure(spec: ModelSpec, reason: object) -> DownloadError:
     known_by = "" if spec.sha256 is None else f" with SHA-256 {spec.sha256}"
     return DownloadError(
         f"cannot fetch {spec.url}: {reason}; where there is no network, put the file{known_by} at "
-        f"{cache_folder() / spec.file_name} by hand, or say where it is with "
-        f"--{spec.option.replace('_', '-')} FILE ({spec.option}= in Python)"
+        f"{cache_folder() / spec.file_name} by hand, or say where it is with {spec.option}"
     )

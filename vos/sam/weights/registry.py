@@ -32,8 +32,7 @@ class ModelSpec:
             network is of an extra's package, from this name, a state dict and its origin.
         landmark: Name and shape of a weight that tells it from the other models, if there is one.
         extra: The extra of vos that brings the package of its network; None if vos itself does.
-        option: Argument of :func:`vos.load_sam`, and option of the command line, that takes a file
-            instead of the registered one.
+        option: What takes a file instead of the registered one, on the command line and in Python.
     """
 
     name: str
@@ -48,7 +47,7 @@ class ModelSpec:
     builder: str
     landmark: tuple[str, tuple[int, ...]] | None = None
     extra: str | None = None
-    option: str = "checkpoint"
+    option: str = "--checkpoint FILE (checkpoint= in Python)"
 
     @property
     def size_text(self) -> str:
@@ -167,7 +166,7 @@ def _dinov2_spec(
         accuracy=f"ImageNet, k-NN and linear: {accuracy} (DINOv2's authors, README)",
         builder=f"{_NETWORKS}.dinov2:load_dinov2",
         extra=_MODELS_EXTRA,
-        option="features_checkpoint",
+        option="--features-checkpoint FILE (Features(checkpoint=...) in Python)",
     )
 
 
