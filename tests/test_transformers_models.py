@@ -1,11 +1,15 @@
 """Networks of transformers: as published, equal to the package's own loop, and followed by all."""
 
 import contextlib
+import functools
 import hashlib
 import http.server
+import importlib.util
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,8 +23,10 @@ from vos.sam import load
 from vos.sam.guidance import Guidance
 from vos.sam.model import Prompts
 from vos.sam.networks import dinov2, sam_hq
+from vos.sam.networks import segment_anything_modules as modules
 from vos.sam.weights import registry
 from vos.sam.weights.checkpoints import read_state_dict
+from vos.sam.weights.hub_names import with_original_names
 
 transformers = pytest.importorskip(
     "transformers", reason="needs the extra models: pip install 'vos-persam[models]'"
@@ -60,6 +66,22 @@ def tiny_sam_hq_config():
             "vit_dim": 32,
         },
     )
+
+
+def small_encoder() -> dict[str, object]:
+    """The same image encoder, in the words of segment_anything."""
+    return {
+        "img_size": SIDE_PX,
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "mlp_ratio": 2,
+        "out_chans": 32,
+        "norm_layer": functools.partial(torch.nn.LayerNorm, eps=1e-6),
+        "use_rel_pos": True,
+        "window_size": 2,
+        "global_attn_indexes": (1,),
+    }
 
 
 def with_random_weights(model: torch.nn.Module) -> torch.nn.Module:
@@ -161,13 +183,41 @@ def prompts(num_objects: int, low_res: torch.Tensor | None, *, has_boxes: bool =
     return Prompts(points, labels, boxes if has_boxes else None, low_res)
 
 
-def embeddings_of(hq: torch.nn.Module, rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def normalised(rgb: np.ndarray) -> torch.Tensor:
+    """The (1, 3, S, S) input of a SAM, of a picture as wide as it."""
     pixels = torch.from_numpy(rgb).permute(2, 0, 1).float()
     mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
     std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
-    image = F.pad((pixels - mean) / std, (0, 0, 0, SIDE_PX - rgb.shape[0]))
-    embedding, early = hq.get_image_embeddings(image[None])
+    return F.pad((pixels - mean) / std, (0, 0, 0, SIDE_PX - rgb.shape[0]))[None]
+
+
+def embeddings_of(hq: torch.nn.Module, rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    embedding, early = hq.get_image_embeddings(normalised(rgb))
     return embedding, early[0]
+
+
+def test_the_authors_names_are_known(files, tmp_path, sam):
+    """Those of segment_anything, and in the decoder those of segment_anything_hq."""
+    original = with_original_names(read_state_dict(files["hq"]))
+    assert {
+        "image_encoder.patch_embed.proj.weight",
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+        "mask_decoder.hf_token.weight",
+        *(f"mask_decoder.hf_mlp.layers.{number}.weight" for number in range(3)),
+        *(
+            f"mask_decoder.{part}.{number}.weight"
+            for part in ("compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
+            for number in (0, 1, 3)
+        ),
+    } <= original.keys()
+    torch.save(original, tmp_path / "authors.pth")
+    again = vos.load_sam("sam_hq_vit_b", tmp_path / "authors.pth", "cpu")
+    weights = sam._sam.state_dict()
+    for name, tensor in again._sam.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+    torch.save(original | {"stray": torch.ones(1)}, tmp_path / "stray.pth")
+    with pytest.raises(CheckpointError, match=r"unknown: 1 \(stray\)"):
+        vos.load_sam("sam_hq_vit_b", tmp_path / "stray.pth", "cpu")
 
 
 @pytest.mark.parametrize("num_masks", [1, 3])
@@ -179,7 +229,7 @@ def test_masks_are_those_of_the_packages_own_forward(num_masks, has_mask, has_bo
     given = prompts(3, low_res if has_mask else None, has_boxes=has_boxes)
     features = sam.encode([rgb])[0]
     decoded = sam.decode(features, given, sam.letterbox((96, SIDE_PX)), num_masks=num_masks)
-    with torch.inference_mode():
+    with torch.inference_mode(), sam_hq.repaired(hq.mask_decoder):
         embedding, early = embeddings_of(hq, rgb)
         expected = hq(
             image_embeddings=embedding.repeat(3, 1, 1, 1),
@@ -196,6 +246,62 @@ def test_masks_are_those_of_the_packages_own_forward(num_masks, has_mask, has_bo
     assert torch.equal(ious, expected.iou_scores[:, 0])
     masks = decoded.low_res_logits[torch.arange(3)[:, None], order]
     assert torch.equal(masks, expected.pred_masks[:, 0])
+
+
+def test_masks_are_those_of_the_authors_package(tmp_path):
+    """Whose decoder, unlike that of transformers 5.24, goes on from what its transformer gives."""
+    found = importlib.util.find_spec("segment_anything_hq")
+    if found is None:
+        pytest.skip("needs the authors' package: pip install --no-deps segment-anything-hq")
+    # Its own __init__ imports torchvision, and that of its networks timm.
+    package = ModuleType("authors")
+    package.__path__ = [f"{found.submodule_search_locations[0]}/modeling"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "authors", package)
+        encoder, prompt, decoder, transformer = (
+            importlib.import_module(f"authors.{name}")
+            for name in ("image_encoder", "prompt_encoder", "mask_decoder_hq", "transformer")
+        )
+    model = torch.nn.ModuleDict(
+        {
+            "image_encoder": encoder.ImageEncoderViT(**small_encoder()),
+            "prompt_encoder": prompt.PromptEncoder(32, (8, 8), (SIDE_PX, SIDE_PX), 16),
+            "mask_decoder": decoder.MaskDecoderHQ(
+                transformer_dim=32,
+                transformer=transformer.TwoWayTransformer(
+                    depth=2, embedding_dim=32, num_heads=2, mlp_dim=64
+                ),
+                iou_head_hidden_dim=32,
+                vit_dim=32,
+            ),
+        }
+    )
+    torch.save(with_random_weights(model).state_dict(), tmp_path / "authors.pth")
+    sam = vos.load_sam("sam_hq_vit_b", tmp_path / "authors.pth", "cpu")
+    rgb, given = picture(96, SIDE_PX), prompts(3, None)
+    decoded = sam.decode(sam.encode([rgb])[0], given, sam.letterbox((96, SIDE_PX)), mixing="best")
+    with torch.inference_mode():
+        embedding, early = model["image_encoder"](normalised(rgb))
+        sparse, dense = model["prompt_encoder"](
+            points=(
+                torch.from_numpy(given.points_xy).float(),
+                torch.from_numpy(given.point_labels),
+            ),
+            boxes=torch.from_numpy(given.boxes_xyxy).float(),
+            masks=None,
+        )
+        masks, ious = model["mask_decoder"](
+            image_embeddings=embedding,
+            image_pe=model["prompt_encoder"].get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,  # it gives the one of highest predicted IoU
+            hq_token_only=False,
+            interm_embeddings=early,
+        )
+    torch.testing.assert_close(decoded.low_res_logits, masks, rtol=1e-3, atol=1e-3)
+    best = decoded.predicted_ious.amax(dim=1, keepdim=True)
+    torch.testing.assert_close(best, ious, rtol=1e-3, atol=1e-3)
 
 
 def test_masks_keep_their_order_whatever_iou_is_predicted(sam, hq):
@@ -230,7 +336,7 @@ def test_guidance_goes_through_the_packages_own_arguments(sam, hq):
     )
     given = prompts(2, None)
     decoded = sam.decode(features, given, letterbox, num_masks=1, guidance=guidance)
-    with torch.inference_mode():
+    with torch.inference_mode(), sam_hq.repaired(hq.mask_decoder):
         embedding, early = embeddings_of(hq, rgb)
         expected = hq(
             image_embeddings=embedding.repeat(2, 1, 1, 1),
@@ -278,6 +384,54 @@ def test_methods_follow_with_both(method, files):
         np.testing.assert_array_equal(one, other)
 
 
+# SAM itself, by the names of the hub.
+
+
+def small_sam() -> torch.nn.Module:
+    """segment_anything's own classes, as small as the network of transformers below."""
+    return modules.Sam(
+        image_encoder=modules.ImageEncoderViT(**small_encoder()),
+        prompt_encoder=modules.PromptEncoder(32, (8, 8), (SIDE_PX, SIDE_PX), 16),
+        mask_decoder=modules.MaskDecoder(
+            transformer_dim=32,
+            transformer=modules.TwoWayTransformer(
+                depth=2, embedding_dim=32, num_heads=2, mlp_dim=64
+            ),
+            iou_head_hidden_dim=32,
+        ),
+    )
+
+
+def test_a_sam_from_the_hub_gives_the_packages_masks_with_vos_own_networks(tmp_path, monkeypatch):
+    hq_config = tiny_sam_hq_config()
+    decoder = hq_config.mask_decoder_config.to_dict()
+    decoder.pop("vit_dim")
+    model = with_random_weights(
+        transformers.SamModel(
+            transformers.SamConfig(
+                vision_config=hq_config.vision_config.to_dict(),
+                prompt_encoder_config=hq_config.prompt_encoder_config.to_dict(),
+                mask_decoder_config=decoder,
+            )
+        )
+    )
+    model.save_pretrained(tmp_path)
+    monkeypatch.setattr(load, "build_module", lambda name: small_sam())
+    sam = vos.load_sam("vit_b", tmp_path / "model.safetensors", "cpu")
+    rgb, given = picture(96, SIDE_PX), prompts(3, None)
+    features = sam.encode([rgb])[0]
+    decoded = sam.decode(features, given, sam.letterbox((96, SIDE_PX)))
+    with torch.inference_mode():
+        expected = model(
+            normalised(rgb),
+            input_points=torch.from_numpy(given.points_xy).float()[None],
+            input_labels=torch.from_numpy(given.point_labels)[None],
+            input_boxes=torch.from_numpy(given.boxes_xyxy).float()[None],
+        )
+    torch.testing.assert_close(decoded.low_res_logits, expected.pred_masks[0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(decoded.predicted_ious, expected.iou_scores[0], rtol=1e-3, atol=1e-3)
+
+
 # Files.
 
 
@@ -304,7 +458,11 @@ def hub(files, monkeypatch, tmp_path):
     """Serve the files under the addresses of the registry, and fetch from there."""
     monkeypatch.setenv("VOS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    content = {"sam-hq-vit-base": files["hq"], "dinov2-small": files["dino"]}
+    content = {"hq-sam": files["hq"], "dinov2-small": files["dino"]}
+    # The authors' file is one of torch.save, and has segment_anything's names.
+    files["hq"] = tmp_path / "authors.pth"
+    torch.save(with_original_names(read_state_dict(content["hq-sam"])), files["hq"])
+    content["hq-sam"] = files["hq"]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -329,13 +487,11 @@ def hub(files, monkeypatch, tmp_path):
                 name: replace(spec, url=spec.url and spec.url.replace(registry._HUB, address))
                 for name, spec in getattr(registry, table).items()
             }
-            data = content["dinov2-small"].read_bytes()
-            if "dinov2-small" in specs:
-                specs["dinov2-small"] = replace(
-                    specs["dinov2-small"],
-                    sha256=hashlib.sha256(data).hexdigest(),
-                    num_bytes=len(data),
-                )
+            for name, repository in (("sam_hq_vit_b", "hq-sam"), ("dinov2-small",) * 2):
+                if name in specs:
+                    data = content[repository].read_bytes()
+                    sha256 = hashlib.sha256(data).hexdigest()
+                    specs[name] = replace(specs[name], sha256=sha256, num_bytes=len(data))
             monkeypatch.setattr(registry, table, specs)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -346,9 +502,9 @@ def hub(files, monkeypatch, tmp_path):
 
 def test_files_are_fetched_once(hub, tmp_path):
     sam = vos.load_sam("sam_hq_vit_b", features=vos.Features(name="dinov2-small"))
-    assert sam.weights_sha256 == hashlib.sha256(hub["sam-hq-vit-base"].read_bytes()).hexdigest()
+    assert sam.weights_sha256 == hashlib.sha256(hub["hq-sam"].read_bytes()).hexdigest()
     names = {path.name for path in (tmp_path / "cache").iterdir()}
-    assert {"sam_hq_vit_b.safetensors", "dinov2-small.safetensors"} <= names
+    assert {"sam_hq_vit_b.pth", "dinov2-small.safetensors"} <= names
     hub.clear()  # it does not answer any more, and need not
     again = vos.load_sam("sam_hq_vit_b", features=vos.Features(name="dinov2-small"))
     assert again.matcher.weights_sha256 == sam.matcher.weights_sha256
@@ -358,7 +514,7 @@ def test_a_hub_that_does_not_answer_is_told_with_what_to_put_where(hub, tmp_path
     hub.clear()
     with pytest.raises(DownloadError, match="503") as caught:
         vos.load_sam("sam_hq_vit_l")
-    for part in (tmp_path / "cache/sam_hq_vit_l.safetensors", "--checkpoint FILE"):
+    for part in (tmp_path / "cache/sam_hq_vit_l.pth", "--checkpoint FILE"):
         assert str(part) in str(caught.value)
     with pytest.raises(DownloadError, match="503") as caught:
         vos.load_sam(features=vos.Features(name="dinov2-large"))

@@ -18,6 +18,7 @@ from vos.sam.networks.architectures import build_module
 from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.weights.checkpoints import load_weights, read_state_dict
 from vos.sam.weights.download import fetch, sha256_of
+from vos.sam.weights.hub_names import with_original_names
 from vos.sam.weights.registry import ModelSpec, check_installed, find_features, find_model
 
 
@@ -37,7 +38,8 @@ def load_sam(
         name: ``nano``, which is embedded, or ``mobile_sam``, ``vit_b``, ``vit_l``, ``vit_h``,
             ``sam_hq_vit_b``, ``sam_hq_vit_l``, ``sam_hq_vit_h``, which are downloaded once to the
             cache folder; the last three need the extra ``models``.
-        checkpoint: A weights file of that architecture, instead of the registered one.
+        checkpoint: A weights file of that architecture, instead of the registered one; its names
+            may be those of segment_anything or, of SAM's own ViTs, of transformers.
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``; ``auto`` takes the best there is.
         dtype: Arithmetic of the image encoder; ``auto`` is bfloat16 on a CUDA device that has
             it, else float32.
@@ -61,7 +63,7 @@ def load_sam(
     path, sha256 = _weights_file(spec, checkpoint)
     if spec.extra is None:
         module = build_module(spec.name)
-        load_weights(module, read_state_dict(path), origin=str(path))
+        load_weights(module, with_original_names(read_state_dict(path)), origin=str(path))
         fuse_batch_norms(module)
     else:
         module = _load_of_extra(spec, path)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vos.sam.guidance import Guidance
 from vos.sam.networks.transformers_models import filled
+from vos.sam.weights.hub_names import with_hub_names
 
 _PIXEL_MEAN: Final = (123.675, 116.28, 103.53)
 _PIXEL_STD: Final = (58.395, 57.12, 57.375)
@@ -40,7 +41,7 @@ def load_sam_hq(name: str, state_dict: Mapping[str, Tensor], *, origin: str) -> 
 
     Args:
         name: As in the registry.
-        state_dict: CPU tensors by the names of the hub's file.
+        state_dict: CPU tensors by the names of the authors' file, or of a file of transformers.
         origin: What to call the weights in messages, such as the file's name.
 
     Raises:
@@ -48,7 +49,11 @@ def load_sam_hq(name: str, state_dict: Mapping[str, Tensor], *, origin: str) -> 
     """
     from transformers import SamHQModel
 
-    return SamHQ(filled(SamHQModel, sam_hq_config(name), state_dict, origin=origin))
+    config = sam_hq_config(name)
+    with torch.device("meta"):
+        hub_names = SamHQModel(config).state_dict()
+    weights = with_hub_names(state_dict, hub_names)
+    return SamHQ(filled(SamHQModel, config, weights, origin=origin))
 
 
 def sam_hq_config(name: str) -> Any:
@@ -160,7 +165,7 @@ class _MaskDecoder(nn.Module):
         if guidance is not None:
             guided_by["attention_similarity"] = guidance.attention.flatten(1)[:, None, None]
             guided_by["target_embedding"] = guidance.embeddings[:, None, None]
-        with _outputs_of(self.mask_decoder, _WANTED) as outputs:
+        with repaired(self.mask_decoder), _outputs_of(self.mask_decoder, _WANTED) as outputs:
             masks, ious = self.mask_decoder(
                 image_embeddings=features[:, : self.num_channels],
                 image_positional_embeddings=image_pe.expand(num_objects, -1, -1, -1),
@@ -181,6 +186,31 @@ class _MaskDecoder(nn.Module):
             objects = torch.arange(num_objects, device=masks.device)[:, None]
             masks, ious = masks[objects, of_token], ious[objects, of_token]
         return masks, ious, pixels
+
+
+@contextmanager
+def repaired(mask_decoder: Any) -> Iterator[None]:
+    """Let a ``SamHQMaskDecoder`` make its masks of what its transformer says of the image.
+
+    In the package (5.24) it makes them of the image embedding that went into the transformer, with
+    rows and columns exchanged, and throws away what came out. The authors' decoder takes what came
+    out, and so does this one while the context lasts. Where the package does so too, nothing
+    changes.
+    """
+    cells: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: tuple[Tensor, ...]) -> None:
+        cells[:] = [output[1]]
+
+    def replace(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (cells[0].transpose(2, 3).reshape(inputs[0].shape),)
+
+    with ExitStack() as hooks:
+        kept = mask_decoder.transformer.register_forward_hook(keep)
+        hooks.callback(kept.remove)
+        replaced = mask_decoder.upscale_conv1.register_forward_pre_hook(replace)
+        hooks.callback(replaced.remove)
+        yield
 
 
 @contextmanager

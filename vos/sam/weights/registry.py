@@ -128,14 +128,14 @@ _SPECS: Final = (
 )
 
 
-def _hq_spec(name: str, size: str, description: str) -> ModelSpec:
+def _hq_spec(name: str, sha256: str, description: str) -> ModelSpec:
     return ModelSpec(
         name=name,
-        file_name=f"{name}.safetensors",
-        url=f"{_HUB}/syscv-community/sam-hq-vit-{size}/resolve/main/model.safetensors",
-        sha256=None,
+        file_name=f"{name}.pth",
+        url=f"{_HUB}/lkeab/hq-sam/resolve/main/{name}.pth",
+        sha256=sha256,
         num_bytes=None,
-        licence="Apache-2.0; this conversion of the authors' files states none",
+        licence="Apache-2.0",
         image_size=1024,
         description=description,
         accuracy="in SAM-PT with ViT-H on DAVIS 2017: J&F 1.0 above SAM's (authors of SAM-PT)",
@@ -145,9 +145,21 @@ def _hq_spec(name: str, size: str, description: str) -> ModelSpec:
 
 
 _HQ_SPECS: Final = (
-    _hq_spec("sam_hq_vit_b", "base", "vit_b with the decoder of HQ-SAM, for finer edges"),
-    _hq_spec("sam_hq_vit_l", "large", "vit_l with that decoder"),
-    _hq_spec("sam_hq_vit_h", "huge", "vit_h with that decoder; wants a GPU"),
+    _hq_spec(
+        "sam_hq_vit_b",
+        "14a9d662cd6f5a9c2dba6d40ab0058d88d287e4a18fd6fdc6ad5fb1a3fdeaa57",
+        "vit_b with the decoder of HQ-SAM, for finer edges",
+    ),
+    _hq_spec(
+        "sam_hq_vit_l",
+        "e1a6c385d62bf005ded91a54d5ec55c985cfc4103ef89c08d90f39f04934c343",
+        "vit_l with that decoder",
+    ),
+    _hq_spec(
+        "sam_hq_vit_h",
+        "a7ac14a085326d9fa6199c8c698c4f0e7280afdbb974d2c4660ec60877b45e35",
+        "vit_h with that decoder; wants a GPU",
+    ),
 )
 
 
