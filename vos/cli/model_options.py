@@ -72,7 +72,8 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        help="Arithmetic of the image encoder.",
+        help="Arithmetic of the image encoder. bfloat16 is nearly twice as fast on a processor "
+        "with AMX, and changes masks a little.",
     ),
     click.option(
         "--threads",

@@ -128,10 +128,11 @@ def follow(
                 known[row] = replace(known[row], rejected=kept)
                 continue
         scores[row] = expected_iou(candidate.evidence)
+    claiming = np.flatnonzero(scores > 0).tolist()
+    competes = config.contests and len(claiming) > 1
     claims = [
-        _claim(object_id, known[row], candidates[row], config)
-        for row, object_id in enumerate(tracks.object_ids)
-        if scores[row] > 0
+        _claim(tracks.object_ids[row], known[row], candidates[row], competes=competes)
+        for row in claiming
     ]
     settled = settle(claims, frame.frame_hw, sam.device)
     masks = measure(settled.labels, tracks.object_ids, scores)
@@ -172,10 +173,10 @@ def _presence_of(candidate: _Candidate, track: Track) -> float:
     return presence(found)
 
 
-def _claim(object_id: int, track: Track, candidate: _Candidate, config: Memory) -> Claim:
-    """Let an object bid for its pixels by its appearance, and by where it should be."""
+def _claim(object_id: int, track: Track, candidate: _Candidate, *, competes: bool) -> Claim:
+    """Let an object bid for its pixels by its appearance, and against others by its motion."""
     slices, logits = candidate.crop.slices, candidate.logits
-    prior = log_occupancy(track.motion, slices, logits.device) if config.contests else None
+    prior = log_occupancy(track.motion, slices, logits.device) if competes else None
     return Claim(object_id, slices, logits, prior)
 
 
