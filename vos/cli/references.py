@@ -119,8 +119,7 @@ def preview(job: Job, path: Path, *, overwrite: bool) -> None:
     from vos.sink.sheet import write_sheet
 
     inputs = [each.mask for each in job.references if each.mask is not None]
-    weights = [] if job.model.checkpoint is None else [job.model.checkpoint]
-    check_inputs_kept([job.source, *inputs, *weights], [path])
+    check_inputs_kept([job.source, *inputs, *job.model.checkpoints], [path])
     shown = show_references(job)
     write_sheet(path, draw_references(shown, job))
     for each in shown:
