@@ -36,6 +36,7 @@ _COMMANDS = {
         "vos.cli.completion:completion_command",
         "Print what makes a shell complete the commands.",
     ),
+    "man": ("vos.cli.manual:man_command", "Print the manual pages, or install them for man."),
 }
 
 
