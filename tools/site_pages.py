@@ -48,6 +48,7 @@ input, 2 a wrong option, 130 interrupted.
 """
 
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+_ROLE: Final = re.compile(r":(?:func|meth|class|mod|data|attr):(?=<code>)")
 _MAX_OUTPUT_LINES: Final = 40
 
 
@@ -77,6 +78,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         schema = json.loads((ROOT / SCHEMA).read_text(encoding="utf-8"))
         markdown = markdown.replace(SCHEMA_MARK, "\n\n".join(schema_tables(schema)))
     return relinked(markdown, posixpath.dirname(f"docs/{path}"), path)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Drop Sphinx' roles, which docstrings have before names."""
+    return _ROLE.sub("", html)
 
 
 def relinked(markdown: str, folder: str, page: str) -> str:
