@@ -127,7 +127,7 @@ def test_what_is_no_job_is_named(change, message):
 
 
 def test_no_json_is_no_job():
-    with pytest.raises(InputError, match="no job"):
+    with pytest.raises(InputError, match="not a job"):
         vos.Job.from_json("{")
 
 
@@ -289,7 +289,7 @@ def test_a_reference_of_a_frame_that_is_not_used_is_refused_first(
 
 
 def test_a_run_is_resumed_or_overwritten_but_not_both(folder):
-    with pytest.raises(InputError, match="either resumed, overwritten or updated"):
+    with pytest.raises(InputError, match="choose one of resume"):
         vos.run_job(make_job(folder), colour_sam(), resume=True, overwrite=True)
 
 
