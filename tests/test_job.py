@@ -299,4 +299,4 @@ def test_a_reference_that_cannot_be_right_is_warned_of(folder, caplog, is_right)
     outputs = JobOutputs(folder=folder / "out", min_score=0.0 if is_right else 1.0)
     job = replace(make_job(folder), references=make_job(folder).references[:1], outputs=outputs)
     vos.run_job(job, colour_sam())
-    assert ("is that the mask of this frame" in caplog.text) != is_right
+    assert ("check that the mask belongs to that frame" in caplog.text) != is_right
