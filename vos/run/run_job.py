@@ -242,10 +242,8 @@ def _what_is_left(outputs: Outputs, error: VosError | None = None) -> str:
     if outputs.spool.state_path.exists():
         return "; what is done is kept: the same command with --resume goes on"
     if outputs.state_path.exists():
-        return (
-            f"; what is done is kept in {outputs.masks_folder}: the same command goes on with it "
-            "with --resume"
-        )
+        kept = f"what is done is kept in {outputs.masks_folder}"
+        return f"; {kept}: the same command with --resume goes on"
     if error is None and outputs.masks_folder.exists():
         return f"; the results so far are in {outputs.masks_folder}, and cannot be resumed"
     return ""
