@@ -126,7 +126,7 @@ class Memory:
     max_windows: int = 3
     num_recent: int = 3
     pixel_head: bool = True
-    num_views: int = 6
+    num_views: int = 2
     colours: bool = True
     vote: bool = True
     thin_parts: bool = True
@@ -257,12 +257,15 @@ class RunConfig:
     Attributes:
         method: How objects are found; each method has settings of its own.
         num_read_ahead: Frames decoded in advance by a thread; 0 decodes in the caller's.
+        soft: Whether masks of a video come with soft edges, ``FrameMasks.edges``; label maps are
+            the same.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
     method: Method = Memory()
     num_read_ahead: int = 8
+    soft: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -279,7 +282,9 @@ class RunConfig:
     def to_json_values(self) -> dict[str, object]:
         """Give the settings as values that JSON has; the method bears its name beside its own."""
         method = {"name": self.method.name, **asdict(self.method)}
-        return {"method": method, "num_read_ahead": self.num_read_ahead}
+        values: dict[str, object] = {"method": method, "num_read_ahead": self.num_read_ahead}
+        # Results of earlier versions, which do not say it, are hard and can be updated.
+        return values | ({"soft": True} if self.soft else {})
 
     @classmethod
     def published(cls) -> RunConfig:

@@ -44,7 +44,8 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        help="Arithmetic of the image encoder.",
+        help="Arithmetic of the image encoder. On a processor with AMX bfloat16 is nearly twice as "
+        "fast, and masks change a little.",
     ),
     click.option(
         "--threads",

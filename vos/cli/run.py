@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -34,6 +36,22 @@ class ObjectName(click.ParamType[tuple[int, str]]):
         if not (object_id.isdecimal() and len(object_id) <= 18 and name):
             self.fail(f"{value!r} is not ID:NAME, such as 3:person", param, ctx)
         return int(object_id), name
+
+
+class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
+    """An object and its colour: ``3:#ff8800``."""
+
+    name = "id:#rrggbb"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, tuple[int, int, int]]:
+        """Read the id and the colour."""
+        match = re.fullmatch(r"([0-9]{1,18}):#?([0-9a-fA-F]{6})", value)
+        if match is None:
+            self.fail(f"{value!r} is not ID:#RRGGBB, such as 3:#ff8800", param, ctx)
+        red, green, blue = bytes.fromhex(match[2])
+        return int(match[1]), (red, green, blue)
 
 
 @click.command("run", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -132,6 +150,15 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     help="Name an object in the overlay, the summary and exports. Repeatable.",
 )
 @click.option(
+    "--colour",
+    "colours",
+    cls=ObjectsOption,
+    type=ObjectColour(),
+    multiple=True,
+    help="The colour of an object in the overlay and in vos app. Label maps keep the palette of "
+    "DAVIS. Repeatable.",
+)
+@click.option(
     "--range",
     "tracked",
     cls=ObjectsOption,
@@ -189,7 +216,7 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=OutputOption,
     is_flag=True,
     help="Track again only what changed since the last run: masks, clicks, boxes, --absent, "
-    "--drop, --range, --rename. All other label maps stay as they are.",
+    "--drop, --range, --rename, --colour. All other label maps stay as they are.",
 )
 @click.option(
     "--save-every",
@@ -217,6 +244,12 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
+@click.option(
+    "--soft",
+    cls=OutputOption,
+    is_flag=True,
+    help="Keep soft edges from the logits, in FOLDER/<name>.edges, and export with them.",
+)
 @export_option
 @method_options
 @model_options
@@ -239,7 +272,7 @@ def run_command(ctx: click.Context) -> None:
     options = ctx.params
     if options["resume"] + options["overwrite"] + options["update"] > 1:
         raise click.UsageError("give either --resume, --overwrite or --update")
-    config = method_config(ctx)
+    config = replace(method_config(ctx), soft=options["soft"])
     prepare_process(options["num_threads"])
     if options["quiet"]:
         logging.getLogger("vos").setLevel(logging.WARNING)
@@ -271,6 +304,7 @@ def run_command(ctx: click.Context) -> None:
         model=model_choice(ctx),
         config=config,
         names=dict(options["names"]),
+        colours=dict(options["colours"]),
         absences=tuple(
             Absence(object_id=object_id, first=first, last=last)
             for object_id, first, last in options["absent"]

@@ -102,14 +102,16 @@ def open_inputs(
     """
     painted = [each.read_mask(max_pixels=job.selection.max_pixels) for each in job.references]
     source = stack.enter_context(open_selection(job.source, job.selection))
+    of_masks = {id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()}
     outputs = Outputs(
         folder=job.outputs.folder,
         name=job.outputs.name or source.info.name,
         overlay_alpha=job.outputs.overlay_alpha,
         overwrite=overwrite,
         min_score=job.outputs.min_score,
-        colours={id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()},
+        colours=of_masks | job.colours,
         names=job.names,
+        soft=job.config.soft,
     )
     _check_inputs_kept(job, outputs, is_going_on=going_on is not None)
     outputs.check_frame_size(source.info.frame_hw)
@@ -152,15 +154,19 @@ def make_plan(
         The plan, and the scores of masks that come from hints, by frame and object.
 
     Raises:
-        InputError: a reference shows an object where it is said to be absent; a name, an absence
-            or a dropped object is of none that is shown; or nothing is left to track.
+        InputError: a reference shows an object where it is said to be absent; a name, a colour, an
+            absence or a dropped object is of none that is shown; or nothing is left to track.
         VosError: as :func:`vos.mask_from_hints`.
     """
     made = {each.index: each.make_labels(sam) for each in opened.references}
     labels_by_index = {index: labels for index, (labels, _) in made.items()}
     scores = {index: of_frame for index, (_, of_frame) in made.items()}
     shown = {int(each) for labels in labels_by_index.values() for each in np.unique(labels)}
-    for what, ids in (("named", job.names), ("dropped", job.dropped)):
+    for what, ids in (
+        ("named", job.names),
+        ("given a colour", job.colours),
+        ("dropped", job.dropped),
+    ):
         for object_id in ids:
             if object_id not in shown:
                 raise InputError(f"object {object_id} cannot be {what}: no reference shows it")

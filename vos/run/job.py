@@ -111,6 +111,8 @@ class Job:
         model: The model.
         config: The method and its settings.
         names: What to call objects, by id; the others are called by their numbers.
+        colours: (red, green, blue) of objects in the overlay and in the page, 0 to 255, by id; the
+            others have those of their mask's file, or ``vos.masks.OBJECT_COLOURS``.
         absences: Where objects are not.
         dropped: Objects that are forgotten, though references show them.
         tracked: First and last frame, by index or time, between which objects are tracked and
@@ -129,6 +131,7 @@ class Job:
     model: ModelChoice = field(default_factory=ModelChoice)
     config: RunConfig = field(default_factory=RunConfig)
     names: dict[int, str] = field(default_factory=dict)
+    colours: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     absences: tuple[Absence, ...] = ()
     dropped: tuple[int, ...] = ()
     tracked: tuple[int | float, int | float] | None = None
@@ -138,14 +141,20 @@ class Job:
         """Check that the fields do not contradict each other.
 
         Raises:
-            InputError: there is no reference, or several are of one frame; an illegal id or name;
-                a range that ends before it begins.
+            InputError: there is no reference, or several are of one frame; an illegal id, name
+                or colour; a range that ends before it begins.
         """
         if not self.references:
             raise InputError("a job needs a reference: a mask, or boxes and clicks")
         check_frames_differ(self.references)
         _check_ids("name", self.names)
+        _check_ids("colour", self.colours)
         _check_ids("drop", self.dropped)
+        for object_id, rgb in self.colours.items():
+            if not all(0 <= value <= 255 for value in rgb):
+                raise InputError(
+                    f"the colour of object {object_id} must be three numbers of 0 to 255, got {rgb}"
+                )
         for object_id, name in self.names.items():
             if not (name.strip() and name.isprintable() and len(name) <= _MAX_NAME_LETTERS):
                 raise InputError(

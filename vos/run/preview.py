@@ -79,6 +79,8 @@ def draw_references(shown: list[ShownReference], job: Job) -> NDArray[np.uint8]:
     for each in shown:
         for object_id, rgb in each.colours.items():
             palette[object_id] = rgb
+    for object_id, rgb in job.colours.items():
+        palette[object_id] = rgb
     panels = [
         (
             draw_overlay(

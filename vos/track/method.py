@@ -80,9 +80,9 @@ def track(
     method = config.method
     if isinstance(method, Memory):
         if isinstance(state, Remembered):
-            return track_by_memory(frames, wanted, sam, method, state, previous)
+            return track_by_memory(frames, wanted, sam, method, state, previous, soft=config.soft)
     elif isinstance(state, Personalized):
-        return track_by_similarity(frames, wanted, sam, method, state, previous)
+        return track_by_similarity(frames, wanted, sam, method, state, previous, soft=config.soft)
     raise InputError(f"what is known so far is not of the method {method.name}")
 
 
