@@ -148,7 +148,7 @@ class Manifest:
         references = self._references(given)
         for part, keys in (("selection", _SELECTION), ("outputs", ("name",))):
             if not isinstance(given.get(part, {}), dict):
-                raise InputError(f"{part} must be an object of JSON")
+                raise InputError(f"{part} must be a JSON object")
             if short := {key: given.pop(key) for key in keys if key in given}:
                 given[part] = {**given.get(part, {}), **short}
         name = given.get("outputs", {}).pop("name", None)
@@ -239,10 +239,10 @@ def _json_rows(path: Path) -> Iterator[Row]:
             try:
                 row = json.loads(text)
             except (ValueError, RecursionError) as error:
-                yield line, InputError(f"this is no JSON: {error}")
+                yield line, InputError(f"this is not JSON: {error}")
                 continue
             is_object = isinstance(row, dict)
-            yield line, row if is_object else InputError("this is no object of JSON")
+            yield line, row if is_object else InputError("this is not a JSON object")
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
@@ -252,7 +252,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             try:
                 yield reader.line_num, _from_cells(cells)
             except ValueError as error:
-                yield reader.line_num, InputError(f"this is no row: {error}")
+                yield reader.line_num, InputError(f"this is not a row: {error}")
 
 
 def _from_cells(cells: dict[str | None, Any]) -> dict[str, Any]:

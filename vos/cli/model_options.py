@@ -83,15 +83,15 @@ _OPTIONS = (
         cls=ModelOption,
         type=click.IntRange(1),
         metavar="N",
-        help="Threads of the arithmetic on a CPU.  [default: as many as the process may use cores]",
+        help="Threads of the arithmetic on a CPU.  [default: the cores that vos may use]",
     ),
     click.option(
         "--skip-padding",
         cls=ModelOption,
         is_flag=True,
-        help="Leave out most of the padding that makes a frame square in the image encoder: faster "
-        "with the large models, and masks change a little. The method memory crops squares and "
-        "gains nothing.",
+        help="Leave out most of the padding that makes a frame square in the image encoder. It is "
+        "faster with large models, and masks change a little. The method memory crops squares, so "
+        "it gains nothing.",
     ),
     click.option(
         "--compile",
@@ -116,7 +116,7 @@ max_pixels_option = click.option(
     default=1 << 27,
     show_default="134 million, enough for 16K",
     metavar="N",
-    help="Refuse frames, pictures and masks of more pixels, which small files may unpack to.",
+    help="Refuse larger frames, pictures and masks; a small file may unpack to a huge picture.",
 )
 
 

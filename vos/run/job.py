@@ -216,9 +216,10 @@ class Job:
         try:
             document = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"this is no job: it is no JSON: {error}") from error
+            raise InputError(f"this is not a job: it is not JSON: {error}") from error
         if not isinstance(document, dict):
-            raise InputError(f"this is no job: it is no object, but {type(document).__name__}")
+            got = type(document).__name__
+            raise InputError(f"this is not a job: it must be a JSON object, got {got}")
         _each_moment(document, _read_moment)
         config = document.get("config")
         method = config.pop("method", None) if isinstance(config, dict) else None
@@ -228,7 +229,7 @@ class Job:
         name = method.pop("name", None) if isinstance(method, dict) else None
         if not isinstance(name, str) or name not in METHODS:
             raise InputError(
-                f"this is no job: config.method.name must be one of {', '.join(METHODS)}, "
+                f"this is not a job: config.method.name must be one of {', '.join(METHODS)}, "
                 f"got {name!r}"
             )
         settings = _validate(METHODS[name], method, "config.method.")
@@ -250,7 +251,7 @@ def _check_order(what: str, first: int | float, last: int | float) -> None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _each_moment(document: dict[str, Any], change: Callable[[Any], Any]) -> None:
@@ -277,7 +278,7 @@ def _read_moment(value: Any) -> Any:
         return value
     moment = parse_moment(value)
     if moment is None:
-        raise InputError(f"this is no job: {value!r} is neither a frame nor a time such as 4.8s")
+        raise InputError(f"this is not a job: {value!r} is neither a frame nor a time such as 4.8s")
     return moment
 
 
@@ -290,7 +291,7 @@ def _validate(kind: Any, document: Any, prefix: str) -> Any:
         faults = (
             f"{prefix}{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
-        raise InputError(f"this is no job: {'; '.join(faults)}") from error
+        raise InputError(f"this is not a job: {'; '.join(faults)}") from error
 
 
 @cache

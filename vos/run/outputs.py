@@ -219,7 +219,7 @@ class Outputs:
             is_left = left.exists()
             is_ours = self.journal_path.exists() or self.spool.folder.exists()
             if is_left and not is_ours and any(left.iterdir()):
-                raise OutputError(f"{left} is no unfinished run of vos; move it elsewhere")
+                raise OutputError(f"{left} is not an unfinished run of vos; move it elsewhere")
             if self.overwrite:
                 is_file = self.masks_folder.exists() and not self.masks_folder.is_dir()
                 self.ledger.check_free((*self.files, *([self.masks_folder] if is_file else [])))
@@ -233,7 +233,7 @@ class Outputs:
                 is_taken = any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
                 if is_taken:
                     raise OutputError(
-                        f"{path} is there already; choose another output folder or name, "
+                        f"{path} exists already; choose another output folder or name, "
                         "or pass --overwrite to replace it"
                     )
 

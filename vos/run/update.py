@@ -106,7 +106,7 @@ def read_earlier(outputs: Outputs, header: dict[str, Any]) -> Earlier:
     """
     path, masks = outputs.summary_path, outputs.masks_folder
     if outputs.unfinished_folder.exists():
-        raise OutputError(f"{masks} is of a run that did not end; go on with it with --resume")
+        raise OutputError(f"{masks} is of a run that did not end; go on with --resume")
     if not path.is_file():
         raise OutputError(f"there are no results to update: {path} is not there")
     before = read_header(path)
