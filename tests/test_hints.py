@@ -401,7 +401,7 @@ def test_clicks_are_read(text, target, click):
     ["", "4", "4,5,6", "4;5", "!!4,5", "4,-5", "1.5,2", "x:4,5", "9" * 20, "1:2:3:4,5", ":4,5"],
 )
 def test_what_is_no_click_is_said(text):
-    with pytest.raises(InputError, match=r"is no click: write X,Y.* as 120:2:"):
+    with pytest.raises(InputError, match=r"is not a click: write X,Y.* as 120:2:"):
         parse_click(text)
 
 
@@ -409,5 +409,5 @@ def test_boxes_are_read():
     assert parse_box("1,2,30,40") == (Target(), (1, 2, 30, 40))
     assert parse_box("7:-1,2,30,40") == (Target(7), (-1, 2, 30, 40))
     assert parse_box("0.5s:2:1,2,30,40") == (Target(0.5, 2), (1, 2, 30, 40))
-    with pytest.raises(InputError, match=r"'1,2,3' is no box: write X0,Y0,X1,Y1"):
+    with pytest.raises(InputError, match=r"'1,2,3' is not a box: write X0,Y0,X1,Y1"):
         parse_box("1,2,3")

@@ -6,6 +6,7 @@ import torch
 
 import vos
 from vos.errors import CheckpointError, UnknownModelError
+from vos.sam import load
 from vos.sam.networks.architectures import build_module
 from vos.sam.weights.checkpoints import load_weights
 from vos.sam.weights.registry import MODELS
@@ -21,6 +22,15 @@ def test_nano_is_embedded_and_says_what_it_is(nano):
     assert nano.image_size == MODELS["nano"].image_size == 512
     assert nano.weights_sha256 == MODELS["nano"].sha256
     assert nano.dtype == "float32"
+
+
+def test_a_processor_without_bfloat16_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr(load, "bfloat16_units", tuple)
+    with caplog.at_level("WARNING", logger="vos"):
+        vos.load_sam("nano", device="cpu")
+        assert not caplog.records
+        vos.load_sam("nano", device="cpu", dtype="bfloat16")
+    assert "does not multiply bfloat16" in caplog.text
 
 
 def test_nano_separates_an_object_from_its_ground(nano):

@@ -155,6 +155,12 @@ def test_a_preview_shows_the_references_and_stops(run, tmp_path, capsys):
     named = np.asarray(Image.open(path))
     assert named.shape == unnamed.shape
     assert not np.array_equal(named, unnamed)
+    assert run(*hint, "--colour", "1:#ff0000") == 0
+    assert not np.array_equal(np.asarray(Image.open(path)), unnamed)
+    assert run(*hint, "--colour", "1:red") == 2
+    assert "is not ID:#RRGGBB" in capsys.readouterr().err
+    assert run("--ref-point", "30,40", "--colour", "2:#ff0000", "--out", tmp_path / "out") == 1
+    assert "object 2 cannot be given a colour: no reference shows it" in capsys.readouterr().err
 
 
 def test_a_preview_of_masks_needs_no_model(run, frames, tmp_path, monkeypatch, capsys):

@@ -113,20 +113,19 @@ def preview(job: Job, path: Path, *, overwrite: bool) -> None:
 
     Raises:
         InputError: the picture's name does not end in .png.
-        OutputError: the picture is there already, or is read by the job.
+        OutputError: the picture exists already, or is read by the job.
         VosError: as :func:`vos.run.preview.show_references`.
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"a preview must end in .png, got {path}")
     if not overwrite and path.exists():
-        raise OutputError(f"{path} is there already; pass --overwrite")
+        raise OutputError(f"{path} exists already; pass --overwrite")
     from vos.run.preview import draw_references, show_references
     from vos.run.replacing import check_inputs_kept
     from vos.sink.sheet import write_sheet
 
     inputs = [each.mask for each in job.references if each.mask is not None]
-    weights = [] if job.model.checkpoint is None else [job.model.checkpoint]
-    check_inputs_kept([job.source, *inputs, *weights], [path])
+    check_inputs_kept([job.source, *inputs, *job.model.checkpoints], [path])
     shown = show_references(job)
     write_sheet(path, draw_references(shown, job))
     for each in shown:

@@ -40,9 +40,13 @@ _STAGES: Final = (
     (6, 3, 1, 192, 320, 1),
 )
 # Rounding their weights to bfloat16 changes the features by 3 %, rounding all others by 1 %.
-_NUM_EXACT_STAGES: Final = 2
-# The last stage at each of the strides 4, 8, 16 and 32.
-_TAPPED_STAGES: Final = (1, 2, 4, 6)
+NUM_EXACT_STAGES: Final = 2
+"""First stages, which run in float32 whatever the arithmetic of the others."""
+
+STEM_STRIDE_PX: Final = 2
+TAPPED_STRIDES_PX: Final = (4, 8, 16, 32)
+TAPPED_STAGES: Final = (1, 2, 4, 6)
+"""The last stage at each of these strides."""
 
 
 def build_nano() -> nn.Module:
@@ -80,20 +84,26 @@ class NanoEncoder(nn.Module):
         return features
 
 
-def _convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Convolve, padded so that a stride of 2 halves an even size exactly.
+def same_kernel(conv: nn.Conv2d) -> tuple[Tensor, int]:
+    """Give the kernel and the padding with which a stride of 2 halves an even size exactly.
 
     The padding is TensorFlow's "same", which the trunk was trained with: at stride 2 the odd
     pixel goes right and bottom.
+
+    Returns:
+        The (out, in / groups, k, k) kernel, and the padding of each side, pixels.
     """
-    kernel, stride, weight = conv.kernel_size[0], conv.stride[0], conv.weight
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
     if stride == 1:
-        return F.conv2d(x, weight, conv.bias, padding=kernel // 2, groups=conv.groups)
+        return conv.weight, kernel // 2
     # The odd pixel becomes a leading row and column of zeros in the kernel: the same sums, and the
     # convolution pads by itself instead of on a copy of the activations.
-    weight = F.pad(weight, (1, 0, 1, 0))
-    padding = (kernel - stride) // 2 + 1
-    return F.conv2d(x, weight, conv.bias, stride=stride, padding=padding, groups=conv.groups)
+    return F.pad(conv.weight, (1, 0, 1, 0)), (kernel - stride) // 2 + 1
+
+
+def _convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    weight, padding = same_kernel(conv)
+    return F.conv2d(x, weight, conv.bias, conv.stride, padding, groups=conv.groups)
 
 
 class _Stem(nn.Module):
@@ -101,7 +111,7 @@ class _Stem(nn.Module):
 
     def __init__(self, num_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, num_out, 3, stride=2, bias=False)
+        self.conv = nn.Conv2d(3, num_out, 3, stride=STEM_STRIDE_PX, bias=False)
         self.norm = _BatchNorm(num_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,9 +171,9 @@ class _Trunk(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         with torch.autocast(images.device.type, enabled=False):
             x = self.stem(images)
-            maps = [x := stage(x) for stage in self.stages[:_NUM_EXACT_STAGES]]
-        maps += [x := stage(x) for stage in self.stages[_NUM_EXACT_STAGES:]]
-        return [maps[index] for index in _TAPPED_STAGES]
+            maps = [x := stage(x) for stage in self.stages[:NUM_EXACT_STAGES]]
+        maps += [x := stage(x) for stage in self.stages[NUM_EXACT_STAGES:]]
+        return [maps[index] for index in TAPPED_STAGES]
 
 
 class _Refine(nn.Module):
@@ -211,7 +221,7 @@ class _Neck(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(
-            nn.Conv2d(_STAGES[stage][4], _NECK_CHANNELS, 1) for stage in _TAPPED_STAGES
+            nn.Conv2d(_STAGES[stage][4], _NECK_CHANNELS, 1) for stage in TAPPED_STAGES
         )
         self.refine16 = _Refine(_NECK_CHANNELS)
         self.downsample = _build_downsample(_NECK_CHANNELS)
@@ -222,11 +232,12 @@ class _Neck(nn.Module):
         p4, p8, p16, p32 = (
             lateral(c) for lateral, c in zip(self.lateral, (c4, c8, c16, c32), strict=True)
         )
-        p16 = self.refine16(p16 + _enlarge_twice(p32))
-        p8 = self.refine8(p8 + _enlarge_twice(p16) + self.downsample(p4))
+        p16 = self.refine16(p16 + enlarge_twice(p32))
+        p8 = self.refine8(p8 + enlarge_twice(p16) + self.downsample(p4))
         features: Tensor = self.output(p8)
         return features
 
 
-def _enlarge_twice(x: Tensor) -> Tensor:
+def enlarge_twice(x: Tensor) -> Tensor:
+    """Double the sides of (B, C, h, w) maps, bilinear."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

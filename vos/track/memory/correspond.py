@@ -18,6 +18,8 @@ NUM_CHANNELS: Final = 64
 _QUERIES_PER_CHUNK: Final = 512  # whose similarities to all that is remembered fit a CPU's cache
 _QUERIES_STEP: Final = 64
 _KEYS_STEP: Final = 512
+_GROUP_SIZE: Final = 8
+_FEWEST_GROUPED: Final = 256
 _NEVER: Final = -1e6  # the similarity to a key that is nobody's
 _NUM_NEIGHBOURS: Final = 10
 _TEMPERATURE: Final = 0.05
@@ -137,7 +139,7 @@ def correspond(
     all_keys = torch.cat([*keys, nobody])
     step = _QUERIES_PER_CHUNK if positioned.device.type == "cpu" else len(positioned)
     chunks = torch.split(positioned, step)
-    nearest = [_similarities(chunk, all_keys).topk(num_neighbours, dim=1) for chunk in chunks]
+    nearest = [_largest(_similarities(chunk, all_keys), num_neighbours) for chunk in chunks]
     values, index = (torch.cat(parts) for parts in zip(*nearest, strict=True))
     votes = torch.softmax(values / _TEMPERATURE, dim=1)
     return Correspondence((votes * labels[index]).sum(dim=1), object_similarities)
@@ -150,3 +152,20 @@ def _similarities(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     """
     rows = F.pad(queries, (0, 0, 0, -len(queries) % _QUERIES_STEP))
     return linear(rows, keys)[: len(queries)]
+
+
+def _largest(values: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give the largest values of each of (n, M) rows and their indices, (n, number) both.
+
+    They lie in no more groups than they are, those with the largest maxima. To look for them there
+    takes half of the time.
+    """
+    if values.shape[1] % _GROUP_SIZE or values.shape[1] < _FEWEST_GROUPED:
+        largest, indices = values.topk(number, dim=1)
+        return largest, indices
+    groups = values.view(len(values), _GROUP_SIZE, -1)
+    _, best_groups = _largest(groups.amax(dim=1), number)
+    some = groups.gather(2, best_groups[:, None].expand(-1, _GROUP_SIZE, -1)).flatten(1)
+    largest, index = some.topk(number, dim=1)
+    group = best_groups.gather(1, index % number)
+    return largest, index // number * groups.shape[2] + group

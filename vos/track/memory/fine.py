@@ -119,35 +119,45 @@ def fit_fine_head(
 
 
 def _fit(maps: torch.Tensor, logits: torch.Tensor, wanted: torch.Tensor) -> FineHead:
-    with torch.inference_mode(False), torch.enable_grad():
-        mean, deviation = maps.mean(dim=1, keepdim=True), maps.std(dim=1, keepdim=True) + 1e-4
-        rows = (maps - mean) / deviation
-        num_maps = len(maps)
-        random = torch.Generator().manual_seed(0)
-        hidden = torch.randn(_NUM_HIDDEN, num_maps, generator=random) / num_maps**0.5
-        out = torch.randn(_NUM_HIDDEN, generator=random) * 0.01
-        weights = [hidden, torch.zeros(_NUM_HIDDEN), out, torch.zeros(num_maps), torch.zeros(())]
-        for each in weights:
-            each.requires_grad_()
-        network = FineHead(*weights)
-        optimizer = torch.optim.LBFGS(
-            weights, max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe"
-        )
+    # torch.optim imports the compiler, which takes a second.
+    from scipy.optimize import minimize
 
-        def loss() -> torch.Tensor:
-            optimizer.zero_grad()
+    mean, deviation = maps.mean(dim=1, keepdim=True), maps.std(dim=1, keepdim=True) + 1e-4
+    rows = (maps - mean) / deviation
+    num_maps = len(maps)
+    random = torch.Generator().manual_seed(0)
+    hidden = torch.randn(_NUM_HIDDEN, num_maps, generator=random) / num_maps**0.5
+    out = torch.randn(_NUM_HIDDEN, generator=random) * 0.01
+    first = [hidden, torch.zeros(_NUM_HIDDEN), out, torch.zeros(num_maps), torch.zeros(())]
+
+    def network_of(values: torch.Tensor) -> FineHead:
+        parts = torch.split(values, [each.numel() for each in first])
+        return FineHead(*(part.view(each.shape) for part, each in zip(parts, first, strict=True)))
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        with torch.inference_mode(False), torch.enable_grad():
+            weights = torch.from_numpy(values).float().requires_grad_()
+            network = network_of(weights)
             error = F.binary_cross_entropy_with_logits(logits + network.correction(rows), wanted)
-            size = hidden.square().sum() / _NUM_HIDDEN + out.square().sum()
-            value: torch.Tensor = error + _WEIGHT_DECAY * (size + network.direct.square().sum())
-            value.backward()  # type: ignore[no-untyped-call]
-            return value
+            size = network.hidden.square().sum() / _NUM_HIDDEN + network.out.square().sum()
+            value = error + _WEIGHT_DECAY * (size + network.direct.square().sum())
+            (gradient,) = torch.autograd.grad(value, weights)
+        return float(value.detach()), gradient.double().numpy()
 
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-        hidden, hidden_bias, out, direct, bias = (each.detach() for each in weights)
-        # The maps' normalisation becomes part of the weights.
-        hidden, direct = hidden / deviation[:, 0], direct / deviation[:, 0]
-        shift = mean[:, 0]
-    return FineHead(hidden, hidden_bias - hidden @ shift, out, direct, bias - direct @ shift)
+    start = torch.cat([each.flatten() for each in first]).double().numpy()
+    options = {"maxiter": _MAX_ITERATIONS, "maxcor": _MAX_ITERATIONS}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    fitted = network_of(torch.from_numpy(found.x).float())
+    # The maps' normalisation becomes part of the weights.
+    hidden, direct = fitted.hidden / deviation[:, 0], fitted.direct / deviation[:, 0]
+    shift = mean[:, 0]
+    return FineHead(
+        hidden,
+        fitted.hidden_bias - hidden @ shift,
+        fitted.out,
+        direct,
+        fitted.bias - direct @ shift,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from vos.config import Memory
 from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
+from vos.track.edges import soft_edges
 from vos.track.masks import Claim, is_contested, measure, settle
 from vos.track.memory.correspond import Correspondence, correspond, remember
 from vos.track.memory.crops import Crop, Window, encode_crops, share_windows, side_px, window_around
@@ -88,6 +89,8 @@ def follow(
     sam: SamModel,
     config: Memory,
     wanted: Container[int] | None = None,
+    *,
+    soft: bool = False,
 ) -> tuple[FrameMasks, Tracks]:
     """Find objects in the next frame.
 
@@ -97,6 +100,7 @@ def follow(
         sam: The model.
         config: Settings.
         wanted: Ids of the objects to find, nothing changes for the others; None is all.
+        soft: Whether the masks come with soft edges.
 
     Returns:
         The masks, and what is known now.
@@ -128,13 +132,16 @@ def follow(
                 known[row] = replace(known[row], rejected=kept)
                 continue
         scores[row] = expected_iou(candidate.evidence)
+    claiming = np.flatnonzero(scores > 0).tolist()
+    competes = config.contests and len(claiming) > 1
     claims = [
-        _claim(object_id, known[row], candidates[row], config)
-        for row, object_id in enumerate(tracks.object_ids)
-        if scores[row] > 0
+        _claim(tracks.object_ids[row], known[row], candidates[row], competes=competes)
+        for row in claiming
     ]
     settled = settle(claims, frame.frame_hw, sam.device)
     masks = measure(settled.labels, tracks.object_ids, scores)
+    if soft:
+        masks = replace(masks, edges=soft_edges(claims, settled.labels))
     is_torn = [
         config.contests
         and scores[row] > 0
@@ -172,10 +179,10 @@ def _presence_of(candidate: _Candidate, track: Track) -> float:
     return presence(found)
 
 
-def _claim(object_id: int, track: Track, candidate: _Candidate, config: Memory) -> Claim:
-    """Let an object bid for its pixels by its appearance, and by where it should be."""
+def _claim(object_id: int, track: Track, candidate: _Candidate, *, competes: bool) -> Claim:
+    """Let an object bid for its pixels by its appearance, and against others by its motion."""
     slices, logits = candidate.crop.slices, candidate.logits
-    prior = log_occupancy(track.motion, slices, logits.device) if config.contests else None
+    prior = log_occupancy(track.motion, slices, logits.device) if competes else None
     return Claim(object_id, slices, logits, prior)
 
 
@@ -257,6 +264,7 @@ def _segment_crop(
         track = tracks[row]
         colours = track.colours if config.colours else None
         sam_low_res = low_res = sam_low_res_of[number]
+        by_head = None
         if config.pixel_head:
             maps = head_maps(prompts[row], colours, rgb)
             by_head = track.head.logits(channel_logits[number, 0], maps)
@@ -264,8 +272,9 @@ def _segment_crop(
         logits, sam_logits = low_res_to_frame(torch.stack([low_res, sam_low_res]), crop.letterbox)
         if track.fine_head is not None:
             logits = apply_fine_head(track.fine_head, crop, logits, colours)
+            by_head = None  # what it says of parts thinner than its pixels means nothing
         if config.likely_parts:
-            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion)
+            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion, by_head)
             if is_dropped.any():
                 logits = logits.masked_fill(is_dropped, _DROPPED)
                 sam_logits = sam_logits.masked_fill(is_dropped, _DROPPED)

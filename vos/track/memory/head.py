@@ -15,7 +15,10 @@ import torch
 from torch.nn import functional as F
 
 _WEIGHT_DECAY: Final = 1e-3
-_MAX_ITERATIONS: Final = 40
+_BIAS_DECAY: Final = 1e-6
+_MAX_STEPS: Final = 20
+_STEP_SCALES: Final = (1.0, 0.5, 0.25, 0.125)
+_MIN_GAIN: Final = 1e-6  # of the loss, nats per pixel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,33 +46,44 @@ class Head:
 
 
 def fit_head(channels: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> Head:
-    """Fit a head to pixels whose object is known.
+    """Fit a head to pixels whose object is known, by Newton's method.
 
     Args:
         channels: (D, N) the decoder's pixel embeddings.
         maps: (E, N) further maps.
         shares: (N,) the object's share of each pixel, in [0, 1].
     """
-    with torch.inference_mode(False), torch.enable_grad():
-        rows = torch.cat([channels, maps]).clone()
-        mean, deviation = rows.mean(dim=1, keepdim=True), rows.std(dim=1, keepdim=True) + 1e-6
-        rows = (rows - mean) / deviation
-        wanted = shares.clone()
-        weights = torch.zeros(len(rows), device=rows.device, requires_grad=True)
-        bias = torch.zeros((), device=rows.device, requires_grad=True)
-        optimizer = torch.optim.LBFGS(
-            [weights, bias], max_iter=_MAX_ITERATIONS, line_search_fn="strong_wolfe"
-        )
+    rows = torch.cat([channels, maps])
+    mean, deviation = rows.mean(dim=1, keepdim=True), rows.std(dim=1, keepdim=True) + 1e-6
+    rows = torch.cat([(rows - mean) / deviation, torch.ones_like(rows[:1])])
+    # The bias does not decay; it is held where all pixels are the object's, or none.
+    decay = rows.new_full((len(rows),), _WEIGHT_DECAY)
+    decay[-1] = _BIAS_DECAY
 
-        def loss() -> torch.Tensor:
-            optimizer.zero_grad()
-            error = F.binary_cross_entropy_with_logits(weights @ rows + bias, wanted)
-            value = error + _WEIGHT_DECAY * weights.square().sum()
-            value.backward()  # type: ignore[no-untyped-call]
-            return value
+    def loss_of(weights: torch.Tensor, logits: torch.Tensor) -> float:
+        error = F.binary_cross_entropy_with_logits(logits, shares)
+        return float(error + (decay * weights.square()).sum())
 
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-        weights = weights.detach() / deviation[:, 0]
-        bias = bias.detach() - weights @ mean[:, 0]
+    weights = rows.new_zeros(len(rows))
+    logits = weights @ rows
+    loss = loss_of(weights, logits)
+    for _ in range(_MAX_STEPS):
+        found = torch.sigmoid(logits)
+        gradient = rows @ (found - shares) / len(shares) + 2 * decay * weights
+        curvature = (rows * (found * (1 - found))) @ rows.T / len(shares) + 2 * decay.diag()
+        step = torch.linalg.solve(curvature, gradient)
+        # Far from the optimum a full step may lead beyond it.
+        for scale in _STEP_SCALES:
+            next_weights = weights - scale * step
+            logits = next_weights @ rows
+            next_loss = loss_of(next_weights, logits)
+            if next_loss < loss:
+                break
+        else:
+            break
+        gain, weights, loss = loss - next_loss, next_weights, next_loss
+        if gain < _MIN_GAIN:
+            break
+    weights, bias = weights[:-1] / deviation[:, 0], weights[-1]
     num_channels = len(channels)
-    return Head(weights[:num_channels], weights[num_channels:], bias)
+    return Head(weights[:num_channels], weights[num_channels:], bias - weights @ mean[:, 0])

@@ -27,7 +27,7 @@ from vos.track.memory.vote import combine
 
 _WHOLLY_INSIDE: Final = 0.99
 _CROP_SHIFT: Final = 0.06  # of the window's side
-_MAX_PIXELS: Final = 120_000  # that the head is fitted to, of all crops
+_MAX_PIXELS: Final = 40_000  # that the head is fitted to, of all crops
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,14 +242,14 @@ def _sample(
 
 def _learn_head(samples: Sequence[_Sample]) -> Head:
     insides = [_whole_pixels(each.crop) for each in samples]
-    pairs = list(zip(samples, insides, strict=True))
-    wanted = [shares(each.crop, each.mask, each.crop.pixels_hw)[inside] for each, inside in pairs]
-    every = -(-sum(map(len, wanted)) // _MAX_PIXELS)
-    return fit_head(
-        torch.cat([each.channels[:, inside] for each, inside in pairs], dim=1)[:, ::every],
-        torch.cat([each.maps[:, inside] for each, inside in pairs], dim=1)[:, ::every],
-        torch.cat(wanted)[::every],
-    )
+    every = -(-sum(int(inside.sum()) for inside in insides) // _MAX_PIXELS)
+    channels, maps, wanted = [], [], []
+    for each, inside in zip(samples, insides, strict=True):
+        kept = inside.flatten().nonzero()[::every, 0]
+        channels.append(each.channels.flatten(1)[:, kept])
+        maps.append(each.maps.flatten(1)[:, kept])
+        wanted.append(shares(each.crop, each.mask, each.crop.pixels_hw).flatten()[kept])
+    return fit_head(torch.cat(channels, dim=1), torch.cat(maps, dim=1), torch.cat(wanted))
 
 
 def _logits(sample: _Sample, head: Head, config: Memory) -> torch.Tensor:

@@ -84,9 +84,11 @@ def _sources(
     back = np.linalg.inv(turn @ np.diag([mirror * scale * aspect, scale / aspect]))
     nodes = rng.normal(0, _BEND * size_px, (_BEND_GRID, _BEND_GRID, 2)).astype(np.float32)
     bend = cv2.resize(nodes, (frame_hw[1], frame_hw[0]), interpolation=cv2.INTER_CUBIC)[area]
-    rows, columns = np.mgrid[area]
-    offsets = np.stack([columns - centre_xy[0], rows - centre_xy[1]], axis=-1) @ back.T
-    positions_xy: NDArray[np.float32] = (offsets + centre_xy + bend).astype(np.float32)
+    rows = np.arange(area[0].start, area[0].stop)[:, None, None] - centre_xy[1]
+    columns = np.arange(area[1].start, area[1].stop)[:, None] - centre_xy[0]
+    by_row, by_column = rows * back[:, 1] + centre_xy, columns * back[:, 0]
+    positions_xy: NDArray[np.float32] = bend + by_row.astype(np.float32)
+    positions_xy += by_column.astype(np.float32)
     return positions_xy
 
 

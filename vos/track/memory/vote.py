@@ -33,5 +33,6 @@ def combine(
     mixed = torch.lerp(head_logits, sam_logits, _SAM_SHARE)
     if correspondence is None:
         return mixed
-    median = torch.stack([head_logits, sam_logits, correspondence]).median(dim=0).values
+    lower, higher = torch.minimum(head_logits, sam_logits), torch.maximum(head_logits, sam_logits)
+    median = correspondence.clamp(lower, higher)
     return torch.where((head_logits > 0) == (sam_logits > 0), mixed, median)
