@@ -20,6 +20,7 @@ import vos
 from vos.export.clean_up import CleanUp, smooth_in_time
 from vos.masks import write_label_png
 from vos.run.read_results import Results
+from vos.track.masks import measure
 
 RESULTS = Path(__file__).with_suffix(".csv")
 SETTINGS = (
@@ -69,7 +70,7 @@ def write_cleaned(results: Results, clean_up: CleanUp, folder: Path) -> None:
     if clean_up.smooth_time > 1:
         triples = smooth_in_time(triples, clean_up.smooth_time)
     for _, frame, labels in triples:
-        mask = clean_up.alpha(clean_up.clean(labels) > 0) > 0.5
+        mask = clean_up.alpha(measure(clean_up.clean(labels), (1,), frame.scores[:1])) > 0.5
         write_label_png(folder / f"{frame.name}.png", mask.astype(np.uint8))
 
 

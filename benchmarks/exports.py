@@ -30,37 +30,46 @@ HW = (48, 64)
 @click.command()
 @click.option("--frames", "lengths", type=int, multiple=True, default=(1000, 10_000))
 @click.option("--to", "formats", multiple=True, default=FORMAT_NAMES)
+@click.option("--soft", is_flag=True, help="Keep soft edges, and export with them.")
 @click.option("--child", hidden=True, type=Path, help="Results to export in this process.")
-def main(lengths: tuple[int, ...], formats: tuple[str, ...], child: Path | None) -> None:
+def main(
+    lengths: tuple[int, ...], formats: tuple[str, ...], soft: bool, child: Path | None
+) -> None:
     """Print and append one row per format."""
     if child is not None:
-        print(*measure(child, formats))
+        print(*measure(child, formats, soft))
         return
     with tempfile.TemporaryDirectory() as folder:
-        results = {length: make_results(Path(folder, str(length)), length) for length in lengths}
+        results = {
+            length: make_results(Path(folder, str(length)), length, soft) for length in lengths
+        }
         for name in formats:
-            row = {**environment(), "format": name}
+            options = ["--soft"] if soft else []
+            row = {**environment(), "format": " ".join([name, *options])}
             for length, path in results.items():
-                command = [sys.executable, __file__, "--child", str(path), "--to", name]
+                command = [sys.executable, __file__, "--child", str(path), "--to", name, *options]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 peak, seconds = done.stdout.split()[-2:]
                 row |= {f"peak_mib_{length}": int(peak), f"seconds_{length}": float(seconds)}
             append_row(RESULTS, row)
 
 
-def measure(folder: Path, formats: tuple[str, ...]) -> tuple[int, float]:
+def measure(folder: Path, formats: tuple[str, ...], soft: bool) -> tuple[int, float]:
     """Export results; give the peak in MiB and the seconds that it took."""
     import vos
+    from vos.export.clean_up import CleanUp
+    from vos.export.clip import ExportOptions
     from vos.export.export import export_results
 
     results = vos.read_results(folder)
     with tempfile.TemporaryDirectory() as out:
         started = time.monotonic()
-        export_results(results, formats, Path(out))
+        options = ExportOptions(clean_up=CleanUp(soft=soft))
+        export_results(results, formats, Path(out), options)
         return peak_mib(), round(time.monotonic() - started, 1)
 
 
-def make_results(folder: Path, num_frames: int) -> Path:
+def make_results(folder: Path, num_frames: int, soft: bool) -> Path:
     """Write a video and results of it; give the results' folder."""
     import vos
     from vos.records import SourceInfo
@@ -85,7 +94,7 @@ def make_results(folder: Path, num_frames: int) -> Path:
 
     source = folder / "clip.mp4"
     write_video(source, frames(), Fraction(25))
-    outputs = Outputs(folder=folder / "results", name="clip", overlay_alpha=None)
+    outputs = Outputs(folder=folder / "results", name="clip", overlay_alpha=None, soft=soft)
     header = {"job": {}, "source": str(source), "selection": {}, "versions": {}}
     info = SourceInfo("clip", HW, Fraction(25), num_frames)
     for _ in write_results(pairs(), outputs, info, header):

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from clips import make_rgb, write_clip
@@ -24,9 +26,10 @@ from PIL import Image
 import vos
 from vos.errors import InputError
 from vos.export.alpha_video import PRORES
-from vos.export.clean_up import CleanUp, soft_alpha
-from vos.export.clip import ExportOptions
+from vos.export.clean_up import CleanUp
+from vos.export.clip import Clip, ExportOptions
 from vos.export.export import export_results
+from vos.masks.edges import soft_alpha
 
 MASKS = np.stack([make_labels(index) for index in range(NUM_FRAMES)])
 FORMATS = ["matte", "matte-mp4", "rgba", "exr", "prores", "vp9", "ffv1"]
@@ -132,8 +135,11 @@ def test_a_source_that_starts_late_keeps_its_clock(tmp_path):
     assert [time for time, _ in decoded(folder / "exports" / "prores" / "late.mov")] == want
 
 
-def test_pixels_that_are_not_square(tmp_path, caplog):
-    source = tmp_path / "wide.mp4"
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> vos.Results:
+    """Results of a video of 64 x 48 pixels that are a third wider than high."""
+    folder = tmp_path_factory.mktemp("wide")
+    source = folder / "wide.mp4"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
@@ -142,12 +148,50 @@ def test_pixels_that_are_not_square(tmp_path, caplog):
             picture = av.VideoFrame.from_ndarray(make_rgb(index), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
-    folder = write_results_of(source, tmp_path / "out")
-    export_results(vos.read_results(folder), ["prores", "vp9"])
-    with av.open(str(folder / "exports" / "prores" / "wide.mov")) as container:
-        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
-    (warning,) = caplog.messages
-    assert warning.startswith("webm: pixels of the source are 4/3 times as wide as high")
+    return vos.read_results(write_results_of(source, folder / "out"))
+
+
+@pytest.mark.parametrize("name", ["prores/wide.mov", "matte-mp4/wide.mp4", "cutout/wide.mp4"])
+def test_videos_say_the_shape_of_their_pixels(wide, tmp_path, caplog, name):
+    export_results(wide, [name.split("/")[0]], tmp_path)
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == Fraction(4, 3)
+        assert (stream.height, stream.width) == (48, 64)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    "name", ["vp9/wide.webm", "webp/wide.webp", "gif/wide.gif", "apng/wide.apng"]
+)
+def test_browsers_get_square_pixels(wide, tmp_path, caplog, name):
+    export_results(wide, [name.split("/")[0]], tmp_path)
+    if name.endswith("webm"):
+        (_, rgba), *_ = decoded(tmp_path / name, "libvpx-vp9")
+    else:
+        with Image.open(tmp_path / name) as image:
+            rgba = np.asarray(image.convert("RGBA"))
+    mask = cv2.resize((wide.labels(0) > 0).astype(np.uint8), (85, 48)) > 0
+    assert rgba.shape == (48, 85, 4)
+    assert ((rgba[..., 3] >= 128) != mask).mean() < 0.02
+    assert not caplog.messages
+
+
+def test_sequences_warn_of_pixels_that_are_not_square(wide, tmp_path, caplog):
+    import OpenEXR
+
+    for name, warned in (("matte", "matte"), ("rgba", "rgba"), ("ffv1", "ffv1"), ("exr", None)):
+        caplog.clear()
+        export_results(wide, [name], tmp_path)
+        want = [f"{warned}: pixels of the source are 4/3 times as wide as high"] if warned else []
+        assert [message.partition(",")[0] for message in caplog.messages] == want
+    with OpenEXR.File(str(tmp_path / "exr" / "wide" / "wide.0001.exr")) as file:
+        assert file.header()["pixelAspectRatio"] == pytest.approx(4 / 3)
+
+
+def test_pixels_higher_than_wide_are_stretched_upwards(wide):
+    high = replace(wide, sample_aspect_ratio=Fraction(1, 2))
+    assert Clip(results=high, options=ExportOptions(), address="").square_hw == (96, 64)
 
 
 def test_a_part_of_the_source_keeps_its_times(tmp_path):
@@ -264,6 +308,16 @@ def test_openexr_that_is_not_there(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(InputError, match=r"needs the package OpenEXR: pip install 'vos-persam\[ex"):
         export_results(vos.read_results(made), ["exr"], tmp_path)
+
+
+def test_more_videos_than_memory_holds(made, tmp_path):
+    """Each object would have an encoder of its own; a sequence needs none."""
+    many = replace(vos.read_results(made), object_ids=tuple(range(1, 34)))
+    options = ExportOptions(per_object=True)
+    for name in ("prores", "vp9", "ffv1", "matte-mp4", "gif", "apng", "cutout"):
+        with pytest.raises(InputError, match="at most 32 videos can be made at once"):
+            export_results(many, [name], tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_of_objects_are_names_of_files(tmp_path):

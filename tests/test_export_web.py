@@ -23,9 +23,11 @@ from test_export_editors import decoded
 
 import vos
 from vos.errors import InputError
-from vos.export.clean_up import CleanUp, soft_alpha
+from vos.export.clean_up import CleanUp
 from vos.export.clip import ExportOptions
 from vos.export.export import export_results
+from vos.masks import OBJECT_COLOURS
+from vos.masks.edges import soft_alpha
 
 MASKS = np.stack([make_labels(index) for index in range(NUM_FRAMES)])
 FORMATS = ["webp", "gif", "apng", "cutout", "sheet", "timeline"]
@@ -140,6 +142,15 @@ def test_the_time_line_shows_where_objects_are(made):
     assert columns[0] == pytest.approx(start + 1200 * first / span, abs=30)
     assert columns[-1] == pytest.approx(start + 1200 * after / span, abs=30)
     assert columns[-1] < end
+
+
+def test_the_time_line_has_no_gaps_between_frames(tmp_path):
+    """Times in the summary are rounded; frames of a twelfth of the picture begin on a column."""
+    source = write_clip(tmp_path / "clip.mp4", 12, time_base=Fraction(1, 24))
+    export_results(vos.read_results(write_results_of(source, tmp_path / "out")), ["timeline"])
+    with Image.open(tmp_path / "out" / "exports" / "timeline" / "clip.png") as image:
+        is_bar = (np.asarray(image) == OBJECT_COLOURS[1]).all(-1)
+    assert is_bar[:, 256 : 256 + 1200].sum(1).max() >= 1200 - 6  # lines of ticks
 
 
 def test_pictures_are_no_video(made, tmp_path):

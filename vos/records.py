@@ -18,7 +18,7 @@ Time is presentation time in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -99,6 +99,44 @@ class SourceInfo:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SoftEdges:
+    """Opacity of objects at pixels near their outlines.
+
+    Attributes:
+        object_ids: (N,) uint8, whose opacity it is.
+        pixels: (N,) int64, at which pixel: W times its row and its column.
+        alpha: (N,) uint8, how opaque the object is there.
+    """
+
+    object_ids: NDArray[np.uint8]
+    pixels: NDArray[np.int64]
+    alpha: NDArray[np.uint8]
+
+    @classmethod
+    def joined(cls, parts: Iterable[SoftEdges]) -> SoftEdges:
+        """Put edges of different objects together."""
+        parts = [cls.nothing(), *parts]
+        return cls(
+            np.concatenate([each.object_ids for each in parts]),
+            np.concatenate([each.pixels for each in parts]),
+            np.concatenate([each.alpha for each in parts]),
+        )
+
+    @classmethod
+    def nothing(cls) -> SoftEdges:
+        """Give edges of which nothing is known."""
+        return cls(np.zeros(0, np.uint8), np.zeros(0, np.int64), np.zeros(0, np.uint8))
+
+    def only(self, wanted: Collection[int]) -> SoftEdges:
+        """Leave the edges of some objects, by id."""
+        return self.where(np.isin(self.object_ids, [*wanted]))
+
+    def where(self, is_kept: NDArray[np.bool_]) -> SoftEdges:
+        """Leave some of the N entries."""
+        return SoftEdges(self.object_ids[is_kept], self.pixels[is_kept], self.alpha[is_kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameMasks:
     """The result for one frame.
 
@@ -107,12 +145,15 @@ class FrameMasks:
         object_ids: (K,) the ids of the rows below, the same in every frame.
         scores: (K,) float32 in [0, 1], trust in the object's mask; 0 where it is absent. With
             the method ``memory`` it is the expected IoU with the truth, with ``persam-f`` and
-            ``persam`` what ``vos.track.published.segment.scores`` says. In pictures it is how
+            ``persam`` what ``vos.track.published.segment.scores`` says, with ``cutie`` and
+            ``sam2.1-*`` the network's own mean probability. In pictures it is how
             likely it is that the mask lies on the object (``vos.track.published.presence``).
         present: (K,) bool, False while the object is lost.
         boxes_xyxy: (K, 4) int64 frame pixels, tight around those pixels of the label map that
             bear the object's id; zeros where it is absent.
         areas_px: (K,) int64, pixels of the label map that bear the object's id.
+        edges: What is known of opacity at the outlines, with ``RunConfig.soft``; else None.
+            ``vos.masks.edges.match_edges`` makes it agree with the label map.
     """
 
     labels: Labels
@@ -121,6 +162,7 @@ class FrameMasks:
     present: NDArray[np.bool_]
     boxes_xyxy: NDArray[np.int64]
     areas_px: NDArray[np.int64]
+    edges: SoftEdges | None = None
 
     def to_supervision(self, names: Mapping[int, str] | None = None) -> Any:
         """Give the objects that are present as ``supervision.Detections``.

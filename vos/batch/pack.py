@@ -13,8 +13,9 @@ from vos.files import refusals
 def pack_tar(folder: Path, name: str) -> None:
     """Replace a job's label maps by a tar archive.
 
-    ``name.tar`` holds two files for each frame, ``name/frame.png``, its label map, and
-    ``name/frame.json``, its entry in the summary; so webdataset takes each frame for a sample.
+    ``name.tar`` holds for each frame ``name/frame.png``, its label map, ``name/frame.json``, its
+    entry in the summary, and ``name/frame.edges.npz`` where there are soft edges; so webdataset
+    takes each frame for a sample.
     Dots in a frame's name become underscores, for there webdataset would split it. The same results
     give the same bytes.
 
@@ -30,11 +31,15 @@ def pack_tar(folder: Path, name: str) -> None:
         with tarfile.open(folder / f"{name}.tar", "w", format=tarfile.PAX_FORMAT) as tar:
             for frame in summary["frames"]:
                 key = f"{name.replace('.', '_')}/{frame['name'].replace('.', '_')}"
-                path = folder / frame["label_map"]
-                _add(tar, f"{key}.png", path.read_bytes())
                 _add(tar, f"{key}.json", json.dumps(frame).encode())
-                path.unlink()
-        (folder / name).rmdir()
+                for ending, file in (("png", "label_map"), ("edges.npz", "soft_edges")):
+                    if file in frame:
+                        path = folder / frame[file]
+                        _add(tar, f"{key}.{ending}", path.read_bytes())
+                        path.unlink()
+        for each in (folder / name, folder / f"{name}.edges"):
+            if each.is_dir():
+                each.rmdir()
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -60,6 +60,7 @@ class Stage:
         name = self.name
         files = [file for file in (f"{name}.json", *self.files) if self.store.has(file)]
         files += [file for file in self.store.names(name) if file.endswith(".png")]
+        files += [file for file in self.store.names(f"{name}.edges") if file.endswith(".npz")]
         listed = self._listed() if is_ours or overwrite else frozenset()
         if not is_ours:
             for file in files:
@@ -84,7 +85,7 @@ class Stage:
         with refusals(f"write {earlier}"):
             earlier.write_bytes(content)
         listed = {*listed_files(earlier)}
-        prefixes = (f"{self.name}/", f"{self.name}.mp4", summary)
+        prefixes = (f"{self.name}/", f"{self.name}.edges/", f"{self.name}.mp4", summary)
         return frozenset(file for file in listed if file.startswith(prefixes))
 
     def save_now_and_then(self) -> None:

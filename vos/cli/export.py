@@ -106,7 +106,8 @@ export_option = click.option(
     "--soft",
     cls=CleanUpOption,
     is_flag=True,
-    help="Edges that fade over a few pixels, by their distance to the outline.",
+    help="Edges that fade over a pixel and a half: from the logits, if vos-run --soft kept them, "
+    "else by the distance to the outline.",
 )
 @click.option(
     "--feather",
@@ -233,13 +234,15 @@ def run_exports(ctx: click.Context, folder: Path, name: str) -> None:
     if not formats:
         return
 
+    from vos.export.clean_up import CleanUp
     from vos.export.clip import ExportOptions
     from vos.run.read_results import read_results
 
     # Whoever replaces or updates results wants their exports to follow.
     is_replaced = ctx.params["overwrite"] or ctx.params.get("update", False)
     results = read_results(folder, name)
-    _export(ctx, results, formats, None, ExportOptions(), None, overwrite=is_replaced)
+    options = ExportOptions(clean_up=CleanUp(soft=ctx.params.get("soft", False)))
+    _export(ctx, results, formats, None, options, None, overwrite=is_replaced)
 
 
 def _export(

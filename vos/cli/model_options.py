@@ -22,14 +22,16 @@ _OPTIONS = (
         default="nano",
         show_default=True,
         metavar="NAME",
-        help="nano (embedded), mobile_sam, vit_b, vit_l or vit_h; see vos models.",
+        help="nano (embedded), mobile_sam, vit_b, vit_l or vit_h; see vos models. With --method "
+        "cutie and sam2.1-* it only makes masks of clicks and boxes.",
     ),
     click.option(
         "--checkpoint",
         cls=ModelOption,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Weights of that model, instead of the registered ones.",
+        help="Weights of that model, instead of the registered ones; of the method's own network "
+        "with --method cutie and sam2.1-*.",
     ),
     click.option(
         "--device",
@@ -44,8 +46,8 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        help="Arithmetic of the image encoder. bfloat16 is nearly twice as fast on a processor with "
-        "AMX, and changes masks a little.",
+        help="Arithmetic of the image encoder. On a processor with AMX bfloat16 is nearly twice as "
+        "fast, and masks change a little.",
     ),
     click.option(
         "--threads",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -238,6 +239,12 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
+@click.option(
+    "--soft",
+    cls=OutputOption,
+    is_flag=True,
+    help="Keep soft edges from the logits, in FOLDER/<name>.edges, and export with them.",
+)
 @export_option
 @method_options
 @model_options
@@ -260,7 +267,7 @@ def run_command(ctx: click.Context) -> None:
     options = ctx.params
     if options["resume"] + options["overwrite"] + options["update"] > 1:
         raise click.UsageError("give either --resume, --overwrite or --update")
-    config = method_config(ctx)
+    config = replace(method_config(ctx), soft=options["soft"])
     prepare_process(options["num_threads"])
     if options["quiet"]:
         logging.getLogger("vos").setLevel(logging.WARNING)

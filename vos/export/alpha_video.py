@@ -5,7 +5,6 @@ Alpha is straight: colours are those of the frame, also where it is transparent.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,7 +21,13 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vos.errors import InputError
-from vos.export.clip import Clip, ExportFrame, check_video
+from vos.export.clip import (
+    Clip,
+    ExportFrame,
+    check_video,
+    warn_of_pixel_shape,
+    with_square_pixels,
+)
 from vos.export.journal import ExportFiles
 from vos.files import whole_file
 from vos.sink.video import BIT_EXACT, url_of
@@ -33,11 +38,9 @@ _BT709: Final = 1  # of FFmpeg's colour enumerations, all three of them
 _ONE_THREAD: Final[dict[str, Any]] = (
     {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 )
+_MAX_VIDEOS: Final = 32  # at once: each encoder takes tens of megabytes and more
 LIMITED_RANGE: Final = 1
 FULL_RANGE: Final = 2
-
-
-_log = logging.getLogger("vos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,8 @@ class VideoFormat:
         ticks_per_second: What times are rounded to; None keeps the source's time base.
         from_zero: Whether the first frame is shown at 0, whatever its time in the source.
         container_options: The container's.
+        is_square: Whether frames are stretched to square pixels, because programs that show such
+            files take pixels for square.
     """
 
     ending: str
@@ -65,23 +70,19 @@ class VideoFormat:
     ticks_per_second: int | None = None
     from_zero: bool = False
     container_options: dict[str, str] = field(default_factory=dict)
+    is_square: bool = False
 
     def check(self, clip: Clip) -> None:
         """Make sure that the clip can be encoded.
 
         Raises:
-            InputError: it is no video, or this FFmpeg lacks the encoder or its kind of pixels.
+            InputError: it is no video, there are too many files at once, or this FFmpeg lacks the
+                encoder or its kind of pixels.
         """
         check_video(clip)
-        aspect = 1 if clip.info is None else clip.info.sample_aspect_ratio
-        if aspect != 1 and self.container not in ("mov", "mp4"):
-            _log.warning(
-                "%s: pixels of the source are %s times as wide as high, which %s does not say; "
-                "prores does",
-                self.container,
-                aspect,
-                self.ending,
-            )
+        check_num_videos(clip)
+        if not (self.is_square or self.container in ("mov", "mp4")):
+            warn_of_pixel_shape(clip, self.encoder)
         is_there = self.encoder in av.codec.codecs_available
         formats = av.codec.Codec(self.encoder, "w").video_formats if is_there else None
         if self.pix_fmt not in [each.name for each in formats or ()]:
@@ -89,6 +90,11 @@ class VideoFormat:
                 f"FFmpeg as it comes with the package av here has no encoder {self.encoder} for "
                 f"{self.pix_fmt}; take another format, or another version of av"
             )
+
+    def rgba(self, frame: ExportFrame, object_id: int | None, clip: Clip) -> NDArray[np.uint8]:
+        """Give what is shown of a frame, (H, W, 4) uint8."""
+        rgba = frame.rgba(object_id)
+        return with_square_pixels(rgba, clip) if self.is_square else rgba
 
     def picture(self, rgba: NDArray[Any]) -> VideoFrame:
         """Convert a picture to the encoder's kind of pixels.
@@ -123,6 +129,7 @@ VP9: Final = VideoFormat(
     pix_fmt="yuva420p",
     options={"crf": "18", "b": "0", "auto-alt-ref": "0", "row-mt": "1", "cpu-used": "4"},
     ticks_per_second=1000,
+    is_square=True,
 )
 FFV1: Final = VideoFormat(
     ending=".mkv",
@@ -147,7 +154,7 @@ class VideoWriter:
             stack: Closes the file.
         """
         self._kind = kind
-        height, width = clip.results.frame_hw or (0, 0)
+        height, width = clip.square_hw if kind.is_square else clip.results.frame_hw or (0, 0)
         ticks_per_second = kind.ticks_per_second
         self._time_base = (
             clip.time_base if ticks_per_second is None else Fraction(1, ticks_per_second)
@@ -174,8 +181,8 @@ class VideoWriter:
         if kind.pix_fmt.startswith("yuv"):
             codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
             codec.color_range = kind.color_range
-        if clip.info is not None and clip.info.sample_aspect_ratio != 1:
-            codec.sample_aspect_ratio = clip.info.sample_aspect_ratio
+        if clip.pixel_aspect != 1 and not kind.is_square:
+            codec.sample_aspect_ratio = clip.pixel_aspect
         self._period = max(1, round(1 / (clip.rate_hz * self._time_base)))
         self._start_seconds = clip.start_seconds
         if kind.from_zero:
@@ -200,6 +207,19 @@ class VideoWriter:
     def close(self) -> None:
         """Write what the encoder still holds."""
         self._container.mux(self._stream.encode(None))
+
+
+def check_num_videos(clip: Clip) -> None:
+    """Refuse more videos at once than memory is sure to hold.
+
+    Raises:
+        InputError: there are more.
+    """
+    if len(clip.subjects) > _MAX_VIDEOS:
+        raise InputError(
+            f"at most {_MAX_VIDEOS} videos can be made at once, and there are {len(clip.subjects)} "
+            "objects: take a sequence (matte, rgba, exr), or one file for all objects"
+        )
 
 
 def video_writers(
@@ -248,7 +268,7 @@ def write_alpha_video(
         writers = video_writers(clip, files, kind, stack)
         for frame in frames:
             for object_id, writer in writers:
-                rgba = frame.rgba(object_id)
+                rgba = kind.rgba(frame, object_id, clip)
                 if kind.pix_fmt.endswith("10le"):
                     alpha = np.rint(frame.alpha(object_id) * 65535).astype(np.uint16)
                     rgba = np.dstack([frame.rgb.astype(np.uint16) * 257, alpha])

@@ -28,6 +28,7 @@ APNG: Final = VideoFormat(
     pix_fmt="rgba",
     ticks_per_second=1000,
     from_zero=True,
+    is_square=True,
     container_options={"plays": "0"},
 )
 GIF: Final = VideoFormat(
@@ -39,6 +40,7 @@ GIF: Final = VideoFormat(
     options={"gifflags": "-offsetting-transdiff"},
     ticks_per_second=_GIF_TICKS_PER_SECOND,
     from_zero=True,
+    is_square=True,
     container_options={"loop": "0"},
 )
 
@@ -84,7 +86,7 @@ def write_animation(
         writers = video_writers(clip, files, kind, stack)
         for frame in frames:
             for object_id, writer in writers:
-                rgba = frame.rgba(object_id)
+                rgba = kind.rgba(frame, object_id, clip)
                 rgba[rgba[..., 3] == 0] = 0  # what nobody sees costs nothing
                 picture = _with_palette(rgba) if kind is GIF else kind.picture(rgba)
                 writer.add(picture, frame.pts_seconds)

@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError
-from vos.records import Frame, Labels
+from vos.masks.edges import NEAR, alpha_of, match_edges, soft_alpha
+from vos.records import Frame, FrameMasks, Labels, SoftEdges
 from vos.run.read_results import ResultFrame
 
-_SOFT_BAND_PX: Final = 4.0
-_SOFT_SIGMA_PX: Final = 1.0
-_SURELY_IN: Final = np.float32(128 / 255)
-_SURELY_OUT: Final = np.float32(127 / 255)
 _CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 FrameT = TypeVar("FrameT", bound="Frame | None")
@@ -34,7 +31,7 @@ class CleanUp:
         min_area_px: Pieces of an object with fewer pixels go.
         fill_holes_px: Holes of at most this many pixels that one object surrounds are filled.
         grow_px: How far objects grow over the background, or shrink if it is negative.
-        soft: Whether edges fade over a few pixels.
+        soft: Whether edges fade over a pixel and a half.
         feather_px: Standard deviation of a blur of the edges, twice.
     """
 
@@ -67,19 +64,25 @@ class CleanUp:
             labels = grow(labels, self.grow_px)
         return labels
 
-    def alpha(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Give the opacity of a mask.
+    def alpha(self, masks: FrameMasks, object_id: int | None = None) -> NDArray[np.float32]:
+        """Give the opacity of an object, or of all.
 
         Args:
-            mask: (H, W) bool.
+            masks: What was cleaned up; edges that fade are its own, or else come from the distance
+                to the outline.
+            object_id: The object; None is all.
 
         Returns:
             (H, W) float32 in [0, 1].
         """
-        alpha = soft_alpha(mask) if self.soft else mask.astype(np.float32)
-        if self.feather_px:
-            return blurred(alpha, self.feather_px / 2)
-        return alpha
+        mask = masks.labels > 0 if object_id is None else masks.labels == object_id
+        if not self.soft:
+            alpha = mask.astype(np.float32)
+        elif masks.edges is None:
+            alpha = soft_alpha(mask)
+        else:
+            alpha = alpha_of(masks.edges, masks.labels, object_id) / np.float32(255)
+        return blurred(alpha, self.feather_px / 2) if self.feather_px else alpha
 
 
 def smooth_in_time(
@@ -119,6 +122,23 @@ def _voted(
         voted[is_more] = object_id
         most[is_more] = num_votes[is_more]
     return frame, result, voted
+
+
+def cleaned_edges(edges: SoftEdges, labels: Labels, cleaned: Labels) -> SoftEdges:
+    """Make soft edges agree with a label map after clean-up.
+
+    What the run knew of an outline says nothing of the one that clean-up drew near it.
+
+    Args:
+        edges: In agreement with ``labels``.
+        labels: (H, W) before.
+        cleaned: (H, W) after.
+    """
+    changed = (labels != cleaned).astype(np.uint8)
+    if not changed.any():
+        return edges
+    near = cv2.dilate(changed, NEAR).ravel() > 0
+    return match_edges(edges.where(~near[edges.pixels]), cleaned)
 
 
 def drop_small_pieces(labels: Labels, min_px: int) -> Labels:
@@ -175,31 +195,6 @@ def grow(labels: Labels, distance_px: float) -> Labels:
             depth = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             shrunk[(mask > 0) & (depth <= -distance_px)] = 0
     return shrunk
-
-
-def soft_alpha(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give a mask an edge that fades over a few pixels.
-
-    The edge comes from the distance to the mask's outline, smoothed; it follows the outline and
-    knows nothing of hair or blur in the picture. Cut at one half it is the mask again.
-
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        (H, W) float32 in [0, 1].
-    """
-    if mask.all() or not mask.any():
-        return mask.astype(np.float32)
-    inside = mask.astype(np.uint8)
-    within = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    outside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # The outline is half a pixel from the nearest ones. What is beyond the band counts no further,
-    # so that far parts do not pull at the edge.
-    depth_px = np.where(mask, within - 0.5, 0.5 - outside).clip(-_SOFT_BAND_PX, _SOFT_BAND_PX)
-    alpha = np.clip(0.5 + blurred(depth_px, _SOFT_SIGMA_PX) / _SOFT_BAND_PX, 0, 1)
-    edge = np.where(mask, np.maximum(alpha, _SURELY_IN), np.minimum(alpha, _SURELY_OUT))
-    return np.asarray(edge, np.float32)
 
 
 def blurred(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vos.errors import InputError, SourceError
-from vos.export.clean_up import CleanUp, smooth_in_time
+from vos.export.clean_up import CleanUp, cleaned_edges, smooth_in_time
 from vos.records import Frame, FrameMasks, Labels, SourceInfo
 from vos.run.read_results import ResultFrame, Results
 from vos.sink.video import TIME_BASE
@@ -22,6 +24,7 @@ from vos.track.masks import measure
 
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^\w-]+", re.ASCII)
 _DEFAULT_RATE_HZ: Final = Fraction(25)
+_log = logging.getLogger("vos")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +94,28 @@ class Clip:
         return rate_hz or _DEFAULT_RATE_HZ
 
     @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height, where the frame is shown."""
+        return (self.results if self.info is None else self.info).sample_aspect_ratio
+
+    @property
+    def square_hw(self) -> tuple[int, int]:
+        """Height and width of frames that show the same with square pixels, and lose none."""
+        height, width = self.results.frame_hw or (0, 0)
+        aspect = self.pixel_aspect
+        if aspect < 1:
+            return round(height / aspect), width
+        return height, round(width * aspect)
+
+    @property
     def start_seconds(self) -> float:
         """Time of the source's first frame on the clock of its file."""
         return 0.0 if self.info is None else self.info.start_seconds
+
+    @property
+    def has_soft_edges(self) -> bool:
+        """Whether opacity comes from the soft edges that the run kept."""
+        return self.options.clean_up.soft and self.results.has_soft_edges
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -120,6 +142,25 @@ class Clip:
         stem = self.file_stem(object_id)
         folder = (self.name,) if object_id is None else (self.name, stem[len(self.name) + 1 :])
         return *folder, f"{stem}.{self.options.first_number + number:04d}{ending}"
+
+
+def with_square_pixels(picture: NDArray[np.uint8], clip: Clip) -> NDArray[np.uint8]:
+    """Stretch a picture of a video, (H, W) or (H, W, C) uint8, to ``clip.square_hw``."""
+    height, width = clip.square_hw
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(cv2.resize(picture, (width, height)), np.uint8)
+
+
+def warn_of_pixel_shape(clip: Clip, name: str) -> None:
+    """Warn that a format does not say the shape of pixels that are not square."""
+    if clip.pixel_aspect != 1:
+        _log.warning(
+            "%s: pixels of the source are %s times as wide as high, which its files do not say: "
+            "set it in the program that opens them",
+            name,
+            clip.pixel_aspect,
+        )
 
 
 def check_video(clip: Clip) -> None:
@@ -160,8 +201,7 @@ class ExportFrame:
 
     def alpha(self, object_id: int | None = None) -> NDArray[np.float32]:
         """Give the opacity of an object, or of all: (H, W) float32 in [0, 1]."""
-        labels = self.masks.labels
-        return self.clean_up.alpha(labels > 0 if object_id is None else labels == object_id)
+        return self.clean_up.alpha(self.masks, object_id)
 
     def alpha8(self, object_id: int | None = None) -> NDArray[np.uint8]:
         """Give the opacity of an object, or of all: (H, W) uint8."""
@@ -250,7 +290,12 @@ def _cleaned(
     if clean_up.smooth_time > 1:
         triples = smooth_in_time(triples, clean_up.smooth_time)
     for number, (frame, result, labels) in enumerate(triples):
-        masks = measure(clean_up.clean(labels), clip.results.object_ids, result.scores)
+        cleaned = clean_up.clean(labels)
+        masks = measure(cleaned, clip.results.object_ids, result.scores)
+        if clip.has_soft_edges and (edges := clip.results.edges(number)) is not None:
+            # Labels may have been smoothed in time already.
+            edges = cleaned_edges(edges, clip.results.labels(number), cleaned)
+            masks = replace(masks, edges=edges)
         pts_seconds = result.pts_seconds if frame is None else frame.pts_seconds
         rgb = no_pixels if frame is None else frame.rgb
         yield ExportFrame(number, pts_seconds, result, masks, clean_up, rgb)

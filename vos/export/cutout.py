@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from vos.errors import InputError
+from vos.export.alpha_video import check_num_videos
 from vos.export.clip import Clip, ExportFrame, check_video
 from vos.export.journal import ExportFiles
 from vos.sink.joining import Timeline, join_pieces
@@ -27,10 +28,12 @@ def check_cutout(clip: Clip) -> None:
     """Make sure that the video can be made.
 
     Raises:
-        InputError: it is no video, or the background is no colour.
+        InputError: it is no video, there are too many files at once, or the background is no
+            colour.
         OutputError: the frames are too large for H.264.
     """
     check_video(clip)
+    check_num_videos(clip)
     check_frame_size(clip.results.frame_hw or (0, 0))
     _colour(clip.options.background)
 
@@ -48,11 +51,10 @@ def write_cutout(
     Raises:
         OutputError: the disk or the encoder refuses.
     """
-    info = clip.info
     encoding = Encoding(
         crf=_CRF,
         frame_rate_hz=clip.rate_hz,
-        pixel_aspect=None if info is None else info.sample_aspect_ratio,
+        pixel_aspect=clip.pixel_aspect,
     )
     sound = sound_of(clip.address)
     colour = _colour(clip.options.background)

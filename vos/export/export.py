@@ -88,6 +88,13 @@ def export_results(
     clip = describe_clip(results, options, source, needs_source=needs_source)
     for each in chosen.values():
         each.check(clip)
+    if options.clean_up.soft:
+        _log.info(
+            "soft edges: from the logits of the run"
+            if clip.has_soft_edges
+            else "soft edges: from the distance to the outline; vos-run --soft keeps what it takes "
+            "to have them from the logits"
+        )
     out = results.folder / _FOLDER if out is None else out
     digest = _sha256(results.summary_path)
     inputs: list[str | Path] = [

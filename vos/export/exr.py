@@ -50,7 +50,11 @@ def write_exr(
             channels = {name: frame.alpha(object_id) for object_id, name in names.items()}
             channels["A"] = frame.alpha()
             # A new one for each file: OpenEXR adds to the header that it is given.
-            header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+            header = {
+                "compression": OpenEXR.ZIP_COMPRESSION,
+                "type": OpenEXR.scanlineimage,
+                "pixelAspectRatio": float(clip.pixel_aspect),
+            }
             with whole_file(path, RuntimeError) as unfinished:
                 OpenEXR.File(header, channels).write(str(unfinished))
         yield frame

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from vos.errors import InputError
 from vos.export.alpha_video import FFV1, PRORES, VP9, write_alpha_video
 from vos.export.animation import APNG, GIF, check_gif, write_animation
-from vos.export.clip import Clip, ExportFrame, ExportOptions, check_video
+from vos.export.clip import Clip, ExportFrame, ExportOptions, check_video, warn_of_pixel_shape
 from vos.export.coco import write_coco
 from vos.export.cutout import check_cutout, write_cutout
 from vos.export.cvat import write_cvat
@@ -58,9 +58,11 @@ FORMATS: Final[dict[str, ExportFormat]] = {
     "yolo": ExportFormat(write=write_yolo, check=warn_of_specks, pixels="images"),
     "cvat": ExportFormat(write=write_cvat, pixels="images"),
     "label-studio": ExportFormat(write=write_label_studio, pixels="images"),
-    "matte": ExportFormat(write=write_matte, pixels="never"),
+    "matte": ExportFormat(
+        write=write_matte, check=partial(warn_of_pixel_shape, name="matte"), pixels="never"
+    ),
     "matte-mp4": ExportFormat(write=write_matte_video, check=check_h264),
-    "rgba": ExportFormat(write=write_rgba),
+    "rgba": ExportFormat(write=write_rgba, check=partial(warn_of_pixel_shape, name="rgba")),
     "exr": ExportFormat(write=write_exr, check=check_openexr, pixels="never"),
     "prores": ExportFormat(write=partial(write_alpha_video, kind=PRORES), check=PRORES.check),
     "vp9": ExportFormat(write=partial(write_alpha_video, kind=VP9), check=VP9.check),

@@ -21,7 +21,7 @@ H264: Final = VideoFormat(
     container="mp4",
     encoder="libx264",
     pix_fmt="yuv420p",
-    options={"preset": "veryfast", "crf": "8", "bf": "0", "threads": "4"},
+    options={"preset": "veryfast", "crf": "4", "bf": "0", "threads": "4"},
     color_range=FULL_RANGE,
 )
 

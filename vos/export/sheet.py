@@ -43,7 +43,7 @@ def write_sheet(
     tiles: list[tuple[str, NDArray[np.uint8]]] = []
     for frame in frames:
         if path is not None and frame.number in wanted:
-            tiles.append((_caption(frame, clip), _tile(frame)))
+            tiles.append((_caption(frame, clip), _tile(frame, clip)))
         yield frame
     if path is not None:
         save_png(path, _laid_out(tiles, clip))
@@ -52,6 +52,16 @@ def write_sheet(
 def font(size_px: int = _TEXT_PX) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Give the font that comes with Pillow."""
     return ImageFont.load_default(size_px)
+
+
+def fitted(text: str, length_px: float, size_px: int = _TEXT_PX) -> str:
+    """Cut a text that is too long, and end it with dots."""
+    written = font(size_px)
+    if written.getlength(text) <= length_px:
+        return text
+    while text and written.getlength(f"{text}…") > length_px:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
 
 
 def legend(clip: Clip) -> list[tuple[tuple[int, ...], str]]:
@@ -72,9 +82,9 @@ def _caption(frame: ExportFrame, clip: Clip) -> str:
     return f"frame {frame.result.index}, {int(minutes)}:{seconds:06.3f}"
 
 
-def _tile(frame: ExportFrame) -> NDArray[np.uint8]:
-    """Draw a frame small, so that what is written on it can be read."""
-    height, width = frame.masks.labels.shape
+def _tile(frame: ExportFrame, clip: Clip) -> NDArray[np.uint8]:
+    """Draw a frame small, with square pixels, so that what is written on it can be read."""
+    height, width = frame.masks.labels.shape if clip.results.pictures else clip.square_hw
     scale = _TILE_PX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     rgb = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -94,11 +104,12 @@ def _laid_out(tiles: list[tuple[str, NDArray[np.uint8]]], clip: Clip) -> NDArray
     sheet = Image.new("RGB", (sheet_width, top + num_rows * height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     title = f"{clip.name}: {clip.num_frames} frames of {clip.results.source}"
-    draw.text((_MARGIN_PX, _MARGIN_PX), title, _INK, font())
+    draw.text((_MARGIN_PX, _MARGIN_PX), fitted(title, sheet_width - 2 * _MARGIN_PX), _INK, font())
     for row, (colour, name) in enumerate(entries, start=1):
         y = _MARGIN_PX + row * _LINE_PX
         draw.rectangle((_MARGIN_PX, y, _MARGIN_PX + _TEXT_PX, y + _TEXT_PX), fill=colour)
-        draw.text((_MARGIN_PX + _LINE_PX, y), name, _INK, font())
+        text = fitted(name, sheet_width - 2 * _MARGIN_PX - _LINE_PX)
+        draw.text((_MARGIN_PX + _LINE_PX, y), text, _INK, font())
     for number, (caption, tile) in enumerate(tiles):
         row, column = divmod(number, num_columns)
         x, y = _MARGIN_PX + column * width, top + row * height

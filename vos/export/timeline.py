@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from typing import Final
 
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 from vos.export.clip import Clip, ExportFrame
 from vos.export.journal import ExportFiles
 from vos.export.pictures import save_png
-from vos.export.sheet import font, legend
+from vos.export.sheet import fitted, font, legend
 from vos.sink.tallies import DEFAULT_MIN_SCORE
 
 _NUM_COLUMNS: Final = 1200
@@ -20,7 +21,9 @@ _ROW_PX: Final = 64
 _GAP_PX: Final = 20
 _MARGIN_PX: Final = 16
 _NAMES_PX: Final = 240
-_NUM_TICKS: Final = 9
+_TITLE_PX: Final = 36
+_MAX_TICKS: Final = 12
+_STEPS_SECONDS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _INK: Final = (30, 30, 30)
 _PAPER: Final = (255, 255, 255)
 _GROUND: Final = (240, 240, 240)
@@ -66,7 +69,8 @@ class _Columns:
         following = frame.number + 1
         is_last = following == len(self._frames)
         end = self.end_seconds if is_last else self._frames[following].pts_seconds
-        first = min(self._column(frame.pts_seconds), _NUM_COLUMNS - 1)
+        # The results' rounded times for both ends, so that no column is left out between frames.
+        first = min(self._column(frame.result.pts_seconds), _NUM_COLUMNS - 1)
         part = slice(first, max(self._column(end), first + 1))
         areas_px = frame.masks.areas_px[:, None]
         self._areas_px[:, part] = np.maximum(self._areas_px[:, part], areas_px)
@@ -81,24 +85,39 @@ class _Columns:
     def draw(self, clip: Clip) -> NDArray[np.uint8]:
         entries = legend(clip)
         left = _MARGIN_PX + _NAMES_PX
-        height = 2 * _MARGIN_PX + len(entries) * (_ROW_PX + _GAP_PX) + _GAP_PX
+        height = _TITLE_PX + 2 * _MARGIN_PX + len(entries) * (_ROW_PX + _GAP_PX) + _GAP_PX
         image = Image.new("RGB", (left + _NUM_COLUMNS + 4 * _MARGIN_PX, height), _PAPER)
         draw = ImageDraw.Draw(image)
+        title = f"{clip.name}: {clip.num_frames} frames. Area by the largest; red: absent; pale: "
+        title += f"score below {DEFAULT_MIN_SCORE}"
+        draw.text((_MARGIN_PX, _MARGIN_PX), fitted(title, left + _NUM_COLUMNS), _INK, font())
         for row, (colour, name) in enumerate(entries):
-            top = _MARGIN_PX + row * (_ROW_PX + _GAP_PX)
+            top = _TITLE_PX + _MARGIN_PX + row * (_ROW_PX + _GAP_PX)
             bars = self._bars(row, np.array(colour, np.float64))
             image.paste(Image.fromarray(bars), (left, top))
             largest_px = int(self._areas_px[row].max())
-            draw.text((_MARGIN_PX, top + 8), name, _INK, font())
+            text = fitted(name, _NAMES_PX - _MARGIN_PX)
+            draw.text((_MARGIN_PX, top + 8), text, _INK, font())
             draw.text((_MARGIN_PX, top + 34), f"largest: {largest_px} px", _INK, font(13))
         bottom = height - _MARGIN_PX - _GAP_PX
-        span = self.end_seconds - self.start_seconds
-        for share in np.linspace(0, 1, _NUM_TICKS):
-            x = left + round(share * _NUM_COLUMNS)
-            draw.line((x, _MARGIN_PX, x, bottom), (200, 200, 200))
-            minutes, seconds = divmod(self.start_seconds + share * span, 60)
-            draw.text((x, bottom + 4), f"{int(minutes)}:{seconds:05.2f}", _INK, font(13), "ma")
+        for tick_seconds, text in self._ticks():
+            x = left + self._column(tick_seconds)
+            draw.line((x, _TITLE_PX + _MARGIN_PX, x, bottom), (200, 200, 200))
+            draw.text((x, bottom + 4), text, _INK, font(13), "ma")
         return np.asarray(image)
+
+    def _ticks(self) -> list[tuple[float, str]]:
+        """Choose round times, and write them."""
+        span = self.end_seconds - self.start_seconds
+        fits = (each for each in _STEPS_SECONDS if span / each <= _MAX_TICKS)
+        step = next(fits, math.ceil(span / _MAX_TICKS / _STEPS_SECONDS[-1]) * _STEPS_SECONDS[-1])
+        numbers = range(math.ceil(self.start_seconds / step), int(self.end_seconds / step) + 1)
+        ticks = []
+        for number in numbers:
+            minutes, seconds = divmod(round(number * step, 1), 60)
+            text = f"{seconds:04.1f}" if step < 1 else f"{seconds:02.0f}"
+            ticks.append((number * step, f"{int(minutes)}:{text}"))
+        return ticks
 
     def _bars(self, row: int, colour: NDArray[np.float64]) -> NDArray[np.uint8]:
         areas_px = self._areas_px[row]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vos.errors import InputError, OutputError
-from vos.export.clip import Clip, ExportFrame, check_video
+from vos.export.clip import Clip, ExportFrame, check_video, with_square_pixels
 from vos.export.journal import ExportFiles
 from vos.files import whole_file
 from vos.masks import mask_box_xyxy
@@ -38,7 +38,7 @@ def check_webp(clip: Clip) -> None:
         InputError: it is no video, or the frames are too large.
     """
     check_video(clip)
-    height, width = clip.results.frame_hw or (0, 0)
+    height, width = clip.square_hw
     if max(height, width) > _MAX_SIDE_PX:
         raise InputError(f"webp: frames are at most {_MAX_SIDE_PX} a side, got {width} x {height}")
 
@@ -64,10 +64,11 @@ def write_webp(
             if path is not None:
                 unfinished = stack.enter_context(whole_file(path))
                 file = stack.enter_context(unfinished.open("wb"))
-                animations.append((object_id, _Animation(file, clip.results.frame_hw or (0, 0))))
+                animations.append((object_id, _Animation(file, clip.square_hw)))
         for frame in frames:
             for object_id, animation in animations:
-                animation.add(frame.rgba(object_id), times_ms.duration(frame.number))
+                rgba = with_square_pixels(frame.rgba(object_id), clip)
+                animation.add(rgba, times_ms.duration(frame.number))
             yield frame
         for _, animation in animations:
             animation.close()

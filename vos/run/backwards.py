@@ -12,14 +12,12 @@ from dataclasses import replace
 from itertools import chain
 
 from vos.errors import SourceError
-from vos.files import refusals
-from vos.masks import read_label_png
 from vos.records import Frame
 from vos.run.outputs import Outputs
 from vos.run.resume import Mark
 from vos.segment.forward import Step
 from vos.segment.plan import Span, Window
-from vos.sink.summary import Entries, masks_of
+from vos.sink.summary import Entries
 from vos.source import Selection, open_backwards
 from vos.track.masks import join, only
 from vos.track.passes import Pass
@@ -96,9 +94,6 @@ def with_spooled(
         for step in steps:
             entry = entries.of(step.frame.index)
             if entry is not None:
-                labels = read_label_png(spool.label_path(step.frame))
-                with refusals(f"read {spool.summary_path}", LookupError, TypeError, ValueError):
-                    found = masks_of(entry, labels)
-                found = only(found, wanted.tracked(step.frame.index))
+                found = only(spool.read_masks(entry), wanted.tracked(step.frame.index))
                 step = replace(step, masks=join(step.masks, found))
             yield step

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vos.config import RunConfig
 from vos.errors import InputError, OutputError
 from vos.files import part_path, refusals
-from vos.records import Frame
+from vos.masks import encode_label_png, read_label_png
+from vos.masks.edges import encode_edges, read_edges
+from vos.records import Frame, FrameMasks, SoftEdges
 from vos.run.names import name_fault
 from vos.run.replacing import Ledger, check_inputs_kept
 from vos.sink.overlay import OverlayStyle
 from vos.sink.pieces import PIECES
+from vos.sink.summary import masks_of
 from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.sink.video import check_frame_size
 
 if TYPE_CHECKING:  # what reads results needs no torch
-    from vos.sam.model import SamModel
+    from vos.track.method import Model
 
 _STATE: Final = "state"
 _SUMMARY: Final = "summary.json"
@@ -45,6 +48,7 @@ class Outputs:
         colours: (red, green, blue) of objects in the overlay, by id; the others have those of
             ``vos.masks.OBJECT_COLOURS``.
         names: What to call objects in the overlay, by id.
+        soft: Whether soft edges are kept beside the label maps, in ``folder/name.edges/*.npz``.
     """
 
     folder: Path
@@ -54,6 +58,7 @@ class Outputs:
     min_score: float = DEFAULT_MIN_SCORE
     colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    soft: bool = False
 
     def __post_init__(self) -> None:
         """Check the name and the opacity.
@@ -71,6 +76,11 @@ class Outputs:
     def masks_folder(self) -> Path:
         """Folder of the label maps."""
         return self.folder / self.name
+
+    @property
+    def edges_folder(self) -> Path:
+        """Folder of the soft edges."""
+        return self.folder / f"{self.name}.edges"
 
     @property
     def overlay_path(self) -> Path:
@@ -110,7 +120,7 @@ class Outputs:
     @property
     def spool(self) -> Outputs:
         """What the pass backwards leaves for the one forwards."""
-        return _spool_in(self.unfinished_folder)
+        return replace(_spool_in(self.unfinished_folder), soft=self.soft)
 
     @property
     def update(self) -> Outputs:
@@ -121,6 +131,7 @@ class Outputs:
             overlay_alpha=None,
             overwrite=True,
             min_score=self.min_score,
+            soft=self.soft,
         )
 
     @property
@@ -157,7 +168,8 @@ class Outputs:
     @property
     def written(self) -> tuple[Path, ...]:
         """Where the results are, for people."""
-        return (self.masks_folder, *self.files)
+        edges = (self.edges_folder,) if self.soft else ()
+        return (self.masks_folder, *edges, *self.files)
 
     @property
     def ledger(self) -> Ledger:
@@ -167,7 +179,7 @@ class Outputs:
             summary=self.summary_path,
             journal=self.journal_path,
             result_files=(self.summary_path, self.overlay_path),
-            result_folders=(self.masks_folder,),
+            result_folders=(self.masks_folder, self.edges_folder),
         )
 
     def check_inputs_kept(self, inputs: Iterable[str | os.PathLike[str]]) -> None:
@@ -228,6 +240,35 @@ class Outputs:
         """The label map of a frame."""
         return self.masks_folder / f"{frame.name}.png"
 
+    def edges_path(self, frame: Frame) -> Path:
+        """The soft edges of a frame."""
+        return self.edges_folder / f"{frame.name}.npz"
+
+    def frame_files(
+        self, frame: Frame, masks: FrameMasks
+    ) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+        """Give the files of a frame, and what makes their content."""
+        yield self.label_path(frame), lambda: encode_label_png(masks.labels)
+        if self.soft:
+            edges = masks.edges or SoftEdges.nothing()
+            yield self.edges_path(frame), lambda: encode_edges(edges)
+
+    def read_masks(self, entry: Mapping[str, Any]) -> FrameMasks:
+        """Read the masks of a frame, with their soft edges if those are kept.
+
+        Args:
+            entry: The frame's entry in the summary.
+
+        Raises:
+            OutputError: a file is gone or damaged, or the entry is none of ours.
+        """
+        with refusals(f"read {self.summary_path}", LookupError, TypeError, ValueError):
+            labels = read_label_png(self.folder / entry["label_map"])
+            edges = None
+            if self.soft:
+                edges = read_edges(self.folder / entry["soft_edges"], labels)
+            return masks_of(entry, labels, edges)
+
     def remove_earlier(self) -> None:
         """Remove an earlier result, so that none of its frames outlives it; other files stay.
 
@@ -237,6 +278,8 @@ class Outputs:
         self.ledger.remove_written()
         with refusals("replace the earlier results"):
             _clear(self.unfinished_folder)
+            with suppress(OSError):  # files of others stay
+                self.edges_folder.rmdir()
 
     def begin_spool(self) -> None:
         """Begin an unfinished run with its pass backwards; earlier results stay for now.
@@ -290,22 +333,22 @@ def _clear_spool(folder: Path) -> None:
     spool.ledger.remove_written()
     _clear(spool.unfinished_folder)
     spool.lock_path.unlink(missing_ok=True)  # of a run that was killed
-    for path in (spool.masks_folder, spool.folder):
+    for path in (spool.masks_folder, spool.edges_folder, spool.folder):
         with suppress(OSError):
             path.rmdir()
 
 
-def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, object]:
+def describe_run(source: str, sam: Model, config: RunConfig) -> dict[str, object]:
     """Say what a run was made with, for its summary: settings, versions, the model's hash."""
-    packages = ("vos-persam", "torch", "segment-anything", "av", "numpy")
+    packages = ("vos-persam", "torch", sam.package, "av", "numpy")
     return {
         "source": source,
         "model": sam.name,
         "weights_sha256": sam.weights_sha256,
         "device": str(sam.device),
         "dtype": sam.dtype,
-        "compiled": sam.compiled,
-        "skip_padding": sam.skip_padding,
+        "compiled": getattr(sam, "compiled", False),
+        "skip_padding": getattr(sam, "skip_padding", False),
         "settings": config.to_json_values(),
         "versions": {name: _version(name) for name in packages},
     }

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, overload
 
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 
 from vos.errors import InputError, OutputError, SourceError
 from vos.masks import read_label_png
+from vos.masks.edges import alpha_of, read_edges
 from vos.masks.image_files import MAX_PIXELS
-from vos.records import Frame, FrameMasks, Labels
+from vos.records import Frame, FrameMasks, Labels, SoftEdges
 from vos.run.job import Job
 from vos.run.outputs import Outputs
 from vos.source import Selection, Source, can_read_again, is_url, open_selection, open_source
@@ -29,7 +31,10 @@ from vos.source import Selection, Source, can_read_again, is_url, open_selection
 _ENTRY: Final = '{"index": '
 _HEADER_BYTES: Final = 1 << 16
 _PICTURES_SUMMARY: Final = "summary"
-_FAULTS: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
+_FAULTS: Final = (
+    *(KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError),
+    ZeroDivisionError,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +50,7 @@ class ResultFrame:
         present: (K,) bool.
         areas_px: (K,) int64.
         boxes_xyxy: (K, 4) int64 frame pixels, both corners inside; zeros where it is absent.
+        edges_path: The soft edges; None where the run kept none.
     """
 
     index: int
@@ -55,6 +61,7 @@ class ResultFrame:
     present: NDArray[np.bool_]
     areas_px: NDArray[np.int64]
     boxes_xyxy: NDArray[np.int64]
+    edges_path: Path | None = None
 
 
 class ResultFrames(Sequence[ResultFrame]):
@@ -71,6 +78,7 @@ class ResultFrames(Sequence[ResultFrame]):
         self._columns = {object_id: column for column, object_id in enumerate(object_ids)}
         self._indices, self._pts_seconds = array("q"), array("d")
         self._label_maps: list[str] = []
+        self._edges: list[str | None] = []
         self._scores, self._present = array("f"), array("B")
         self._areas_px, self._boxes_xyxy = array("q"), array("q")
         self._rows: Sequence[int] = ()
@@ -91,6 +99,7 @@ class ResultFrames(Sequence[ResultFrame]):
         self._indices.append(int(entry["index"]))
         self._pts_seconds.append(float(entry["pts_seconds"]))
         self._label_maps.append(label_map)
+        self._edges.append(None if (edges := entry.get("soft_edges")) is None else str(edges))
         for object_id in self._columns:
             each = by_id.get(object_id)
             box_xyxy = None if each is None else each["box_xyxy"]
@@ -118,13 +127,14 @@ class ResultFrames(Sequence[ResultFrame]):
         if isinstance(number, slice):
             return tuple(self[each] for each in range(*number.indices(len(self))))
         row = self._rows[number]
-        label_path = self._folder / self._label_maps[row]
+        label_path, edges = self._folder / self._label_maps[row], self._edges[row]
         part = slice(row * len(self._columns), (row + 1) * len(self._columns))
         return ResultFrame(
             index=self._indices[row],
             pts_seconds=self._pts_seconds[row],
             name=label_path.stem,
             label_path=label_path,
+            edges_path=None if edges is None else self._folder / edges,
             scores=np.array(self._scores[part], np.float32),
             present=np.array(self._present[part], bool),
             areas_px=np.array(self._areas_px[part], np.int64),
@@ -152,6 +162,7 @@ class Results:
         summary_path: The summary that they were read from.
         is_complete: Whether the run came to its end.
         pictures: Paths of the pictures, one for each frame; empty for a video.
+        sample_aspect_ratio: Width of a pixel by its height, where the frame is shown.
     """
 
     folder: Path
@@ -167,6 +178,7 @@ class Results:
     summary_path: Path
     is_complete: bool
     pictures: Sequence[str] = ()
+    sample_aspect_ratio: Fraction = Fraction(1)
 
     def labels(self, number: int) -> Labels:
         """Read a label map.
@@ -196,8 +208,49 @@ class Results:
             )
         return labels
 
+    @property
+    def has_soft_edges(self) -> bool:
+        """Whether the run kept soft edges of every frame, as ``vos-run --soft`` does."""
+        return all(frame.edges_path is not None for frame in self.frames)
+
+    def edges(self, number: int) -> SoftEdges | None:
+        """Read the soft edges of a frame, in agreement with its label map.
+
+        Args:
+            number: As of :meth:`labels`.
+
+        Returns:
+            The edges; None where the run kept none.
+
+        Raises:
+            OutputError: as :meth:`labels`; or the edges are gone, damaged, or of another size.
+        """
+        path = self.frames[number].edges_path
+        return None if path is None else read_edges(path, self.labels(number))
+
+    def alpha(self, number: int) -> NDArray[np.uint8]:
+        """Read the opacity of each object.
+
+        Args:
+            number: As of :meth:`labels`.
+
+        Returns:
+            (K, H, W) uint8: 128 or more exactly where the label map has the object, 255 and 0 a few
+            pixels from its outline. All objects at a pixel make at most 255 together.
+
+        Raises:
+            OutputError: as :meth:`edges`; or the run kept no soft edges.
+        """
+        labels, edges = self.labels(number), self.edges(number)
+        if edges is None:
+            raise OutputError(
+                f"the results {self.name} in {self.folder} have no soft edges: vos-run --soft "
+                "keeps them"
+            )
+        return np.stack([alpha_of(edges, labels, object_id) for object_id in self.object_ids])
+
     def masks(self, number: int) -> FrameMasks:
-        """Give the masks of a frame as the run gave them; as :meth:`labels`."""
+        """Give the masks of a frame as the run gave them, without soft edges; as :meth:`labels`."""
         frame = self.frames[number]
         return FrameMasks(
             labels=self.labels(number),
@@ -433,6 +486,7 @@ def _results(
         names={each: str(renamed.get(str(each), f"object {each}")) for each in object_ids},
         frame_hw=hw,
         frame_rate_hz=None if rate_hz is None else float(rate_hz),
+        sample_aspect_ratio=Fraction(str(document.get("sample_aspect_ratio", 1))),
         frames=frames,
         summary_path=path,
         is_complete=is_complete and not document.get("damaged"),

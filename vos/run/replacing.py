@@ -12,8 +12,7 @@ from pathlib import Path
 
 from vos.errors import OutputError
 from vos.files import make_folder, part_path, refusals
-from vos.masks import encode_label_png
-from vos.records import Frame, Labels
+from vos.records import Frame, FrameMasks
 from vos.sink.passing import Pair, closing_upstream
 from vos.sink.summary import listed_files
 
@@ -152,12 +151,16 @@ class Ledger:
                         path.unlink(missing_ok=True)
             file.truncate(length)
 
-    def note(self, pairs: Iterable[Pair], path_of: Callable[[Frame], Path]) -> Iterator[Pair]:
-        """Enter label maps in the journal before they are written, while frames pass by.
+    def note(
+        self,
+        pairs: Iterable[Pair],
+        files_of: Callable[[Frame, FrameMasks], Iterable[tuple[Path, Callable[[], bytes]]]],
+    ) -> Iterator[Pair]:
+        """Enter files of frames in the journal before they are written, while frames pass by.
 
         Args:
             pairs: Frames and their masks.
-            path_of: Says where the label map of a frame goes.
+            files_of: Says where the files of a frame go, and makes their content.
 
         Yields:
             The same pairs.
@@ -169,12 +172,12 @@ class Ledger:
             file = self.journal.open("a", encoding="ascii")
         with closing_upstream(pairs) as upstream, file:
             for frame, masks in upstream:
-                path = path_of(frame)
-                with refusals(f"write {path}"):
-                    if os.path.lexists(path) and not _is_same(path, masks.labels):
-                        raise _in_the_way(path)
-                    file.write(self._line(path))
-                    file.flush()
+                for path, make_content in files_of(frame, masks):
+                    with refusals(f"write {path}"):
+                        if os.path.lexists(path) and not _is_same(path, make_content):
+                            raise _in_the_way(path)
+                        file.write(self._line(path))
+                        file.flush()
                 yield frame, masks
 
     def _line(self, path: Path) -> str:
@@ -190,9 +193,9 @@ def _lines(journal: Path) -> Iterator[str]:
                 yield str(json.loads(line))
 
 
-def _is_same(path: Path, labels: Labels) -> bool:
+def _is_same(path: Path, make_content: Callable[[], bytes]) -> bool:
     """Tell whether a file is what is to be written; a loss of power may have left an empty one."""
-    return path.stat().st_size == 0 or path.read_bytes() == encode_label_png(labels)
+    return path.stat().st_size == 0 or path.read_bytes() == make_content()
 
 
 def _in_the_way(path: Path) -> OutputError:

@@ -19,6 +19,7 @@ from vos.run.outputs import Outputs
 from vos.sink import write_label_pngs, write_overlay, write_summary
 from vos.sink.joining import Sound
 from vos.sink.passing import Pair, closing_upstream
+from vos.sink.soft_edges import with_matched_edges, write_soft_edges
 from vos.sink.summary import masks_of, read_kept
 from vos.sink.tallies import ObjectTallies
 
@@ -97,7 +98,7 @@ def write_results(
                 again = _take_over(outputs, kept, tallies)
             else:
                 outputs.check_free()  # another run may have come first
-                outputs.ledger.check_free([outputs.label_path(first[0])])
+                outputs.ledger.check_free(path for path, _ in outputs.frame_files(*first))
                 if outputs.overwrite:
                     outputs.remove_earlier()
                 outputs.ledger.begin(outputs.files)
@@ -105,8 +106,11 @@ def write_results(
             def elapsed_seconds() -> float:
                 return kept.elapsed_seconds + time.monotonic() - started
 
-            pairs = outputs.ledger.note(iterator, outputs.label_path)
+            pairs = with_matched_edges(iterator) if outputs.soft else iterator
+            pairs = outputs.ledger.note(pairs, outputs.frame_files)
             pairs = write_label_pngs(pairs, outputs.masks_folder)
+            if outputs.soft:
+                pairs = write_soft_edges(pairs, outputs.edges_folder)
             if outputs.overlay_alpha is None:
                 for _ in again:
                     pass  # the source moves on
@@ -129,7 +133,7 @@ def write_results(
                     {**header, **described_files(outputs, info)},
                     unfinished=outputs.unfinished_summary,
                     num_kept=kept.num_frames,
-                    describe=lambda frame, _: {"label_map": _relative(outputs, frame)},
+                    describe=lambda frame, _: described_frame(outputs, frame.name),
                     tallies=tallies,
                     elapsed_seconds=elapsed_seconds,
                 )
@@ -146,19 +150,26 @@ def described_files(outputs: Outputs, info: SourceInfo) -> dict[str, object]:
     """Say what the summary says of the source and of the files."""
     rate_hz = info.frame_rate_hz
     files = {"label_maps": outputs.name, "summary": outputs.summary_path.name}
+    if outputs.soft:
+        files["soft_edges"] = outputs.edges_folder.name
     if outputs.overlay_alpha is not None:
         files["overlay"] = outputs.overlay_path.name
     return {
         "width_px": info.frame_hw[1],
         "height_px": info.frame_hw[0],
         "frame_rate_hz": None if rate_hz is None else round(float(rate_hz), 6),
+        "sample_aspect_ratio": str(info.sample_aspect_ratio),
         "min_score": outputs.min_score,
         "files": files,
     }
 
 
-def _relative(outputs: Outputs, frame: Frame) -> str:
-    return outputs.label_path(frame).relative_to(outputs.folder).as_posix()
+def described_frame(outputs: Outputs, name: str) -> dict[str, str]:
+    """Say what the summary says of the files of a frame, by its name."""
+    described = {"label_map": f"{outputs.name}/{name}.png"}
+    if outputs.soft:
+        described["soft_edges"] = f"{outputs.edges_folder.name}/{name}.npz"
+    return described
 
 
 def _take_over(outputs: Outputs, kept: Kept, tallies: ObjectTallies) -> Iterator[Pair]:
@@ -171,14 +182,16 @@ def _take_over(outputs: Outputs, kept: Kept, tallies: ObjectTallies) -> Iterator
     faults = (KeyError, TypeError, ValueError, RecursionError)
     with refusals(f"read {outputs.unfinished_summary}", *faults):
         for entry in read_kept(outputs.unfinished_summary, kept.num_frames):
-            path = outputs.masks_folder / f"{entry['name']}.png"
-            if not path.is_file():
-                raise OutputError(
-                    f"{path}, which was done before, is gone; pass --overwrite to start again"
-                )
+            for text in described_frame(outputs, entry["name"]).values():
+                if not (outputs.folder / text).is_file():
+                    raise OutputError(
+                        f"{outputs.folder / text}, which was done before, is gone; pass "
+                        "--overwrite to start again"
+                    )
             tallies.add(entry["index"], entry["objects"])
             recent.append(entry)
-    outputs.ledger.go_on(len(outputs.files) + kept.num_frames)
+    num_files_of_frame = 2 if outputs.soft else 1
+    outputs.ledger.go_on(len(outputs.files) + kept.num_frames * num_files_of_frame)
     return _drawn_again(outputs, kept.again, recent)
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -20,6 +20,8 @@ from vos.run.outputs import Outputs
 from vos.run.state import check_finite, decode_state
 from vos.segment.forward import Progress, Step
 from vos.source import Selection, open_selection
+
+_FILES: Final = ("label_map", "soft_edges")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +170,11 @@ def read_finished(outputs: Outputs, header: dict[str, object]) -> dict[str, Any]
         before: dict[str, Any] = json.loads(outputs.summary_path.read_text(encoding="utf-8"))
         _check_same({key: before.get(key) for key in header}, header, outputs)
         for frame in before["frames"]:
-            path = outputs.folder / frame["label_map"]
-            if not path.is_file():
-                raise OutputError(
-                    f"{path}, which was done before, is gone; pass --overwrite to start again"
-                )
+            for path in [outputs.folder / frame[key] for key in _FILES if key in frame]:
+                if not path.is_file():
+                    raise OutputError(
+                        f"{path}, which was done before, is gone; pass --overwrite to start again"
+                    )
     return before
 
 

@@ -24,13 +24,13 @@ from vos.run.outputs import Outputs
 from vos.run.results import Kept, write_results
 from vos.run.resume import Mark, Saved
 from vos.run.state import decode_state, encode_state
-from vos.sam.model import SamModel
 from vos.segment.forward import Step
 from vos.sink.joining import Sound
 from vos.sink.passing import Pair
 from vos.sink.pieces import FRAMES_PER_PIECE, PIECES
 from vos.sink.tallies import ObjectTallies
 from vos.track.batches import default_batch_size
+from vos.track.method import Model
 
 
 def write_and_save(
@@ -38,7 +38,7 @@ def write_and_save(
     outputs: Outputs,
     info: SourceInfo,
     header: dict[str, object],
-    sam: SamModel,
+    sam: Model,
     *,
     batch_size: int | None = None,
     every_seconds: float | None = 60,
@@ -83,7 +83,7 @@ def write_and_save(
         return
     # The last bits of features may depend on the size of their batch, so batches begin where they
     # would have begun without a break.
-    batch_size = batch_size or default_batch_size(sam)
+    batch_size = batch_size or default_batch_size(sam.device)
     kept = Kept()
     if saved is not None:
         kept = Kept(
@@ -145,7 +145,7 @@ class _Saver:
         if self._mark is None or self._num_frames % FRAMES_PER_PIECE == 0:
             self._mark = Mark.of(self._num_frames, frame)
         self._num_frames += 1
-        self._unsynced.append(self._outputs.label_path(frame))
+        self._unsynced += [path for path, _ in self._outputs.frame_files(frame, self._step.masks)]
         if self._num_frames % self._batch_size == 0:
             self._newest = Saved(
                 self._header,
@@ -161,7 +161,7 @@ class _Saver:
             return False
         outputs, path = self._outputs, self._outputs.state_path
         with refusals(f"save the state in {path.parent}"):
-            self._sync_label_maps()
+            self._sync_frames()
             if outputs.overlay_alpha is not None:
                 pieces = {*outputs.pieces_folder.glob(PIECES)} - self._synced_pieces
                 sync_files(pieces)
@@ -183,14 +183,14 @@ class _Saver:
             return
         outputs = self._outputs
         with refusals(f"sync {outputs.folder}"):
-            self._sync_label_maps()
+            self._sync_frames()
             sync_files(outputs.files)
             sync_folders(outputs.folder)
         outputs.remove_unfinished()
 
-    def _sync_label_maps(self) -> None:
+    def _sync_frames(self) -> None:
         sync_files(self._unsynced)
-        sync_folders(self._outputs.masks_folder)
+        sync_folders(*{path.parent for path in self._unsynced})
         self._unsynced.clear()
 
     def _encoded(self, saved: Saved) -> bytes:

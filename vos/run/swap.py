@@ -51,7 +51,8 @@ def list_moves(outputs: Outputs, names: Iterable[str]) -> None:
 
     Args:
         outputs: The results.
-        names: File names of label maps; the summary does so too, and the overlay if there is one.
+        names: File names of label maps and soft edges; the summary does so too, and the overlay if
+            there is one.
 
     Raises:
         OutputError: the disk refuses.
@@ -59,12 +60,25 @@ def list_moves(outputs: Outputs, names: Iterable[str]) -> None:
     made, names = outputs.update, list(names)
     with refusals(f"write {made.folder}"):
         overlay = [] if outputs.overlay_alpha is None else [made_overlay(outputs)]
-        labels = [made.masks_folder / name for name in names]
-        sync_files([*labels, *overlay, made_summary(outputs)])
+        frames = [_source_and_target(outputs, name)[0] for name in names]
+        sync_files([*frames, *overlay, made_summary(outputs)])
         sync_folders(made.folder)
         write_whole(made.folder / _LIST, json.dumps(names).encode())
         sync_files([made.folder / _LIST])
         sync_folders(made.folder)
+
+
+def moves_of_frame(outputs: Outputs, name: str) -> list[tuple[Path, Path]]:
+    """Say where the files of a frame are made, by its name, and where they go."""
+    endings = (".png", ".npz") if outputs.soft else (".png",)
+    return [_source_and_target(outputs, f"{name}{ending}") for ending in endings]
+
+
+def _source_and_target(outputs: Outputs, name: str) -> tuple[Path, Path]:
+    made = outputs.update
+    if name.endswith(".npz"):
+        return made.edges_folder / name, outputs.edges_folder / name
+    return made.masks_folder / name, outputs.masks_folder / name
 
 
 def finish_update(outputs: Outputs) -> None:
@@ -79,11 +93,7 @@ def finish_update(outputs: Outputs) -> None:
         return
     with refusals(f"update {outputs.masks_folder}", ValueError):
         names = [str(name) for name in json.loads(listed.read_text(encoding="utf-8"))]
-        moves = [
-            (made.masks_folder / name, outputs.masks_folder / name)
-            for name in names
-            if Path(name).name == name
-        ]
+        moves = [_source_and_target(outputs, name) for name in names if Path(name).name == name]
         moves += [
             (made.folder / _OVERLAY, outputs.overlay_path),
             (made.folder / _SUMMARY, outputs.summary_path),
@@ -92,7 +102,7 @@ def finish_update(outputs: Outputs) -> None:
         for source, target in moves:
             with suppress(FileNotFoundError):  # it went there before
                 source.replace(target)
-        sync_folders(outputs.masks_folder, outputs.folder)
+        sync_folders(*{target.parent for _, target in moves})
     clear_update(outputs)
 
 
@@ -115,7 +125,7 @@ def clear_update(outputs: Outputs) -> None:
         identity = made.folder / _IDENTITY
         for path in (part_path(identity), identity):
             path.unlink(missing_ok=True)
-        for folder in (pieces, made.masks_folder, made.folder):
+        for folder in (pieces, made.masks_folder, made.edges_folder, made.folder):
             with suppress(OSError):
                 folder.rmdir()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -23,7 +23,6 @@ from vos.errors import OutputError, SourceError
 from vos.files import (
     refusals,
 )
-from vos.masks import read_label_png
 from vos.records import Frame, FrameMasks
 from vos.run.backwards import spans_of_frames, with_spooled
 from vos.run.changes import Change, find_change
@@ -40,7 +39,7 @@ from vos.run.passes import (
     track_backwards,
 )
 from vos.run.references import scored
-from vos.run.results import described_files
+from vos.run.results import described_files, described_frame
 from vos.run.resume import Mark, difference, going_on, load_saved, read_finished
 from vos.run.saving import write_and_save
 from vos.run.swap import (
@@ -50,6 +49,7 @@ from vos.run.swap import (
     list_moves,
     made_overlay,
     made_summary,
+    moves_of_frame,
     overlay_pieces,
 )
 from vos.segment.forward import Progress, Step, segment_pass
@@ -59,7 +59,6 @@ from vos.sink.passing import Pair
 from vos.sink.summary import (
     Entries,
     entry_of_absent,
-    masks_of,
     read_header,
     write_entries,
 )
@@ -95,10 +94,7 @@ class Earlier:
     def masks(self, index: int) -> FrameMasks | None:
         """Give the masks of a frame; None where there are none."""
         entry = self.entries.of(index)
-        if entry is None:
-            return None
-        path = self.outputs.folder / entry["label_map"]
-        return masks_of(entry, read_label_png(path))
+        return None if entry is None else self.outputs.read_masks(entry)
 
 
 def read_earlier(outputs: Outputs, header: dict[str, Any]) -> Earlier:
@@ -280,7 +276,8 @@ def _with_ids(masks: FrameMasks, ids: tuple[int, ...]) -> FrameMasks:
     """Give masks another object axis."""
     scores = dict(zip(masks.object_ids, masks.scores.tolist(), strict=True))
     labels = np.where(np.isin(masks.labels, ids), masks.labels, 0).astype(np.uint8)
-    return measure(labels, ids, np.array([scores.get(each, 0) for each in ids], np.float32))
+    scores_of = np.array([scores.get(each, 0) for each in ids], np.float32)
+    return replace(measure(labels, ids, scores_of), edges=masks.edges and masks.edges.only(ids))
 
 
 def _put_together(
@@ -318,18 +315,14 @@ def _put_together(
         )
         changed, added = [], []
         for entry in anew or ():
-            name = _file_name(entry)
-            if not _is_equal(made.masks_folder / name, outputs.masks_folder / name):
-                changed.append(name)
-            if earlier.entries.of(entry["index"]) is None:
-                added.append(outputs.masks_folder / name)
+            for source, target in moves_of_frame(outputs, entry["name"]):
+                if not _is_equal(source, target):
+                    changed.append(source.name)
+                if earlier.entries.of(entry["index"]) is None:
+                    added.append(target)
     outputs.ledger.check_free(added)
     list_moves(outputs, changed)
     return rows
-
-
-def _file_name(entry: Mapping[str, Any]) -> str:
-    return f"{entry['name']}.png"
 
 
 def _is_equal(path: Path, other: Path) -> bool:
@@ -344,7 +337,7 @@ def _shown(frames: Iterator[Frame], earlier: Earlier, anew: Entries | None) -> I
         entry = None if anew is None else anew.of(frame.index)
         masks = earlier.masks(frame.index)
         if entry is not None:
-            masks = masks_of(entry, read_label_png(made.label_path(frame)))
+            masks = made.read_masks(entry)
         if masks is not None:
             yield frame, masks
 
@@ -360,4 +353,4 @@ def _entries(
         entry = (anew.of(index) if anew else None) or earlier.entries.of(index) or {}
         by_id = {each["id"]: each for each in entry["objects"]}
         objects = [by_id.get(each) or entry_of_absent(each) for each in ids]
-        yield {**entry, "label_map": f"{outputs.name}/{_file_name(entry)}", "objects": objects}
+        yield {**entry, **described_frame(outputs, entry["name"]), "objects": objects}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vos.errors import DamagedSourceError, InputError, OutputError
 from vos.files import make_folder, refusals, whole_file
-from vos.records import Frame, FrameMasks, Labels
+from vos.records import Frame, FrameMasks, Labels, SoftEdges
 from vos.sink.passing import Pair, closing_upstream, rounded_scores
 from vos.sink.tallies import ObjectTallies
 
@@ -29,7 +29,7 @@ SUMMARY_KEYS: Final = (
     "elapsed_seconds",
 )
 _FILES: Final = "files"
-_FILES_OF_FRAME: Final = ("label_map", "overlay", "training")
+_FILES_OF_FRAME: Final = ("label_map", "soft_edges", "overlay", "training")
 _ENTRY: Final = b'{"index": '
 _NUM_DIGITS: Final = 6  # of seconds; finer than they are known
 
@@ -63,8 +63,8 @@ def write_summary(
         unfinished: Where the document grows, with every line on the disk before its frame is
             handed on. It stays there.
         num_kept: Frames of an earlier run that stand in ``unfinished``; what follows them goes.
-        describe: Says more of a frame; JSON values. ``label_map``, ``overlay`` and ``training`` are
-            its files.
+        describe: Says more of a frame; JSON values. ``label_map``, ``soft_edges``, ``overlay`` and
+            ``training`` are its files.
         tallies: What to count the frames with; it knows of those that are kept.
         elapsed_seconds: How long the run has taken until now; null in the document without it.
 
@@ -300,8 +300,10 @@ def _texts(values: Iterable[object]) -> Iterator[str]:
             yield from _texts(value.values() if isinstance(value, dict) else value)
 
 
-def masks_of(entry: Mapping[str, Any], labels: Labels) -> FrameMasks:
-    """Put the masks of a frame together again from its entry and its label map.
+def masks_of(
+    entry: Mapping[str, Any], labels: Labels, edges: SoftEdges | None = None
+) -> FrameMasks:
+    """Put the masks of a frame together again from its entry, label map and soft edges.
 
     Raises:
         KeyError: the entry is none of ours; or TypeError, or ValueError.
@@ -315,6 +317,7 @@ def masks_of(entry: Mapping[str, Any], labels: Labels) -> FrameMasks:
         present=np.array([bool(each["present"]) for each in objects]),
         boxes_xyxy=np.array(boxes, np.int64).reshape(-1, 4),
         areas_px=np.array([int(each["area_px"]) for each in objects], np.int64),
+        edges=edges,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from vos.records import FrameMasks, Labels
+from vos.records import FrameMasks, Labels, SoftEdges
 
 _CONTESTED_SHARE: Final = 0.3  # of an object's mask
 
@@ -95,13 +95,20 @@ def merge(logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[i
     Returns:
         (H, W) uint8 label map.
     """
-    everywhere = slice(None), slice(None)
-    claims = [
-        Claim(object_id, everywhere, of_object)
+    claims = claims_of(logits, accepted, object_ids)
+    return settle(claims, (logits.shape[1], logits.shape[2]), logits.device).labels
+
+
+def claims_of(
+    logits: torch.Tensor, accepted: NDArray[np.bool_], object_ids: tuple[int, ...]
+) -> list[Claim]:
+    """Let objects claim pixels by their logits alone; as :func:`merge`."""
+    height, width = logits.shape[1:]
+    return [
+        Claim(object_id, (slice(0, height), slice(0, width)), of_object)
         for object_id, of_object, takes_part in zip(object_ids, logits, accepted, strict=True)
         if takes_part
     ]
-    return settle(claims, (logits.shape[1], logits.shape[2]), logits.device).labels
 
 
 def measure(labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.float32]) -> FrameMasks:
@@ -150,7 +157,8 @@ def correct(masks: FrameMasks, reference: Labels) -> FrameMasks:
     is_given = np.isin(ids, np.unique(reference))
     found = np.where(np.isin(masks.labels, ids[is_given]), 0, masks.labels)
     labels = np.where(reference > 0, reference, found).astype(np.uint8)
-    return measure(labels, masks.object_ids, np.where(is_given, 1, masks.scores))
+    corrected = measure(labels, masks.object_ids, np.where(is_given, 1, masks.scores))
+    return replace(corrected, edges=masks.edges and masks.edges.only(ids[~is_given].tolist()))
 
 
 def only(masks: FrameMasks, wanted: Collection[int]) -> FrameMasks:
@@ -158,7 +166,8 @@ def only(masks: FrameMasks, wanted: Collection[int]) -> FrameMasks:
     if {*masks.object_ids} <= {*wanted}:
         return masks
     labels = np.where(np.isin(masks.labels, [*wanted]), masks.labels, 0).astype(np.uint8)
-    return measure(labels, masks.object_ids, masks.scores)
+    left = measure(labels, masks.object_ids, masks.scores)
+    return replace(left, edges=masks.edges and masks.edges.only(wanted))
 
 
 def join(masks: FrameMasks, others: FrameMasks) -> FrameMasks:
@@ -177,4 +186,11 @@ def join(masks: FrameMasks, others: FrameMasks) -> FrameMasks:
     is_stronger = other_scores_of[others.labels] > scores_of[masks.labels]
     takes = (others.labels > 0) & ((masks.labels == 0) | is_stronger)
     labels = np.where(takes, others.labels, masks.labels)
-    return measure(labels, masks.object_ids, np.where(others.present, others.scores, masks.scores))
+    joined = measure(
+        labels, masks.object_ids, np.where(others.present, others.scores, masks.scores)
+    )
+    ids_of_others = np.array(others.object_ids)[others.present].tolist()
+    left = masks.edges and masks.edges.only({*masks.object_ids} - {*ids_of_others})
+    found = others.edges and others.edges.only(ids_of_others)
+    parts = [each for each in (left, found) if each is not None]
+    return replace(joined, edges=SoftEdges.joined(parts) if parts else None)

@@ -14,6 +14,7 @@ from vos.config import Memory
 from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
+from vos.track.edges import soft_edges
 from vos.track.masks import Claim, is_contested, measure, settle
 from vos.track.memory.correspond import Correspondence, correspond, remember
 from vos.track.memory.crops import Crop, Window, encode_crops, share_windows, side_px, window_around
@@ -88,6 +89,8 @@ def follow(
     sam: SamModel,
     config: Memory,
     wanted: Container[int] | None = None,
+    *,
+    soft: bool = False,
 ) -> tuple[FrameMasks, Tracks]:
     """Find objects in the next frame.
 
@@ -97,6 +100,7 @@ def follow(
         sam: The model.
         config: Settings.
         wanted: Ids of the objects to find, nothing changes for the others; None is all.
+        soft: Whether the masks come with soft edges.
 
     Returns:
         The masks, and what is known now.
@@ -136,6 +140,8 @@ def follow(
     ]
     settled = settle(claims, frame.frame_hw, sam.device)
     masks = measure(settled.labels, tracks.object_ids, scores)
+    if soft:
+        masks = replace(masks, edges=soft_edges(claims, settled.labels))
     is_torn = [
         config.contests
         and scores[row] > 0
@@ -258,6 +264,7 @@ def _segment_crop(
         track = tracks[row]
         colours = track.colours if config.colours else None
         sam_low_res = low_res = sam_low_res_of[number]
+        by_head = None
         if config.pixel_head:
             maps = head_maps(prompts[row], colours, rgb)
             by_head = track.head.logits(channel_logits[number, 0], maps)
@@ -265,8 +272,9 @@ def _segment_crop(
         logits, sam_logits = low_res_to_frame(torch.stack([low_res, sam_low_res]), crop.letterbox)
         if track.fine_head is not None:
             logits = apply_fine_head(track.fine_head, crop, logits, colours)
+            by_head = None  # what it says of parts thinner than its pixels means nothing
         if config.likely_parts:
-            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion)
+            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion, by_head)
             if is_dropped.any():
                 logits = logits.masked_fill(is_dropped, _DROPPED)
                 sam_logits = sam_logits.masked_fill(is_dropped, _DROPPED)

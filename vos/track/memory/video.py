@@ -70,6 +70,8 @@ def track_by_memory(
     config: Memory,
     state: Remembered,
     previous: int | None,
+    *,
+    soft: bool = False,
 ) -> Generator[tuple[Frame, FrameMasks, Remembered], None, None]:
     """Find objects in the frames of a video.
 
@@ -80,6 +82,7 @@ def track_by_memory(
         config: Settings.
         state: What is known before the first of ``frames``.
         previous: ``Frame.index`` of the frame before them, if there was one.
+        soft: Whether masks come with soft edges.
 
     Yields:
         Each frame, its masks, and what is known after it.
@@ -88,7 +91,7 @@ def track_by_memory(
         tracks = state.tracks
         for start in wanted.starts(frame.index, previous):
             tracks = _start(tracks, start)
-        masks, tracks = follow(frame, tracks, sam, config, wanted.tracked(frame.index))
+        masks, tracks = follow(frame, tracks, sam, config, wanted.tracked(frame.index), soft=soft)
         known = state.references
         if (reference := wanted.correction(frame.index)) is not None:
             masks = correct(masks, reference)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,7 +13,8 @@ from vos.masks.boxes import box_centres_xy, grow_box_xyxy
 from vos.records import FrameMasks
 from vos.sam.geometry import Letterbox
 from vos.sam.model import POSITIVE, Prompts, SamModel
-from vos.track.masks import measure, merge
+from vos.track.edges import soft_edges
+from vos.track.masks import claims_of, measure, settle
 from vos.track.published.encode import Encoded
 from vos.track.published.locate import frame_similarities, peaks_of
 from vos.track.published.persam import find_guided
@@ -22,7 +25,13 @@ from vos.track.published.targets import Targets
 
 @torch.inference_mode()
 def segment_frame(
-    encoded: Encoded, targets: Targets, priors: Priors, sam: SamModel, config: PublishedMethod
+    encoded: Encoded,
+    targets: Targets,
+    priors: Priors,
+    sam: SamModel,
+    config: PublishedMethod,
+    *,
+    soft: bool = False,
 ) -> FrameMasks:
     """Find every object in one frame.
 
@@ -32,6 +41,7 @@ def segment_frame(
         priors: What the previous frame handed on.
         sam: The model.
         config: Margin of the box prompts and the tests for absence.
+        soft: Whether the masks come with soft edges.
 
     Returns:
         The frame's label map, and each object's score (see :func:`scores`) and presence.
@@ -55,9 +65,11 @@ def segment_frame(
     accepted = targets.is_known & accept(
         priors.is_lost, peaks.similarities, candidates.predicted_ious, targets, config.absence
     )
-    labels = merge(candidates.logits, accepted, targets.object_ids)
+    claims = claims_of(candidates.logits, accepted, targets.object_ids)
+    labels = settle(claims, letterbox.frame_hw, sam.device).labels
     trust = scores(peaks.similarities, candidates.predicted_ious, targets.peak_similarities)
-    return measure(labels, targets.object_ids, trust)
+    masks = measure(labels, targets.object_ids, trust)
+    return replace(masks, edges=soft_edges(claims, labels)) if soft else masks
 
 
 def find(

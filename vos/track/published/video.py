@@ -83,6 +83,8 @@ def track_by_similarity(
     config: PublishedMethod,
     state: Personalized,
     previous: int | None,
+    *,
+    soft: bool = False,
 ) -> Generator[tuple[Frame, FrameMasks, Personalized], None, None]:
     """Find objects in the frames of a video.
 
@@ -93,6 +95,7 @@ def track_by_similarity(
         config: Settings.
         state: What is known before the first of ``frames``.
         previous: ``Frame.index`` of the frame before them, if there was one.
+        soft: Whether masks come with soft edges.
 
     Yields:
         Each frame, its masks, and what is known after it.
@@ -113,7 +116,7 @@ def track_by_similarity(
             if in_frame is None or not in_frame.is_known.any():
                 masks = nothing_found(frame.frame_hw, ids)
             else:
-                masks = segment_frame(encoded, in_frame, priors, sam, config)
+                masks = segment_frame(encoded, in_frame, priors, sam, config, soft=soft)
             if (reference := wanted.correction(frame.index)) is not None:
                 masks = correct(masks, reference)
                 if wanted.learns:
