@@ -73,8 +73,8 @@ _VIDEO_OPTIONS: Final = (
         "--prior",
         cls=MethodOption,
         type=click.Choice(PRIORS),
-        help="persam-f, persam: what carries over from frame to frame: the box and its centre, as "
-        "published, or nothing.  [default: box]",
+        help="persam-f, persam: use the box of the last frame's mask as a prompt, as published, or "
+        "nothing.  [default: box]",
     ),
     click.option(
         "--fit-steps",
@@ -88,7 +88,7 @@ _VIDEO_OPTIONS: Final = (
         "--published",
         cls=MethodOption,
         is_flag=True,
-        help="persam-f, persam: to the letter, nothing but an empty mask counts as absence.",
+        help="persam-f, persam: exactly the published method; only an empty mask counts as absent.",
     ),
 )
 

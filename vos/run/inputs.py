@@ -247,7 +247,7 @@ def _check_inputs_kept(job: Job, outputs: Outputs, *, is_going_on: bool) -> None
         check_inputs_kept(inputs, [job.outputs.reference_path])
         if job.outputs.reference_path.exists() and not (is_going_on or outputs.overwrite):
             raise OutputError(
-                f"{job.outputs.reference_path} is there already; choose another file for the "
+                f"{job.outputs.reference_path} exists already; choose another file for the "
                 "reference, or pass --overwrite to replace it"
             )
 

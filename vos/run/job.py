@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from vos.config import METHODS, STRICT, Cutie, RunConfig, Sam2
+from vos.config import METHODS, STRICT, Cutie, Features, RunConfig, Sam2
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.records import MAX_OBJECT_ID
@@ -38,6 +38,7 @@ class ModelChoice:
         dtype: Arithmetic of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         compiled: Whether the image encoder is compiled.
         skip_padding: Whether the image encoder leaves out most of the padding.
+        features: A further model whose features cells are compared by; None is SAM's alone.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -48,6 +49,21 @@ class ModelChoice:
     dtype: str = "auto"
     compiled: bool = False
     skip_padding: bool = False
+    features: Features | None = None
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """The weights files that the user gave."""
+        of_features = None if self.features is None else self.features.checkpoint
+        return tuple(path for path in (self.checkpoint, of_features) if path is not None)
+
+    def below(self, folder: Path) -> ModelChoice:
+        """Give the choice with its relative paths taken from a folder."""
+        features = self.features
+        if features is not None and features.checkpoint is not None:
+            features = replace(features, checkpoint=folder / features.checkpoint)
+        checkpoint = None if self.checkpoint is None else folder / self.checkpoint
+        return replace(self, checkpoint=checkpoint, features=features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,9 +216,10 @@ class Job:
         try:
             document = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"this is no job: it is no JSON: {error}") from error
+            raise InputError(f"this is not a job: it is not JSON: {error}") from error
         if not isinstance(document, dict):
-            raise InputError(f"this is no job: it is no object, but {type(document).__name__}")
+            got = type(document).__name__
+            raise InputError(f"this is not a job: it must be a JSON object, got {got}")
         _each_moment(document, _read_moment)
         config = document.get("config")
         method = config.pop("method", None) if isinstance(config, dict) else None
@@ -212,7 +229,7 @@ class Job:
         name = method.pop("name", None) if isinstance(method, dict) else None
         if not isinstance(name, str) or name not in METHODS:
             raise InputError(
-                f"this is no job: config.method.name must be one of {', '.join(METHODS)}, "
+                f"this is not a job: config.method.name must be one of {', '.join(METHODS)}, "
                 f"got {name!r}"
             )
         settings = _validate(METHODS[name], method, "config.method.")
@@ -234,7 +251,7 @@ def _check_order(what: str, first: int | float, last: int | float) -> None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _each_moment(document: dict[str, Any], change: Callable[[Any], Any]) -> None:
@@ -261,7 +278,7 @@ def _read_moment(value: Any) -> Any:
         return value
     moment = parse_moment(value)
     if moment is None:
-        raise InputError(f"this is no job: {value!r} is neither a frame nor a time such as 4.8s")
+        raise InputError(f"this is not a job: {value!r} is neither a frame nor a time such as 4.8s")
     return moment
 
 
@@ -274,7 +291,7 @@ def _validate(kind: Any, document: Any, prefix: str) -> Any:
         faults = (
             f"{prefix}{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
-        raise InputError(f"this is no job: {'; '.join(faults)}") from error
+        raise InputError(f"this is not a job: {'; '.join(faults)}") from error
 
 
 @cache

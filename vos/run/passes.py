@@ -310,7 +310,7 @@ def sound_of_job(job: Job) -> Sound | None:
 def _warn_of_references(tallies: ObjectTallies) -> None:
     for object_id in unsure_from_the_start(tallies.rows()):
         _log.warning(
-            "object %d is lost or doubtful in every frame after its reference: is that the mask "
-            "of this frame, and of the object in its own shape?",
+            "object %d is lost or doubtful in every frame after its reference: check that the mask "
+            "belongs to that frame and has the object's shape",
             object_id,
         )

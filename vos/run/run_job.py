@@ -103,7 +103,7 @@ def run_job(
             what is to be updated was made of another source, with another model or other settings.
     """
     if resume + overwrite + update > 1:
-        raise InputError("earlier results are either resumed, overwritten or updated")
+        raise InputError("choose one of resume, overwrite and update")
     started = time.monotonic()
     if update:
         watch = Watch(on_progress, should_stop)
@@ -252,6 +252,7 @@ def load_model(choice: ModelChoice) -> SamModel:
         choice.dtype,
         compiled=choice.compiled,
         skip_padding=choice.skip_padding,
+        features=choice.features,
     )
 
 
@@ -260,12 +261,10 @@ def _what_is_left(outputs: Outputs, error: VosError | None = None) -> str:
     if isinstance(error, DamagedSourceError):
         return f"; the results of the good frames are in {outputs.masks_folder}"
     if outputs.spool.state_path.exists():
-        return "; what is done is kept: the same command goes on with it with --resume"
+        return "; what is done is kept: the same command with --resume goes on"
     if outputs.state_path.exists():
-        return (
-            f"; what is done is kept in {outputs.masks_folder}: the same command goes on with it "
-            "with --resume"
-        )
+        kept = f"what is done is kept in {outputs.masks_folder}"
+        return f"; {kept}: the same command with --resume goes on"
     if error is None and outputs.masks_folder.exists():
         return f"; the results so far are in {outputs.masks_folder}, and cannot be resumed"
     return ""
