@@ -323,7 +323,7 @@ def test_options_that_contradict_the_results_are_refused(tmp_path, monkeypatch):
     with serving(clip, out) as served, served.page() as page:
         page.click(1)
         page.track()
-    for option in (["--model", "vit_b"], ["--method", "persam-f"], ["--skip-padding"]):
+    for option in (["--model", "vit_b"], ["--features", "dinov2-small"], ["--method", "persam-f"]):
         arguments = [str(clip), "--out", str(out), "--no-browser", *option]
         done = CliRunner().invoke(app_command, arguments)
         assert done.exit_code == 2
