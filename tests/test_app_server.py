@@ -323,12 +323,12 @@ def test_options_that_contradict_the_results_are_refused(tmp_path, monkeypatch):
     with serving(clip, out) as served, served.page() as page:
         page.click(1)
         page.track()
-    for option in (["--model", "vit_b"], ["--features", "dinov2-small"], ["--method", "persam-f"]):
+    for option in (["--model", "vit_b"], ["--method", "persam-f"], ["--skip-padding"]):
         arguments = [str(clip), "--out", str(out), "--no-browser", *option]
         done = CliRunner().invoke(app_command, arguments)
         assert done.exit_code == 2
         assert f"{option[0]} contradicts the results clip" in done.output
-    arguments = [str(clip), "--out", str(out), "--no-browser", "--model", "nano"]
+    arguments = [str(clip), "--out", str(out), "--no-browser", "--features", "sam"]
     with pytest.raises(pytest.fail.Exception, match="it was served"):
         app_command.main(arguments, standalone_mode=False)
 
