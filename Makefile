@@ -12,7 +12,7 @@ ARITHMETICS := $(foreach threads,1 2,$(foreach aten,default avx2,$(foreach onedn
 	SSE41 AVX2 AVX512_CORE,portable-$(threads)-$(aten)-$(onednn))))
 arithmetic = $(word $(1),$(subst -, ,$@))
 
-.PHONY: test test-exports test-ray test-portable $(ARITHMETICS) demo check lint clean
+.PHONY: test test-exports test-ray test-portable $(ARITHMETICS) demo docs check lint clean
 
 test: $(VENV)/.test
 	$(PYTEST)
@@ -45,6 +45,11 @@ demo: $(VENV)/.run
 	$(BIN)/vos-eval demo/Annotations demo/results
 	@echo "look at demo/results/shapes.mp4 and demo/results/shapes/"
 
+# The site, in build/site; a broken link fails. It reads the package's help and docstrings.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html"
+
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -57,7 +62,8 @@ $(VENV)/.run: EXTRAS :=
 $(VENV)/.test: EXTRAS := [test]
 $(VENV)/.test-ray: EXTRAS := [test,ray]
 $(VENV)/.lint: EXTRAS := [test,lint]
-$(VENV)/.run $(VENV)/.test $(VENV)/.test-ray $(VENV)/.lint: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.docs: EXTRAS := [docs]
+$(VENV)/.run $(VENV)/.test $(VENV)/.test-ray $(VENV)/.lint $(VENV)/.docs: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"
 	touch $@

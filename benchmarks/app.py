@@ -19,7 +19,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -28,6 +31,25 @@ from websockets.sync.client import connect
 RATE_HZ = 30
 TEN_MINUTES = 600 * RATE_HZ
 NUM_STEPS = 40  # of scrubbing
+NUM_AT_A_TIME = 6
+
+# The page's own modules show frames one after the other, with those that come next read ahead.
+SHOW_FRAMES = """async ([first, end]) => {
+  const { store, on } = await import("/static/store.js");
+  const { show } = await import("/static/pictures.js");
+  if (!window.shown) {
+    window.shown = () => {};
+    on("picture", ({ index }) => window.shown(index));
+  }
+  store.isPlaying = true;
+  for (let index = first; index < end; index++) {
+    await new Promise((done) => {
+      window.shown = (at) => { if (at === index) done(); };
+      show(index);
+    });
+  }
+  store.isPlaying = false;
+}"""
 
 
 def join_to_itself(clip: Path, path: Path, num_frames: int) -> Path:
@@ -89,6 +111,12 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def wait_until_idle(self) -> None:
+        before = -1.0
+        while (now := self.cpu_ms()) - before > 10:
+            before = now
+            time.sleep(0.5)
+
     def rss_mib(self) -> float:
         return sum_rss_mib([self.process.pid])
 
@@ -147,31 +175,56 @@ def report(what: str, value: str, limit: str) -> None:
 
 
 def measure_clicks(clip: Path, out: Path, click: tuple[int, int]) -> None:
-    server = Server(clip, out)
-    server.get("/")
-    server.get("/frame/0.jpg")
-    report("first frame after start", f"{time.perf_counter() - server.started:.2f} s", "1 s")
+    """Clicks at once, and clicks where the pointer has rested: what they take is computed then."""
     x, y = click
-    with server.page() as page:
-        time.sleep(2)  # people look first
-        masks, sketches, cpu = [], [], []
-        for dx, dy in ((0, 0), (6, 4), (-6, 2), (4, -6), (-8, -4)):
-            message = {"type": "click", "frame": 0, "object": 1, "x": x + dx, "y": y + dy}
-            page.sketched, began, cpu_before = None, time.perf_counter(), server.cpu_ms()
-            page.edit(**message, positive=True)
-            server.get("/labels/0")
-            cpu.append(server.cpu_ms() - cpu_before)
-            masks.append(1000 * (time.perf_counter() - began))
-            sketches.append(1000 * (page.sketched - began))
-        report("first click: sketch", f"{sketches[0]:.0f} ms", "500 ms")
-        report("first click: mask", f"{masks[0]:.0f} ms, CPU {cpu[0]:.0f} ms", "500 ms")
-        report(
-            "further clicks, median: sketch", f"{statistics.median(sketches[1:]):.0f} ms", "150 ms"
-        )
-        cpu_ms = statistics.median(cpu[1:])
-        value = f"{statistics.median(masks[1:]):.0f} ms, CPU {cpu_ms:.0f} ms"
-        report("further clicks, median: mask", value, "150 ms")
-    server.end()
+    on = [(x + dx, y + dy) for dx, dy in ((0, 0), (6, 4), (-6, 2), (4, -6), (-8, -4))]
+    beside = [(x + 200, y + dy) for dy in (0, 60, 120)]
+    for rests in (False, True):
+        server = Server(clip, out / f"{rests}")
+        server.get("/")
+        server.get("/frame/0.jpg")
+        started = f"{time.perf_counter() - server.started:.2f} s"
+        with server.page() as page:
+            page.socket.send(json.dumps({"type": "look", "frame": 0}))
+            server.wait_until_idle()
+            rows, rows_beside = (
+                [measure_click(server, page, *each, is_on, rests=rests) for each in points]
+                for points, is_on in ((on, True), (beside, False))
+            )
+        server.end()
+        if not rests:
+            report("first frame after start", started, "1 s")
+        when = "after a rest" if rests else "at once"
+        report_clicks(f"first click, {when}", rows[:1], "500 ms")
+        report_clicks(f"further clicks, {when}", rows[1:], "150 ms")
+        report_clicks(f"clicks beside it, {when}", rows_beside, "150 ms")
+
+
+def measure_click(
+    server: Server, page: Page, x: int, y: int, is_positive: bool, *, rests: bool
+) -> tuple[float, ...]:
+    """Click; give ms to the sketch and to the mask, and of CPU time to the sketch and the mask."""
+    at = {"frame": 0, "object": 1, "x": x, "y": y}
+    if rests:
+        page.socket.send(json.dumps({"type": "rest", **at}))
+    server.wait_until_idle()
+    known, page.sketched = page.state["project"], None
+    began, cpu_before = time.perf_counter(), server.cpu_ms()
+    page.socket.send(json.dumps({"type": "click", **at, "positive": is_positive}))
+    page.until(lambda: page.sketched is not None)
+    sketch_cpu_ms = server.cpu_ms() - cpu_before
+    page.until(lambda: page.state["project"] != known)
+    server.get("/labels/0")
+    mask_ms = 1000 * (time.perf_counter() - began)
+    return 1000 * (page.sketched - began), mask_ms, sketch_cpu_ms, server.cpu_ms() - cpu_before
+
+
+def report_clicks(what: str, rows: list[tuple[float, ...]], limit: str) -> None:
+    sketch, mask, sketch_cpu, mask_cpu = (
+        statistics.median(each) for each in zip(*rows, strict=True)
+    )
+    report(f"{what}: sketch", f"{sketch:.0f} ms, CPU {sketch_cpu:.0f} ms", limit)
+    report(f"{what}: mask", f"{mask:.0f} ms, CPU {mask_cpu:.0f} ms", limit)
 
 
 def measure_scrubbing(clip: Path, out: Path) -> None:
@@ -216,16 +269,16 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
 
 
 def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
+    """Show every frame, several at a time as the page does when it plays."""
     long = join_to_itself(clip, out / "long.mp4", num_frames)
-    server = Server(long, out)
-    values = []
-    with server.page():
+    server, values = Server(long, out), []
+    with server.page(), ThreadPoolExecutor(NUM_AT_A_TIME) as pool:
         server.get("/times")
-        for index in range(num_frames):
-            server.get(f"/frame/{index}.jpg")
-            server.get(f"/labels/{index}")
-            if index % max(1, num_frames // 4) == num_frames // 8:
-                values.append(f"{server.rss_mib():.0f}")
+        for quarter in quarters(num_frames):
+            paths = [f"/{kind}" for n in quarter for kind in (f"frame/{n}.jpg", f"labels/{n}")]
+            for _ in pool.map(partial(get_alone, server), paths):
+                pass
+            values.append(f"{server.rss_mib():.0f}")
     report(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
     server.end()
     chromium = shutil.which("chromium")
@@ -236,22 +289,38 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
     if chromium is None:
         print("no browser: the page's memory is not measured")
         return
-    server, values = Server(long, out), []
+    server, values, of_server = Server(long, out), [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         root = next(pid for pid in below(os.getpid()) if is_browser(pid))
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(server.address)
+        page.wait_for_url(re.compile("/$"))
         page.wait_for_timeout(3000)
-        for index in range(num_frames):
-            page.keyboard.press("ArrowRight")
-            if index % 10 == 0:
-                page.wait_for_timeout(20)
-            if index % max(1, num_frames // 4) == num_frames // 8:
-                values.append(f"{sum_rss_mib(below(root)):.0f}")
+        for quarter in quarters(num_frames):
+            for first in range(quarter.start, quarter.stop, 100):
+                page.evaluate(SHOW_FRAMES, [first, min(first + 100, quarter.stop)])
+            values.append(f"{sum_rss_mib(below(root)):.0f}")
+            of_server.append(f"{server.rss_mib():.0f}")
+            print(f"  {quarter.stop} frames: {values[-1]}, {of_server[-1]} MiB", flush=True)
         browser.close()
     report(f"browser, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
+    report("its server", f"{' '.join(of_server)} MiB", "flat")
     server.end()
+
+
+def quarters(num_frames: int) -> list[range]:
+    bounds = [max(1, num_frames * n // 4) for n in range(5)]  # the page begins with frame 0
+    return [range(*pair) for pair in pairwise(bounds)]
+
+
+def get_alone(server: Server, path: str) -> None:
+    connection = http.client.HTTPConnection(server.host)
+    connection.request("GET", path, headers=server.headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    assert answer.status == 200, (path, answer.status, content)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Segment and score a DAVIS-layout set; append one row to benchmarks/results.csv.
 
     python benchmarks/davis.py ../shared/davis --year 2016 --split val --published
+    python benchmarks/davis.py DAVIS --model vit_h --features dinov2-base --device cuda
 
 Speed stands beside accuracy and memory. Frames per second are of the whole pipeline, from files to
 files, without the overlay and without loading the model; the peak is the whole process'.
@@ -21,8 +22,10 @@ from rows import append_row, environment, peak_mib
 
 import vos
 from vos.run.outputs import Outputs
+from vos.sam.weights.registry import FEATURES
 from vos.score.scores import Evaluation
 from vos.sets.davis import DavisSequence, davis_job, find_davis_sequences
+from vos.track.method import Model
 
 RESULTS = Path(__file__).with_name("results.csv")
 
@@ -33,6 +36,9 @@ RESULTS = Path(__file__).with_name("results.csv")
 @click.option("--split")
 @click.option("--model", default="nano")
 @click.option("--checkpoint", type=click.Path(path_type=Path))
+@click.option("--features", type=click.Choice(list(FEATURES)), help="Beside SAM's own.")
+@click.option("--features-weight", type=float, default=0.5)
+@click.option("--features-checkpoint", type=click.Path(path_type=Path))
 @click.option("--device", default="auto")
 @click.option("--dtype", default="auto")
 @method_option
@@ -51,6 +57,9 @@ def main(
     split: str | None,
     model: str,
     checkpoint: Path | None,
+    features: str | None,
+    features_weight: float,
+    features_checkpoint: Path | None,
     device: str,
     dtype: str,
     method: str | None,
@@ -60,12 +69,25 @@ def main(
 ) -> None:
     """Print J and F of every sequence and append the overall row."""
     vos.keep_freed_memory()
-    sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     memory = {name: json.loads(value) for name, value in (s.split("=") for s in memory_settings)}
     config, settings = chosen(method or ("published" if published else "memory"))
     if memory:
         config = vos.RunConfig(method=replace(config.method, **memory))
-    settings = " ".join([settings, *memory_settings])
+    of_features = [] if features is None else [f"features={features}*{features_weight}"]
+    settings = " ".join([settings, *of_features, *memory_settings])
+    if isinstance(config.method, vos.Cutie | vos.Sam2):
+        if features is not None:
+            raise click.UsageError(f"--method {method} has features of its own")
+        sam: Model = vos.load_network(config.method, checkpoint, device)
+    else:
+        further = None
+        if features is not None:
+            further = vos.Features(
+                name=features, weight=features_weight, checkpoint=features_checkpoint
+            )
+        sam = vos.load_sam(
+            model, checkpoint=checkpoint, device=device, dtype=dtype, features=further
+        )
     scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()
@@ -75,7 +97,7 @@ def main(
         **environment(),
         "data": root.name,
         "year": year,
-        "model": model,
+        "model": sam.name,
         "weights": (sam.weights_sha256 or "")[:12],
         "device": str(sam.device),
         "dtype": sam.dtype,
@@ -95,7 +117,7 @@ def run_and_score(
     root: Path,
     year: int,
     split: str | None,
-    sam: vos.SamModel,
+    sam: Model,
     config: vos.RunConfig,
 ) -> tuple[Evaluation, int, float]:
     """Scores of a set, its number of frames, and the seconds that segmenting them took."""
@@ -107,7 +129,7 @@ def run_and_score(
 
 
 def segment_sequence(
-    sequence: DavisSequence, outputs: Outputs, sam: vos.SamModel, config: vos.RunConfig
+    sequence: DavisSequence, outputs: Outputs, sam: Model, config: vos.RunConfig
 ) -> int:
     """Do the job of a sequence, and give its number of frames."""
     where = vos.JobOutputs(folder=outputs.folder, overlay_alpha=outputs.overlay_alpha)

@@ -83,24 +83,24 @@ NUM_FIT_STEPS = 800
 STAGES = ("read", "resize", "encode", "locate", "prompts", "enlarge", "merge", "write", "overlay")
 COLUMNS = {
     "model": "model",
+    "settings": "method",
     "objects": "objects",
-    "settings": "settings",
     "dtype": "dtype",
     "cpu": "processor",
     "threads": "threads",
     "clock": "clock",
-    "whole_ms": "whole, ms",
-    "bare_ms": "bare, ms",
-    "plain_ms": "plain, ms",
-    "frames_per_second": "frames/s",
+    "vos": "build",
+    "whole_ms": "a frame, ms",
     "ratio_to_bare": "of bare",
-    "ratio_to_bare_original": "of bare, original decoder",
     "gain_on_plain": "gain on plain",
-    "gain_of_fit": "gain of fit",
     "peak_mib": "peak, MiB",
-    "J&F": "J&F",
-    "note": "note",
 }
+TABLES: dict[str, Callable[[dict[str, str]], bool]] = {
+    "of the embedded model": lambda row: row["model"] == "nano" and row["objects"] == "1",
+    "of many objects": lambda row: row["model"] == "nano" and row["objects"] != "1",
+    "of bigger models": lambda row: row["model"] != "nano",
+}
+"""What each table of the docs has of the rows."""
 
 
 class Recording(SamModel):
@@ -261,7 +261,8 @@ def measure(
         on_cpu = sam.device.type == "cpu"
         plain = PlainSam(sam._sam) if on_cpu else None
         rgb = [frame.rgb for frame in frames]
-        encoded = Encoded(frames[0], sam.encode(rgb[:1])[0])
+        features = sam.encode(rgb[:1])[0]
+        encoded = Encoded(frames[0], features, features)
         of_published = vos.RunConfig.published().method
         ids = object_ids(reference)
         targets = personalize([(encoded, reference)], ids, sam, of_published)
@@ -501,23 +502,22 @@ def cpu_name() -> str:
 
 
 def write_table(results: Path) -> None:
-    """Put the rows of the CSV and the share of each stage into docs/performance.md."""
+    """Put the newest row of each kind into the tables of docs/performance.md.
+
+    Rows with a note are of trials, and stay in the CSV alone.
+    """
+    kind = ("model", "settings", "objects", "dtype", "cpu", "threads", "clock")
     with results.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = {"model": "model", "objects": "objects", "dtype": "dtype", "cpu": "processor"}
-    shares = []
-    for row in rows:
-        total = sum(float(row[f"{name}_ms"]) for name in STAGES)
-        own = {name: f"{float(row[f'{name}_ms']) / total:.1%}" for name in STAGES}
-        if row["settings"] == "published":  # other methods have other stages
-            shares.append({name: row[name] for name in names} | own)
-    tables = [
-        markdown(COLUMNS, rows),
-        markdown(names | {name: name for name in STAGES}, shares),
-    ]
-    text = "\n".join(tables)
-    print(text)
-    put_table(DOCUMENT, "pipeline", text)
+        newest = {tuple(row[name] for name in kind): row for row in csv.DictReader(file)}
+    rows = sorted(
+        (row for row in newest.values() if not row["note"]),
+        key=lambda row: (row["vos"], row["model"], row["settings"]),
+        reverse=True,
+    )
+    for part, belongs in TABLES.items():
+        text = markdown(COLUMNS, [row for row in rows if belongs(row)])
+        print(text)
+        put_table(DOCUMENT, "pipeline", text, part)
 
 
 if __name__ == "__main__":

@@ -48,9 +48,17 @@ def markdown(columns: dict[str, str], rows: list[dict[str, str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def put_table(document: Path, benchmark: str, text: str) -> None:
-    """Replace what stands between a benchmark's marks in a document."""
-    begin, end = f"<!-- table of benchmarks/{benchmark}.py -->\n", "<!-- end of table -->\n"
+def put_table(document: Path, benchmark: str, text: str, part: str = "") -> None:
+    """Replace what stands between a benchmark's marks in a document.
+
+    Args:
+        document: Markdown.
+        benchmark: The name of its script, without suffix.
+        text: The table.
+        part: Which of the benchmark's tables it is, where it has several.
+    """
+    name = f"benchmarks/{benchmark}.py" + (f", {part}" if part else "")
+    begin, end = f"<!-- table of {name} -->\n", "<!-- end of table -->\n"
     before, rest = document.read_text().split(begin)
     _, after = rest.split(end, maxsplit=1)
     document.write_text(f"{before}{begin}\n{text}{end}{after}")

@@ -25,7 +25,7 @@ from vos.sink import write_video
 HEIGHT, WIDTH, NUM_FRAMES = 96, 160, 14
 TOKEN = "a-token-of-the-tests"
 SIDE = 30
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120  # machines that do much else
 
 
 def corner_of(object_id: int, index: int) -> tuple[int, int]:
@@ -69,7 +69,7 @@ class Page:
 
     def receive(self) -> dict:
         message = json.loads(self.socket.recv(timeout=PATIENCE_SECONDS))
-        if message["type"] in ("state", "project"):
+        if message["type"] in ("state", "project", "stale"):
             self.state |= message
         if message["type"] == "notice":
             self.notices.append(message["text"])
@@ -129,10 +129,14 @@ class Served:
 
 @contextmanager
 def serving(
-    source: Path, folder: Path, sam: vos.SamModel | None = None, name: str | None = None
+    source: Path,
+    folder: Path,
+    sam: vos.SamModel | None = None,
+    name: str | None = None,
+    config: vos.RunConfig | None = None,
 ) -> Iterator[Served]:
     sam = sam or stand_in()
-    session = Session(str(source), folder, name, choose_model=ModelChoice, sam=sam)
+    session = Session(str(source), folder, name, choose_model=ModelChoice, config=config, sam=sam)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     is_up = threading.Event()

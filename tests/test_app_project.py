@@ -7,17 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vos.app import history
 from vos.app.history import History
 from vos.app.project import (
     Marks,
     Project,
     accept,
     add_object,
+    colour_object,
     further_hint,
     mark_absent,
     rename_object,
     set_range,
     shown_on,
+    with_colours,
     with_marks,
     with_objects,
 )
@@ -25,6 +28,7 @@ from vos.app.stored_masks import StoredMasks, outlines, paint_stroke, put_object
 from vos.app.timeline import Timeline, byte_of
 from vos.errors import InputError, OutputError
 from vos.hint import Click, Hint
+from vos.masks import OBJECT_COLOURS
 
 ONE = with_objects(Project(), [1])
 CLICKED = Marks(mask="0" * 16 + ".png", hints={1: Hint((Click(3, 4),), ((0, 0, 5, 6),))})
@@ -42,6 +46,18 @@ def test_names_that_are_none(name):
     with pytest.raises(InputError, match="a name has"):
         rename_object(ONE, 1, name)
     assert rename_object(ONE, 1, "  big \n dog ").names == {1: "big dog"}
+
+
+def test_colours_are_those_of_the_ids_unless_chosen():
+    project = colour_object(with_objects(Project(), [1, 2]), 2, (1, 2, 3))
+    assert project.colours == {2: (1, 2, 3)}
+    from_file = {1: (9, 9, 9), 2: (9, 9, 9), 3: (9, 9, 9)}
+    assert with_colours(project, from_file).colours == {1: (9, 9, 9), 2: (1, 2, 3)}
+    plain = {each: tuple(OBJECT_COLOURS[each].tolist()) for each in (1, 2)}
+    assert with_colours(project, plain).colours == {2: (1, 2, 3)}
+    assert colour_object(project, 2, None).colours == {}
+    with pytest.raises(InputError, match="no object 3"):
+        colour_object(project, 3, None)
 
 
 stretches = st.tuples(st.integers(0, 30), st.integers(0, 10), st.booleans())
@@ -118,18 +134,19 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
         assert History(cut).project.names == {1: "dog"}
 
 
-def test_long_histories_forget_their_beginning(tmp_path):
+def test_long_histories_forget_their_beginning(tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "_MAX_STEPS", 50)
     path = tmp_path / "history.jsonl"
-    history = History(path)
-    for count in range(1100):
-        history.do("range", set_range(ONE, (0, count)))
-    history.undo()
+    edited = History(path)
+    for count in range(60):
+        edited.do("range", set_range(ONE, (0, count)))
+    edited.undo()
     again = History(path)
-    assert (again.project, again.redo_label) == (history.project, "range")
-    assert path.read_bytes().count(b"\n") < 1010
-    for _ in range(2000):
+    assert (again.project, again.redo_label) == (edited.project, "range")
+    assert path.read_bytes().count(b"\n") < 55
+    for _ in range(100):
         again.undo()
-    assert again.project == set_range(ONE, (0, 98))
+    assert again.project == set_range(ONE, (0, 8))
     assert History(path).project == again.project
 
 

@@ -33,6 +33,7 @@ from websockets.sync.client import connect
 
 import vos
 from vos.app import serve
+from vos.app.frame_model import FrameModel
 from vos.cli.app import _source_of, app_command
 from vos.errors import InputError
 from vos.masks import encode_label_png
@@ -160,6 +161,18 @@ class SlowSam(vos.SamModel):
         return super().encode(pictures)
 
 
+class CountingSam(vos.SamModel):
+    num_calls = 0
+
+    def encode(self, pictures):
+        self.num_calls += 1
+        return super().encode(pictures)
+
+    def decode(self, *args, **options):
+        self.num_calls += 1
+        return super().decode(*args, **options)
+
+
 def serve_slowly(clip, folder, port_file):
     """In a process of its own, to be killed."""
     sam = SlowSam(ColourSam(), name="colour", weights_sha256="0" * 64)
@@ -210,6 +223,114 @@ def test_a_corrected_frame_changes_what_is_around_it_alone(served):
         page.edit(type="undo")
         page.track()
         assert page.labels(9)[top + 15, left + 15] == 2
+
+
+def test_masks_of_an_earlier_state_are_told(served):
+    last = NUM_FRAMES - 1
+    with served.page() as page:
+        page.click(1)
+        page.click(2)
+        page.track()
+        assert page.state["stale"] == {"changed": {}, "cleared": {}}
+        left, top = corner_of(2, 9)
+        stroke = {"object": 2, "radius": 6.0, "points": [(left + 9.0, top + 9.0)], "erase": True}
+        page.edit(type="stroke", frame=9, **stroke)
+        page.until(lambda: page.state["stale"]["changed"] == {"2": [[5, last]]})
+        page.edit(type="undo")
+        page.until(lambda: not page.state["stale"]["changed"])
+        assert page.state["is_up_to_date"]
+        page.edit(type="undo")  # object 2 was never shown
+        page.until(lambda: page.state["stale"]["cleared"] == {"2": [[0, last]]})
+        page.edit(type="redo")
+        page.until(lambda: not page.state["stale"]["cleared"])
+
+
+def test_objects_have_the_colours_of_their_masks_until_others_are_chosen(served):
+    orange, teal = (213, 94, 0), (0, 120, 120)
+    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    picture[draw(0)[1] == 1] = orange
+    body = io.BytesIO()
+    Image.fromarray(picture).save(body, "PNG")
+    with served.page() as page:
+        assert get(served.port, "/mask/0", method="POST", body=body.getvalue())[0] == 204
+        page.until(lambda: page.state["project"]["colours"] == {"1": [*orange]})
+        page.click(2)
+        page.edit(type="colour", object=2, rgb=teal)
+        command = get(served.port, "/command")[2].decode()
+        assert "--colour '1:#d55e00' --colour '2:#007878'" in command
+        page.track()
+        assert page.state["is_up_to_date"]
+        page.edit(type="colour", object=2, rgb=None)
+        assert page.state["project"]["colours"] == {"1": [*orange]}
+    assert vos.read_results(served.session.folder).job.colours == {1: orange, 2: teal}
+
+
+def test_what_a_click_takes_is_computed_while_the_pointer_rests():
+    sam, frame = CountingSam(ColourSam()), vos.Frame(0, 0.0, "0", draw(0)[0])
+    left, top = corner_of(1, 0)
+    hints = {1: vos.Hint((vos.Click(left + 15, top + 15),))}
+    want, _ = vos.reference_from_hints(frame, hints, stand_in())
+    model = FrameModel(frame, sam)
+    model.segment_ahead(hints, lambda: True)  # something else is wanted
+    assert sam.num_calls == 0
+    model.segment_ahead(hints, lambda: False)
+    num_calls = sam.num_calls
+    assert num_calls > 0
+    assert model.outlines(hints[1])
+    np.testing.assert_array_equal(model.segment(hints)[0], want)
+    assert sam.num_calls == num_calls
+    further = {1: vos.Hint((*hints[1].clicks, vos.Click(left + 50, top + 15, is_positive=False)))}
+    want, _ = vos.reference_from_hints(frame, further, stand_in())
+    np.testing.assert_array_equal(model.segment(further)[0], want)
+
+
+def test_the_page_looks_ahead_and_clicks_are_as_ever(served):
+    left, top = corner_of(1, 0)
+    with served.page() as page:
+        page.socket.send(json.dumps({"type": "look", "frame": 0}))
+        rest = {"type": "rest", "frame": 0, "object": 1, "x": left + 15, "y": top + 15}
+        page.socket.send(json.dumps(rest))
+        page.socket.send(json.dumps({**rest, "frame": 999}))
+        page.click(1)
+        assert iou(page.labels(0) == 1, draw(0)[1] == 1) > 0.8
+        assert not page.notices
+
+
+def test_another_method(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", 6)
+    config = vos.RunConfig(method=vos.PersamF(fit=vos.FitConfig(num_steps=3)))
+    with serving(clip, tmp_path / "out", config=config) as served, served.page() as page:
+        page.click(1)
+        page.track()
+        assert page.state["is_up_to_date"]
+        assert "--method persam-f --fit-steps 3" in get(served.port, "/command")[2].decode()
+        for index in range(6):
+            assert iou(page.labels(index) == 1, draw(index)[1] == 1) > 0.6
+        page.click(1, 4)
+        page.track()
+        assert page.state["is_up_to_date"]
+    with serving(clip, tmp_path / "out") as served, served.page() as page:
+        assert page.state["is_up_to_date"]  # the results' own method
+        page.edit(type="name", object=1, name="square")
+        page.track()
+    assert vos.read_results(tmp_path / "out").job.config == config
+
+
+def test_options_that_contradict_the_results_are_refused(tmp_path, monkeypatch):
+    clip = make_clip(tmp_path / "clip.mp4", 2)
+    monkeypatch.setattr(serve, "make_server", lambda *_: pytest.fail("it was served"))
+    out = tmp_path / "out"
+    with serving(clip, out) as served, served.page() as page:
+        page.click(1)
+        page.track()
+    for option in (["--model", "vit_b"], ["--method", "persam-f"], ["--skip-padding"]):
+        arguments = [str(clip), "--out", str(out), "--no-browser", *option]
+        done = CliRunner().invoke(app_command, arguments)
+        assert done.exit_code == 2
+        assert f"{option[0]} contradicts the results clip" in done.output
+    arguments = [str(clip), "--out", str(out), "--no-browser", "--model", "nano"]
+    with pytest.raises(pytest.fail.Exception, match="it was served"):
+        app_command.main(arguments, standalone_mode=False)
 
 
 def test_an_object_is_tracked_both_ways_from_where_it_is_shown(served):

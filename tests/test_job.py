@@ -65,6 +65,7 @@ ALL_FIELDS = vos.Job(
     ),
     config=vos.RunConfig.published(),
     names={3: "a person", 1: "Hund"},
+    colours={3: (213, 94, 0)},
     absences=(vos.Absence(object_id=3, first=10, last=4.0),),
     dropped=(7,),
     tracked=(2.0, 400),
@@ -111,6 +112,8 @@ def test_times_stay_times_where_numbers_have_one_kind():
         ({"model": {"name": "nano", "chekpoint": "x"}}, "chekpoint"),
         ({"config": {"method": {"name": "magic"}}}, "magic"),
         ({"names": {"0": "nobody"}}, "1 to 254, got 0"),
+        ({"colours": {"0": [1, 2, 3]}}, "1 to 254, got 0"),
+        ({"colours": {"1": [1, 2, 256]}}, "three numbers of 0 to 255"),
         ({"names": {"1": "two\nlines"}}, "printable"),
         ({"names": {"1": " "}}, "printable"),
         ({"dropped": [255]}, "1 to 254, got 255"),
@@ -127,7 +130,7 @@ def test_what_is_no_job_is_named(change, message):
 
 
 def test_no_json_is_no_job():
-    with pytest.raises(InputError, match="no job"):
+    with pytest.raises(InputError, match="not a job"):
         vos.Job.from_json("{")
 
 
@@ -289,7 +292,7 @@ def test_a_reference_of_a_frame_that_is_not_used_is_refused_first(
 
 
 def test_a_run_is_resumed_or_overwritten_but_not_both(folder):
-    with pytest.raises(InputError, match="either resumed, overwritten or updated"):
+    with pytest.raises(InputError, match="choose one of resume"):
         vos.run_job(make_job(folder), colour_sam(), resume=True, overwrite=True)
 
 
@@ -299,4 +302,4 @@ def test_a_reference_that_cannot_be_right_is_warned_of(folder, caplog, is_right)
     outputs = JobOutputs(folder=folder / "out", min_score=0.0 if is_right else 1.0)
     job = replace(make_job(folder), references=make_job(folder).references[:1], outputs=outputs)
     vos.run_job(job, colour_sam())
-    assert ("is that the mask of this frame" in caplog.text) != is_right
+    assert ("check that the mask belongs to that frame" in caplog.text) != is_right

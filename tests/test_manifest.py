@@ -112,8 +112,8 @@ def test_all_faults_are_told_at_once_with_their_lines(folder):
     head, *lines = str(error.value).splitlines()
     assert "13 of 14 jobs cannot be done, and nothing was started" in head
     for line, text in (
-        (2, "no JSON"),
-        (3, "no object"),
+        (2, "not JSON"),
+        (3, "not a JSON object"),
         (4, "names no video"),
         (5, "needs either a mask or references"),
         (6, "no video or folder"),

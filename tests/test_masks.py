@@ -207,7 +207,7 @@ def test_ids_are_kept(tmp_path, caplog):
         np.save(tmp_path / "m.npy", labels.astype(dtype))
         assert (read_mask(tmp_path / "m.npy") == labels).all()
     assert set(caplog.messages) == {
-        f"mask {tmp_path / name}: object 77 has 4 pixels only; it can hardly be found again"
+        f"mask {tmp_path / name}: object 77 has 4 pixels only; it may not be found again"
         for name in ("m.png", "m.npy")
     }
 

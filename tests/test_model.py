@@ -98,7 +98,7 @@ def test_unknown_dtype():
 
 @pytest.mark.parametrize("device", ["gpu", "meta"])
 def test_unknown_devices(device):
-    with pytest.raises(DeviceError, match="legal are"):
+    with pytest.raises(DeviceError, match="choose auto"):
         SamModel(ColourSam(), device=device)
 
 

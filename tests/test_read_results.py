@@ -185,7 +185,7 @@ def test_several_results_want_a_name(folder):
 
 
 def test_no_results(tmp_path):
-    with pytest.raises(OutputError, match=r"no results at .*gone: it is no folder"):
+    with pytest.raises(OutputError, match=r"no results at .*gone: it is not a folder"):
         read_results(tmp_path / "gone")
     with pytest.raises(OutputError, match=r"no results in .*: it holds no summary"):
         read_results(tmp_path)

@@ -91,9 +91,10 @@ def test_there_are_commands_to_try():
 
 @pytest.mark.usefixtures("in_folder")
 @pytest.mark.parametrize("line", dict.fromkeys(commands()))
-def test_a_command_of_the_readme_works(line, capsys):
+def test_a_command_of_the_readme_works(line, capsys, monkeypatch):
     if line.startswith(NOT_RUN):
         return
+    monkeypatch.setattr("sys.prefix", "environment")  # where vos man --install writes
     is_of_results = line.startswith(("vos-eval", "vos export", "vos review"))
     if is_of_results or "--update" in line or "--resume" in line:
         assert shell("vos-run video.mp4 --ref-mask mask.png") == 0

@@ -290,7 +290,7 @@ def test_resume_does_not_take_over_foreign_files(place, capsys):
     (place / "out" / "clip").mkdir(parents=True)
     (place / "out" / "clip" / "00000.png").write_bytes(b"mine")
     assert shell(*RUN, "--resume") == 1
-    assert "is there already" in only_error(capsys)
+    assert "exists already" in only_error(capsys)
     assert (place / "out" / "clip" / "00000.png").read_bytes() == b"mine"
 
 
@@ -385,7 +385,7 @@ def shorten_state(out: Path) -> str:
 
 def empty_state(out: Path) -> str:
     (out / ".clip.unfinished" / "state").write_bytes(b"")
-    return "no saved state of this version"
+    return "not a saved state of this version"
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_a_foreign_folder_in_the_place_of_an_update_is_left(folder):
     vos.run_job(job, sam())
     (folder / "out" / ".clip.update").mkdir()
     (folder / "out" / ".clip.update" / "mine").write_text("mine")
-    with pytest.raises(OutputError, match="is no update of vos"):
+    with pytest.raises(OutputError, match="is not an update of vos"):
         update(replace(job, dropped=(2,)))
     assert (folder / "out" / ".clip.update" / "mine").read_text() == "mine"
 

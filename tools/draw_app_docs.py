@@ -29,7 +29,11 @@ _SIZE_HW = (720, 1280)
 _MARGIN_PX = 16
 _CLIP = ClipConfig(frame_hw=_SIZE_HW, num_frames=36, seed=4, has_occluder=False)
 _SHOWN_FRAME = 14
-_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 600
+_IS_DRAWN = """(() => {
+  const view = document.getElementById("view"), x = view.width / 2, y = view.height / 2;
+  return view.getContext("2d").getImageData(x, y, 1, 1).data[3] > 0;
+})()"""
 
 
 @click.command()
@@ -58,12 +62,14 @@ def main(folder: Path) -> None:
                 )
                 page.goto(_address(server))
                 page.wait_for_url(re.compile(r"/$"))
+                _until(page, "document.getElementById('last-frame').textContent !== '0'")
                 _until(
                     page, "!document.getElementById('run-text').textContent.startsWith('Loading')"
                 )
                 if name == "app":
                     _track(page, labels)
                 _go_to(page, _SHOWN_FRAME)
+                _until(page, _IS_DRAWN)
                 page.wait_for_timeout(1500)
                 page.screenshot(path=Path(temporary, f"{name}.png"))
                 picture = Image.open(Path(temporary, f"{name}.png")).convert("RGB")

@@ -133,7 +133,7 @@ def parse_click(text: str) -> tuple[Target, Click]:
     match = _CLICK.fullmatch(coordinates)
     if target is None or match is None:
         raise InputError(
-            f"{text!r} is no click: write X,Y in pixels, or !X,Y where the object is not; "
+            f"{text!r} is not a click: write X,Y in pixels, or !X,Y where the object is not; "
             f"{_TARGET_FORMS}"
         )
     return target, Click(int(match["x"]), int(match["y"]), is_positive=match["not"] is None)
@@ -148,7 +148,7 @@ def parse_box(text: str) -> tuple[Target, Box]:
     target, coordinates = _parse_target(text)
     match = _BOX.fullmatch(coordinates)
     if target is None or match is None:
-        raise InputError(f"{text!r} is no box: write X0,Y0,X1,Y1 in pixels; {_TARGET_FORMS}")
+        raise InputError(f"{text!r} is not a box: write X0,Y0,X1,Y1 in pixels; {_TARGET_FORMS}")
     x0, y0, x1, y1 = map(int, match.groups())
     return target, (x0, y0, x1, y1)
 

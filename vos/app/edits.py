@@ -14,9 +14,11 @@ import numpy as np
 from vos.app.project import (
     Marks,
     Project,
+    Rgb,
     mark_absent,
     remove_object,
     shown_on,
+    with_colours,
     with_marks,
     with_objects,
 )
@@ -88,12 +90,19 @@ def paint(project: Project, canvas: Canvas, index: int, stroke: Stroke, found: L
     return shown_on(project, index, _painted_marks(project, canvas, index, painted, changed))
 
 
-def take_mask(project: Project, canvas: Canvas, index: int, labels: Labels) -> Project:
-    """Show the objects of a label map on a frame."""
+def take_mask(
+    project: Project,
+    canvas: Canvas,
+    index: int,
+    labels: Labels,
+    colours: Mapping[int, Rgb],
+) -> Project:
+    """Show the objects of a label map on a frame, in the colours that its file has."""
     ids = {each for each in np.unique(labels).tolist() if each}
     shown = put_objects(canvas.shown(project, index), labels, ids)
     marks = _painted_marks(project, canvas, index, shown, ids)
-    return shown_on(with_objects(project, sorted(ids)), index, marks)
+    project = with_colours(with_objects(project, sorted(ids)), colours)
+    return shown_on(project, index, marks)
 
 
 def take_hint(

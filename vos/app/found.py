@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +20,12 @@ from vos.source.random_access import FrameReader
 
 if TYPE_CHECKING:
     from vos.run.job import Job
+    from vos.run.made_from import MadeFrom
     from vos.run.outputs import Outputs
     from vos.run.read_results import Results
     from vos.run.run_job import JobProgress
 
+_ENTRY: Final = '{"index": '  # how a frame's line in a summary begins
 _MAX_DOUBTS: Final = 100
 
 Bytes = list[tuple[int, int]]
@@ -45,6 +49,7 @@ class Found:
         self._made: tuple[Path, ...] = ()  # where a run keeps its label maps until it has ended
         self.timeline = Timeline()
         self.job: Job | None = None
+        self.made_from: MadeFrom | None = None
         self.is_complete = False
         self.doubts: list[dict[str, Any]] = []
 
@@ -93,6 +98,7 @@ class Found:
             self.timeline, self.doubts = timeline, doubts
             self.is_complete = results.is_complete
             self.job = results.job and replace(results.job, source=self._reader.address)
+            self.made_from = _read_made_from(results.summary_path)
         return results
 
     def begin(self, job: Job, *, is_new: bool) -> None:
@@ -106,6 +112,7 @@ class Found:
             self.job = job
             if is_new:
                 self.timeline, self.doubts = Timeline(), []
+                self.made_from = None
 
     def note(self, done: JobProgress, outputs: Outputs) -> Bytes:
         """Take notice of a frame that was tracked.
@@ -125,3 +132,15 @@ class Found:
             self._made = (spool,) if done.is_backwards else (outputs.masks_folder, spool)
             self.timeline.set(done.frame.index, values)
         return values
+
+
+def _read_made_from(summary_path: Path) -> MadeFrom | None:
+    """Read what results were made from; None where they do not say it."""
+    from vos.run.made_from import MadeFrom
+
+    with suppress(OSError, LookupError, TypeError, ValueError, AttributeError):
+        with summary_path.open(encoding="utf-8") as file:
+            header = "".join(takewhile(lambda line: not line.startswith(_ENTRY), file))
+        document = json.JSONDecoder().raw_decode(header + "]}")[0]
+        return MadeFrom.from_json_values(document["made_from"])
+    return None

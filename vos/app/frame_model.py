@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import numpy as np
 
+from vos.app.cached_model import CachedModel, Superseded
 from vos.app.stored_masks import outlines
 from vos.errors import InputError, MaskError
-from vos.hint import Hint
+from vos.hint import Click, Hint
 from vos.records import Frame, Labels
 from vos.sam.model import SamModel
 from vos.track.hints import HintSession
@@ -24,11 +26,32 @@ class FrameModel:
 
     def __init__(self, frame: Frame, sam: SamModel) -> None:
         self.frame = frame
-        self._hints = HintSession(frame, sam)
+        self._sam = CachedModel(sam)
+        self._hints = HintSession(frame, self._sam)
+
+    def encode(self) -> None:
+        """Encode the frame as a whole, so that the first click need not wait for that."""
+        height, width = self.frame.frame_hw
+        self.outlines(Hint((Click(width // 2, height // 2),)))
 
     def segment(self, hints: Mapping[int, Hint]) -> tuple[Labels, dict[int, float]]:
         """Give the masks of what is pointed out, as :meth:`HintSession.reference` does."""
         return self._hints.reference(hints)
+
+    def segment_ahead(self, hints: Mapping[int, Hint], is_superseded: Callable[[], bool]) -> None:
+        """Compute what :meth:`segment` takes, as far as there is time.
+
+        Args:
+            hints: What may be pointed out next.
+            is_superseded: Asked before each computation: whether something else is wanted now.
+        """
+        self._sam.is_superseded = is_superseded
+        try:
+            with suppress(Superseded, InputError, MaskError):
+                for hint in hints.values():
+                    self._hints.segment(hint)
+        finally:
+            self._sam.is_superseded = lambda: False
 
     def outlines(self, hint: Hint) -> list[list[int]]:
         """Give the outlines, in frame pixels, of what a hint is likely to mean; none if nothing.

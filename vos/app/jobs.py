@@ -11,8 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from vos.app.project import Marks, ObjectStretch, Project, with_marks, with_objects
+from vos.app.project import (
+    Marks,
+    ObjectStretch,
+    Project,
+    Rgb,
+    with_colours,
+    with_marks,
+    with_objects,
+)
 from vos.app.stored_masks import StoredMasks
+from vos.config import Memory, PersamF, PublishedMethod, RunConfig
 from vos.errors import InputError, VosError
 from vos.run.job import Absence, Job, JobOutputs, ModelChoice
 from vos.run.read_results import Results
@@ -49,6 +58,7 @@ def job_of(project: Project, settings: Job, masks: StoredMasks) -> Job:
             for each, name in project.names.items()
             if each in shown and name != plain[each]
         },
+        colours={each: rgb for each, rgb in project.colours.items() if each in shown},
         absences=tuple(
             Absence(object_id=each.object_id, first=each.first, last=each.last)
             for each in project.absences
@@ -73,7 +83,7 @@ def _identity(job: Job) -> tuple[Any, ...]:
     outputs = replace(job.outputs, folder=job.outputs.folder.resolve())
     return (
         *(str(Path(job.source).resolve()), shown, outputs, job.selection, job.model, job.config),
-        *(job.names, job.absences, job.dropped, job.tracked, job.causal),
+        *(job.names, job.colours, job.absences, job.dropped, job.tracked, job.causal),
     )
 
 
@@ -94,7 +104,7 @@ def _labels_sha256(mask: Path, join_objects: bool, changed_ns: int, max_pixels: 
 
 
 def settings_of(
-    source: str, selection: Selection, folder: Path, name: str, model: ModelChoice
+    source: str, selection: Selection, outputs: JobOutputs, model: ModelChoice, config: RunConfig
 ) -> Job:
     """Give the settings of a new project: a job with a reference that is to be replaced."""
     nowhere = Reference(mask=Path())
@@ -102,8 +112,9 @@ def settings_of(
         source=source,
         references=(nowhere,),
         selection=selection,
-        outputs=JobOutputs(folder=folder, name=name, overlay_alpha=None),
+        outputs=outputs,
         model=model,
+        config=config,
     )
 
 
@@ -120,6 +131,7 @@ def project_of(job: Job, results: Results, masks: StoredMasks) -> Project:
         VosError: the source cannot be read any more.
     """
     project = Project()
+    colours: dict[int, Rgb] = {}
     by_index = {frame.index: number for number, frame in enumerate(results.frames)}
     for reference in job.references:
         index = _index(reference.frame, job) if reference.frame is not None else None
@@ -134,12 +146,14 @@ def project_of(job: Job, results: Results, masks: StoredMasks) -> Project:
             if painted is None or results.frame_hw is None:
                 continue
             labels = reference.fit(painted.labels, results.frame_hw)
+            colours |= painted.colours
         ids = tuple(each for each in np.unique(labels).tolist() if each)
         if reference.hints:
             marks = Marks(mask=masks.keep(labels), hints=dict(reference.hints))
         else:
             marks = Marks(mask=masks.keep(labels), painted=ids)
         project = with_marks(with_objects(project, marks.object_ids), index, marks)
+    project = with_colours(project, colours | job.colours)
     names = {each: job.names.get(each, name) for each, name in project.names.items()}
     absences = tuple(
         ObjectStretch(
@@ -176,6 +190,8 @@ def command_of(job: Job) -> str:
                 words += ["--ref-point", f"{at}:{object_id}:{sign}{each.x},{each.y}"]
     for object_id, name in job.names.items():
         words += ["--rename", f"{object_id}:{name}"]
+    for object_id, rgb in job.colours.items():
+        words += ["--colour", f"{object_id}:#{bytes(rgb).hex()}"]
     for absence in job.absences:
         words += ["--absent", f"{absence.object_id}:{absence.first}-{absence.last}"]
     if job.tracked is not None:
@@ -185,8 +201,34 @@ def command_of(job: Job) -> str:
         words += ["--name", job.outputs.name]
     if job.outputs.overlay_alpha is None:
         words.append("--no-overlay")
-    if job.model.name != "nano":
-        words += ["--model", job.model.name]
-    if job.model.checkpoint is not None:
-        words += ["--checkpoint", str(job.model.checkpoint)]
-    return shlex.join(words)
+    return shlex.join([*words, *_method_words(job), *_model_words(job.model)])
+
+
+def _method_words(job: Job) -> list[str]:
+    method = job.config.method
+    choice = job.config.method_choice
+    words = [] if choice == Memory.name else ["--method", choice]
+    if isinstance(method, PublishedMethod):
+        words += [] if method.prior == type(method)().prior else ["--prior", method.prior]
+        words += [] if method.absence is not None else ["--published"]
+    if isinstance(method, PersamF) and method.fit != PersamF().fit:
+        words += ["--fit-steps", str(method.fit.num_steps)]
+    return words
+
+
+def _model_words(model: ModelChoice) -> list[str]:
+    words = []
+    for option, value, default in (
+        ("--model", model.name, "nano"),
+        ("--checkpoint", model.checkpoint, None),
+        ("--device", model.device, "auto"),
+        ("--dtype", model.dtype, "auto"),
+    ):
+        if value != default:
+            words += [option, str(value)]
+    if (features := model.features) is not None:
+        words += ["--features", features.name, "--features-weight", str(features.weight)]
+        if features.checkpoint is not None:
+            words += ["--features-checkpoint", str(features.checkpoint)]
+    words += ["--skip-padding"] if model.skip_padding else []
+    return words + (["--compile"] if model.compiled else [])

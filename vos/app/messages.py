@@ -18,6 +18,7 @@ _MAX_POINTS = 4096
 Index = Annotated[int, Field(ge=0, le=1 << 40)]
 ObjectId = Annotated[int, Field(ge=1, le=MAX_OBJECT_ID)]
 Coordinate = Annotated[int, Field(ge=-_MAX_SIDE_PX, le=_MAX_SIDE_PX)]
+Level = Annotated[int, Field(ge=0, le=255)]
 Position = Annotated[float, Field(ge=-_MAX_SIDE_PX, le=_MAX_SIDE_PX)]
 
 
@@ -65,12 +66,29 @@ class ClearMessage(_Message):
 
 
 class HoverMessage(_Message):
-    """The pointer rests on a pixel: what would a click there mean?"""
+    """The pointer is on a pixel: what would a click there mean?"""
 
     type: Literal["hover"]
     frame: Index
     x: Coordinate
     y: Coordinate
+
+
+class RestMessage(_Message):
+    """The pointer rests on a pixel, where a click on an object is likely to come."""
+
+    type: Literal["rest"]
+    frame: Index
+    object: ObjectId
+    x: Coordinate
+    y: Coordinate
+
+
+class LookMessage(_Message):
+    """The page stays at a frame, in which clicks are likely to come."""
+
+    type: Literal["look"]
+    frame: Index
 
 
 class AddObjectMessage(_Message):
@@ -85,6 +103,14 @@ class NameMessage(_Message):
     type: Literal["name"]
     object: ObjectId
     name: Annotated[str, Field(max_length=4 * MAX_NAME_LENGTH)]
+
+
+class ColourMessage(_Message):
+    """A colour for an object; None for that of its id."""
+
+    type: Literal["colour"]
+    object: ObjectId
+    rgb: tuple[Level, Level, Level] | None
 
 
 class RemoveObjectMessage(_Message):
@@ -157,8 +183,11 @@ Message = (
     | StrokeMessage
     | ClearMessage
     | HoverMessage
+    | RestMessage
+    | LookMessage
     | AddObjectMessage
     | NameMessage
+    | ColourMessage
     | RemoveObjectMessage
     | AbsentMessage
     | RangeMessage

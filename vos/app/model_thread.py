@@ -36,6 +36,11 @@ class ModelThread:
             self._waiting.append((replaces, task))
             self._changed.notify()
 
+    def is_awaited(self) -> bool:
+        """Tell whether a task waits."""
+        with self._changed:
+            return bool(self._waiting)
+
     def do_waiting(self) -> None:
         """Do what waits; called within a long task."""
         while (task := self._take(wait=False)) is not None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from vos.config import STRICT
 from vos.errors import InputError
 from vos.hint import Box, Click, Hint
+from vos.masks import OBJECT_COLOURS
 from vos.records import MAX_OBJECT_ID
 
 MAX_NAME_LENGTH = 80
+
+Rgb = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ class Project:
 
     Attributes:
         names: The objects, by id.
+        colours: (red, green, blue) of objects, by id; the others have that of their id.
         marks: What is shown, by the frame's index.
         absences: Where objects are not to be seen, in order.
         tracked: Indices of the first and the last frame to be tracked; None for all.
@@ -70,6 +75,7 @@ class Project:
     __pydantic_config__: ClassVar = STRICT
 
     names: dict[int, str] = field(default_factory=dict)
+    colours: dict[int, Rgb] = field(default_factory=dict)
     marks: dict[int, Marks] = field(default_factory=dict)
     absences: tuple[ObjectStretch, ...] = ()
     tracked: tuple[int, int] | None = None
@@ -123,6 +129,29 @@ def rename_object(project: Project, object_id: int, name: str) -> Project:
     return replace(project, names={**project.names, object_id: name})
 
 
+def colour_object(project: Project, object_id: int, rgb: Rgb | None) -> Project:
+    """Give an object a colour, or with None that of its id.
+
+    Raises:
+        InputError: there is no such object.
+    """
+    project.check_object(object_id)
+    colours = {each: colour for each, colour in project.colours.items() if each != object_id}
+    if rgb is not None:
+        colours[object_id] = rgb
+    return replace(project, colours=dict(sorted(colours.items())))
+
+
+def with_colours(project: Project, colours: Mapping[int, Rgb]) -> Project:
+    """Take over colours of objects that have none yet, and which are not those of their ids."""
+    new = {
+        object_id: rgb
+        for object_id, rgb in colours.items()
+        if object_id in project.names and rgb != tuple(OBJECT_COLOURS[object_id].tolist())
+    }
+    return replace(project, colours=dict(sorted((new | project.colours).items())))
+
+
 def remove_object(project: Project, object_id: int) -> Project:
     """Remove an object of which no frame shows anything.
 
@@ -133,6 +162,7 @@ def remove_object(project: Project, object_id: int) -> Project:
     return replace(
         project,
         names={each: name for each, name in project.names.items() if each != object_id},
+        colours={each: rgb for each, rgb in project.colours.items() if each != object_id},
         absences=tuple(each for each in project.absences if each.object_id != object_id),
         accepted=tuple(each for each in project.accepted if each.object_id != object_id),
     )

@@ -36,6 +36,7 @@ from vos.app.project import (
     Project,
     accept,
     add_object,
+    colour_object,
     further_hint,
     mark_absent,
     rename_object,
@@ -43,10 +44,11 @@ from vos.app.project import (
 )
 from vos.app.runs import Runs, Stopped
 from vos.app.stored_masks import StoredMasks, box_of, put_objects, without_objects
+from vos.config import RunConfig
 from vos.errors import InputError, VosError, is_out_of_memory
 from vos.files import make_folder, write_whole
 from vos.hint import Box, Click, Hint
-from vos.masks import OBJECT_COLOURS, match_frame, read_mask
+from vos.masks import OBJECT_COLOURS, match_frame, read_painted_mask
 from vos.records import Labels
 from vos.source import Selection
 from vos.source.random_access import FrameReader
@@ -80,6 +82,8 @@ class Session:
         name: Name of the results; the source's if None.
         selection: How the source is read.
         choose_model: Gives the model to load; called in the model's thread, as it loads torch.
+            Of results that are there already its device is taken alone.
+        config: The method and its settings, where there are no results yet.
         sam: The model, if it is loaded already.
 
     Raises:
@@ -95,6 +99,7 @@ class Session:
         *,
         selection: Selection | None = None,
         choose_model: Callable[[], ModelChoice],
+        config: RunConfig | None = None,
         sam: SamModel | None = None,
     ) -> None:
         self._selection = selection or Selection()
@@ -109,11 +114,13 @@ class Session:
         self._pictures = Pictures(self.reader)
         self._found = Found(self.reader, folder, self.name, self._selection.max_pixels)
         self._choose_model, self._sam = choose_model, sam
+        self._config = config or RunConfig()
         self._settings: Job | None = None
         self._frame_models: OrderedDict[int, FrameModel] = OrderedDict()
         self._lock = threading.RLock()
         self._has_shown = threading.Event()
         self._is_loading = True
+        self._stale: dict[str, Any] = {"changed": {}, "cleared": {}}
         self._listeners: list[Publish] = []
         self._model = ModelThread()
         self._runs = Runs(self._model, self._publish)
@@ -125,6 +132,14 @@ class Session:
         self._has_shown.set()
         self._model.close()
         self.reader.close()
+
+    def earlier_job(self) -> Job | None:
+        """Give the job of results that are there already; None if there are none."""
+        from vos.run.read_results import read_results, result_names
+
+        if not self.folder.is_dir() or self.name not in result_names(self.folder):
+            return None
+        return read_results(self.folder, self.name).job
 
     # What the page sees.
 
@@ -156,6 +171,7 @@ class Session:
             "palette": OBJECT_COLOURS.tolist(),
             "timeline": self._found.timeline.to_json(),
             "doubts": self._found.doubts,
+            "stale": self._stale,
             "export": self._export_choices(),
             **self._changeable(),
         }
@@ -217,6 +233,7 @@ class Session:
 
     def _publish_project(self) -> None:
         self._publish({"type": "project", **self._changeable()})
+        self._submit(self._find_stale, "stale")
 
     def _publish(self, message: dict[str, Any]) -> None:
         with self._lock:
@@ -242,6 +259,8 @@ class Session:
                 self._edit("add an object", add_object)
             case messages.NameMessage(object=object_id, name=name):
                 self._edit("rename", lambda now: rename_object(now, object_id, name))
+            case messages.ColourMessage(object=object_id, rgb=rgb):
+                self._edit("change a colour", lambda now: colour_object(now, object_id, rgb))
             case messages.RemoveObjectMessage(object=object_id):
                 self._edit("remove an object", lambda now: drop_object(now, canvas, object_id))
             case messages.ClearMessage(frame=index, object=object_id):
@@ -280,6 +299,10 @@ class Session:
                 self._submit(partial(self._point, index, object_id, (), (box,)))
             case messages.HoverMessage(frame=index, x=x, y=y):
                 self._submit(partial(self._sketch, index, None, Hint((Click(x, y),))), "hover")
+            case messages.LookMessage(frame=index):
+                self._submit_ahead(lambda: self._frame_model(index).encode())
+            case messages.RestMessage(frame=index, object=object_id, x=x, y=y):
+                self._submit_ahead(partial(self._point_ahead, index, object_id, Click(x, y)))
             case messages.TrackMessage():
                 job = self._job(self._history.project, message)
                 self._runs.claim("tracking")
@@ -302,9 +325,12 @@ class Session:
         Raises:
             MaskError: it is no mask, or of another shape than the frame.
         """
-        labels = read_mask(path, max_pixels=self._selection.max_pixels)
-        labels = match_frame(labels, self.reader.info.frame_hw, resize=True)
-        self._edit("import a mask", lambda now: take_mask(now, self._canvas, index, labels))
+        painted = read_painted_mask(path, max_pixels=self._selection.max_pixels)
+        labels = match_frame(painted.labels, self.reader.info.frame_hw, resize=True)
+        self._edit(
+            "import a mask",
+            lambda now: take_mask(now, self._canvas, index, labels, painted.colours),
+        )
 
     def _edit(self, label: str, edit: Edit) -> None:
         with self._lock:
@@ -328,22 +354,39 @@ class Session:
 
         self._model.submit(guarded, replaces=replaces)
 
+    def _submit_ahead(self, task: Callable[[], None]) -> None:
+        """Let something wait its turn that is likely to be of use, while nothing else goes on."""
+
+        def if_idle() -> None:
+            if self._status() == "ready":
+                with suppress(VosError):
+                    task()
+
+        self._submit(if_idle, "ahead")
+
     def _prepare(self) -> None:
         """Load the model, and what earlier runs have found."""
         # Loading torch holds up the whole process.
         self._has_shown.wait(_PATIENCE_SECONDS)
         try:
             from vos.app.jobs import settings_of
+            from vos.run.job import JobOutputs
 
             self._settings = settings_of(
-                self.source, self._selection, self.folder, self.name, self._choose_model()
+                self.source,
+                self._selection,
+                JobOutputs(folder=self.folder, name=self.name, overlay_alpha=None),
+                self._choose_model(),
+                self._config,
             )
             self._open_results()
             self._publish(self.state())
+            self._find_stale()
             if self._sam is None:
                 from vos.run.run_job import load_model
 
-                self._sam = load_model(self._settings.model)
+                device = self._choose_model().device
+                self._sam = load_model(replace(self._settings.sam, device=device))
         finally:
             self._is_loading = False
             self._publish_project()
@@ -388,17 +431,36 @@ class Session:
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
     ) -> None:
         """Make the mask of what was clicked or boxed."""
-        marks = self._history.project.marks.get(index)
-        known = {} if marks is None else dict(marks.hints)
-        mask_box = box_of(self.labels(index), object_id)
-        hint = further_hint(known.get(object_id), clicks, boxes, mask_box)
-        self._sketch(index, object_id, hint)
-        hints = {**known, object_id: hint}
+        hints = self._with_hint(index, object_id, clicks, boxes)
+        self._sketch(index, object_id, hints[object_id])
         labels, scores = self._frame_model(index).segment(hints)
         self._edit(
             "draw a box" if boxes else "click",
             lambda now: take_hint(now, self._canvas, index, object_id, hints, labels, scores),
         )
+
+    def _point_ahead(self, index: int, object_id: int, click: Click) -> None:
+        """Compute what a click is likely to take, until something else waits.
+
+        In the object's mask that is likely a click that takes away, elsewhere one that adds.
+        """
+        labels = self.labels(index)
+        is_inside = 0 <= click.y < labels.shape[0] and 0 <= click.x < labels.shape[1]
+        is_in_mask = is_inside and labels[click.y, click.x] == object_id
+        for is_positive in (not is_in_mask, is_in_mask):
+            hints = self._with_hint(
+                index, object_id, (replace(click, is_positive=bool(is_positive)),), ()
+            )
+            self._frame_model(index).segment_ahead(hints, self._model.is_awaited)
+
+    def _with_hint(
+        self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
+    ) -> dict[int, Hint]:
+        """Give what is pointed out on a frame, by object, with further clicks or boxes."""
+        marks = self._history.project.marks.get(index)
+        known = {} if marks is None else marks.hints
+        mask_box = box_of(self.labels(index), object_id)
+        return {**known, object_id: further_hint(known.get(object_id), clicks, boxes, mask_box)}
 
     # Tracking and exporting.
 
@@ -436,6 +498,36 @@ class Session:
             last += 1
         return limits if (first, last) == (least, most) else (first, last)
 
+    def _find_stale(self) -> None:
+        """Publish which masks are of another state of the project, if that has changed."""
+        from vos.app.stale import Stale, find_stale
+
+        made_from, project = self._found.made_from, self._history.project
+        if self._runs.kind == "tracking" or self._settings is None:
+            return
+        stale = Stale()
+        if made_from is not None and not self._is_up_to_date():
+            selection = self._settings.selection
+            first_index = made_from.spans[0][0] if selection.start is not None else 0
+            stale = find_stale(
+                project,
+                self._canvas,
+                made_from,
+                first_index=first_index,
+                every=selection.every,
+            )
+        last = self._found.timeline.num_frames - 1
+        found = {
+            name: {
+                object_id: [(first, min(end, last)) for first, end in spans if first <= last]
+                for object_id, spans in by_object.items()
+            }
+            for name, by_object in (("changed", stale.changed), ("cleared", stale.cleared))
+        }
+        if found != self._stale:
+            self._stale = found
+            self._publish({"type": "stale", "stale": found})
+
     def _is_up_to_date(self) -> bool:
         from vos.app.jobs import is_same_job
 
@@ -450,6 +542,7 @@ class Session:
                 self._runs.track(job, self._loaded(), self._found, self._pictures)
         finally:
             self._found.read()
+            self._find_stale()
             self._publish(self.state())
 
     def _export(self, choices: messages.ExportMessage) -> None:
@@ -481,6 +574,7 @@ class Session:
 def _project_to_json(project: Project) -> dict[str, Any]:
     return {
         "names": project.names,
+        "colours": project.colours,
         "marks": {
             index: {
                 "painted": marks.painted,

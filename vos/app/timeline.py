@@ -35,6 +35,11 @@ class Timeline:
                 row.extend(bytes(index + 1 - len(row)))
             row[index] = byte
 
+    @property
+    def num_frames(self) -> int:
+        """One more than the index of the last tracked frame."""
+        return max(map(len, self._rows.values()), default=0)
+
     def is_tracked(self, index: int) -> bool:
         """Tell whether there are results of a frame."""
         return any(index < len(row) and row[index] for row in self._rows.values())

@@ -25,7 +25,7 @@ _COMMANDS = {
     "export": ("vos.cli.export:export_command", "Export results for editors and trainers."),
     "review": ("vos.cli.review:review_command", "List the frames of results to look at again."),
     "images": ("vos.cli.images:images_command", "Find the objects of one picture in many others."),
-    "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images as PerSeg's."),
+    "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images in PerSeg layout."),
     "eval": ("vos.cli.evaluate:eval_command", "Score masks against annotations: DAVIS J&F."),
     "davis": ("vos.cli.davis:davis_command", "Run and score a whole data set in DAVIS layout."),
     "batch": ("vos.cli.batch:batch_command", "Segment many videos, on one machine or on many."),
@@ -34,8 +34,9 @@ _COMMANDS = {
     "doctor": ("vos.cli.doctor:doctor_command", "Say what this machine has, and what is used."),
     "completion": (
         "vos.cli.completion:completion_command",
-        "Print what makes a shell complete the commands.",
+        "Print the completion script of a shell.",
     ),
+    "man": ("vos.cli.manual:man_command", "Print the manual pages, or install them for man."),
 }
 
 

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
-from vos.cli.command import Command, InputOption, OutputOption, version_option
+from vos.cli.command import (
+    Command,
+    InputOption,
+    MethodOption,
+    ModelOption,
+    OutputOption,
+    version_option,
+)
+from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
 from vos.errors import InputError
+
+if TYPE_CHECKING:
+    from vos.app.session import Session
+    from vos.config import RunConfig
+
+_OF_THIS_RUN: Final = ("device", "num_threads", "batch_size")
+"""Options on which no mask depends."""
 
 
 @click.command("app", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,6 +70,7 @@ from vos.errors import InputError
     "the way; ssh -L is the better choice.",
 )
 @click.option("--no-browser", cls=InputOption, is_flag=True, help="Only print the page's address.")
+@method_options
 @model_options
 @version_option
 def app_command(ctx: click.Context) -> None:
@@ -71,6 +89,7 @@ def app_command(ctx: click.Context) -> None:
     on your own machine ssh -L 8080:localhost:8080 MACHINE; then open the address that is printed.
     """  # noqa: D301
     options = ctx.params
+    config = method_config(ctx)
     prepare_process(options["num_threads"])
     _check_installed()
 
@@ -87,33 +106,66 @@ def app_command(ctx: click.Context) -> None:
             "meant, or use ssh -L"
         )
     source, folder, name = _source_of(options["path"], options["out"], options["name"])
-    listener = bind(host, options["port"])
-    port = listener.getsockname()[1]
-    session = Session(
-        source,
-        folder,
-        name,
-        selection=Selection(max_pixels=options["max_pixels"]),
-        choose_model=partial(model_choice, ctx),
-    )
-    token = new_token()
-    hosts = LOOPBACK if host in LOOPBACK else frozenset(("*",))
-    app = create_app(session, token=token, hosts=hosts, port=port)
-    shown_host = f"[{host}]" if ":" in host else host
-    address = f"http://{shown_host}:{port}/?token={token}"
+    with ExitStack() as stack:
+        listener = stack.enter_context(bind(host, options["port"]))
+        port = listener.getsockname()[1]
+        session = Session(
+            source,
+            folder,
+            name,
+            selection=Selection(max_pixels=options["max_pixels"]),
+            choose_model=partial(model_choice, ctx),
+            config=config,
+        )
+        stack.callback(session.close)
+        _check_settings(ctx, config, session)
+        token = new_token()
+        hosts = LOOPBACK if host in LOOPBACK else frozenset(("*",))
+        app = create_app(session, token=token, hosts=hosts, port=port)
+        shown_host = f"[{host}]" if ":" in host else host
+        address = f"http://{shown_host}:{port}/?token={token}"
 
-    def announce() -> None:
-        click.echo(f"{session.name}: {address}")
-        if not options["quiet"]:
-            click.echo("Ctrl-C ends it; everything is kept", err=True)
-        if not options["no_browser"] and _has_screen():
-            click.launch(address)
+        def announce() -> None:
+            click.echo(f"{session.name}: {address}")
+            if not options["quiet"]:
+                click.echo("Ctrl-C ends it; everything is kept", err=True)
+            if not options["no_browser"] and _has_screen():
+                click.launch(address)
 
-    try:
         with suppress(KeyboardInterrupt):  # as the server is ended
             make_server(app, announce).run(sockets=[listener])
-    finally:
-        session.close()
+
+
+def _check_settings(ctx: click.Context, config: RunConfig, session: Session) -> None:
+    """Refuse options that contradict those by which the results were made.
+
+    Raises:
+        click.UsageError: one does.
+    """
+    given = [
+        each
+        for each in ctx.command.params
+        if isinstance(each, MethodOption | ModelOption)
+        and each.name not in _OF_THIS_RUN
+        and ctx.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
+    ]
+    job = session.earlier_job() if given else None
+    if job is None:
+        return
+    chosen = model_choice(ctx)
+    for each in given:
+        if isinstance(each, MethodOption):
+            is_same, now = config.method == job.config.method, job.config.method.name
+        else:
+            field = "name" if each.name == "model" else each.name or ""
+            is_same, now = getattr(chosen, field) == getattr(job.model, field), job.model.name
+        if not is_same:
+            kind = "method" if isinstance(each, MethodOption) else "model"
+            raise click.UsageError(
+                f"{each.opts[0]} contradicts the results {session.name} in {session.folder}, which "
+                f"were made with the {kind} {now} and its settings; leave it out to go on with "
+                "them, or give the new results another --name"
+            )
 
 
 def _check_installed() -> None:

@@ -76,12 +76,17 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order in which they were declared."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                groups.setdefault(getattr(parameter, "heading", _OTHER), []).append(record)
-        groups[_OTHER] = groups.pop(_OTHER, [])  # last
-        for heading, records in groups.items():
+        for heading, records in option_groups(self, ctx).items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def option_groups(command: click.Command, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+    """Give each heading's options and what they do; those without a heading come last."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is not None and isinstance(parameter, click.Option):
+            groups.setdefault(getattr(parameter, "heading", _OTHER), []).append(record)
+    groups[_OTHER] = groups.pop(_OTHER, [])
+    return groups

@@ -10,7 +10,7 @@ _PROGRAMS = ("vos", "vos-run", "vos-eval")
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
-    """Print what makes SHELL complete vos, vos-run and vos-eval.
+    """Print the script that lets SHELL complete vos, vos-run and vos-eval.
 
     \b
       echo 'source <(vos completion bash)' >> ~/.bashrc

@@ -43,8 +43,8 @@ _OPTIONS = (
         default=3,
         show_default=True,
         metavar="K",
-        help="How often a video is tried whose failure may pass: of a network, of memory, or of a "
-        "worker that was killed.",
+        help="Try a video up to K times if its failure may pass: of the network, of memory, or "
+        "of a killed worker.",
     ),
 )
 

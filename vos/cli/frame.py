@@ -29,7 +29,7 @@ def frame_command(
     if out.suffix.lower() != ".png":
         raise InputError(f"OUT must end in .png, which keeps every pixel; got {out}")
     if not overwrite and out.exists():
-        raise OutputError(f"{out} is there already; pass --overwrite")
+        raise OutputError(f"{out} exists already; pass --overwrite")
     from PIL import Image
 
     from vos.files import write_whole

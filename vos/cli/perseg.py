@@ -35,7 +35,7 @@ from vos.errors import SourceError
     default="00",
     show_default=True,
     metavar="STEM",
-    help="Each class' reference.",
+    help="Name of the reference picture in each class, without its ending.",
 )
 @click.option(
     "--class",
@@ -43,7 +43,7 @@ from vos.errors import SourceError
     cls=InputOption,
     multiple=True,
     metavar="NAME",
-    help="Only it. Repeatable.",
+    help="Run only this class. Repeatable.",
 )
 @click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlays too.")
 @click.option(

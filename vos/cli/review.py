@@ -60,7 +60,7 @@ def review_command(
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise InputError(f"a sheet must end in .png, got {sheet}")
     if sheet is not None and not overwrite and sheet.exists():
-        raise OutputError(f"{sheet} is there already; pass --overwrite")
+        raise OutputError(f"{sheet} exists already; pass --overwrite")
     from vos.review import find_doubtful
     from vos.run.read_results import read_results
 

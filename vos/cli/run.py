@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,15 +38,36 @@ class ObjectName(click.ParamType[tuple[int, str]]):
         return int(object_id), name
 
 
+class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
+    """An object and its colour: ``3:#ff8800``."""
+
+    name = "id:#rrggbb"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, tuple[int, int, int]]:
+        """Read the id and the colour."""
+        match = re.fullmatch(r"([0-9]{1,18}):#?([0-9a-fA-F]{6})", value)
+        if match is None:
+            self.fail(f"{value!r} is not ID:#RRGGBB, such as 3:#ff8800", param, ctx)
+        red, green, blue = bytes.fromhex(match[2])
+        return int(match[1]), (red, green, blue)
+
+
 @click.command("run", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("video", type=StandardInput())
 @click.option(
     "--start",
     cls=InputOption,
     type=Moment(),
-    help="First frame used: a number, or a time as 2.5s or 1:30.",
+    help="First frame that is used: a number, or a time such as 2.5s or 1:30.",
 )
-@click.option("--end", cls=InputOption, type=Moment(), help="First frame no longer used, likewise.")
+@click.option(
+    "--end",
+    cls=InputOption,
+    type=Moment(),
+    help="First frame that is not used any more: a number or a time.",
+)
 @click.option(
     "--every",
     cls=InputOption,
@@ -77,10 +99,10 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=ClickHint(),
     multiple=True,
-    help="Instead of a mask: a click on the object, or as !X,Y or -X,Y a click beside it. FRAME is "
-    "a number or a time as 4.8s or 0:04.8, the first frame used if left out; ID the object, 1 if "
-    "left out. So 120:X,Y is in frame 120, 120:2:X,Y of object 2 there, and :2:X,Y of object 2 in "
-    "the first frame. Repeatable.",
+    help="Click on the object, instead of a mask; !X,Y or -X,Y is a click beside it. X and Y are "
+    "pixels. FRAME is a number or a time such as 4.8s or 0:04.8; without it, the first frame used. "
+    "ID is the object; without it, object 1. Examples: 120:X,Y is in frame 120; 120:2:X,Y is "
+    "object 2 in frame 120; :2:X,Y is object 2 in the first frame. Repeatable.",
 )
 @click.option(
     "--ref-box",
@@ -88,8 +110,8 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=BoxHint(),
     multiple=True,
-    help="Instead of a mask: a box around an object, with FRAME and ID as above. Repeatable; those "
-    "of a frame without ID are objects 1, 2, ...",
+    help="Draw a box around an object, instead of a mask; in pixels, with FRAME and ID as above. "
+    "Boxes of one frame without ID are objects 1, 2, ... Repeatable.",
 )
 @click.option(
     "--ref",
@@ -97,9 +119,9 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=FrameMask(),
     multiple=True,
-    help="The mask of any frame, by number or time. Its objects are tracked from there both ways, "
-    "up to where another mask shows them. Its background says nothing of objects that it does not "
-    "hold. Repeatable.",
+    help="Mask of any frame, by number or time. Its objects are tracked from there in both "
+    "directions, until another mask shows them. An object that the mask does not show may still "
+    "be in the frame. Repeatable.",
 )
 @click.option(
     "--absent",
@@ -107,8 +129,8 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=ObjectRange(),
     multiple=True,
-    help="Frames in which an object is not there, both ends included. It has no mask there, and is "
-    "searched in the whole frame afterwards. Repeatable.",
+    help="Say in which frames an object is absent, both ends included. It has no mask there. "
+    "Afterwards it is searched in the whole frame. Repeatable.",
 )
 @click.option(
     "--drop",
@@ -125,7 +147,16 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=ObjectName(),
     multiple=True,
-    help="What to call an object in the overlay, the summary and exports. Repeatable.",
+    help="Name an object in the overlay, the summary and exports. Repeatable.",
+)
+@click.option(
+    "--colour",
+    "colours",
+    cls=ObjectsOption,
+    type=ObjectColour(),
+    multiple=True,
+    help="The colour of an object in the overlay and in vos app. Label maps keep the palette of "
+    "DAVIS. Repeatable.",
 )
 @click.option(
     "--range",
@@ -138,7 +169,7 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     "--causal",
     cls=ObjectsOption,
     is_flag=True,
-    help="Segment each frame by what came before it alone: masks count from their frame on, and "
+    help="Segment each frame from earlier frames only: masks count from their frame on, and "
     "nothing is tracked backwards.",
 )
 @click.option(
@@ -159,7 +190,7 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     cls=ObjectsOption,
     type=_FILE,
     metavar="FILE.png",
-    help="Only draw the objects that are shown on their frames, and stop.",
+    help="Draw the given objects on their frames, and stop.",
 )
 @click.option(
     "--out",
@@ -178,14 +209,14 @@ class ObjectName(click.ParamType[tuple[int, str]]):
     "--resume",
     cls=OutputOption,
     is_flag=True,
-    help="Go on with a run that broke off; the results are those of a run that did not.",
+    help="Go on with a run that broke off. The results are the same as without the break.",
 )
 @click.option(
     "--update",
     cls=OutputOption,
     is_flag=True,
-    help="Do again only what changed since: new, other or absent masks, --absent, --drop, --range, "
-    "--rename. All other label maps stay as they are.",
+    help="Track again only what changed since the last run: masks, clicks, boxes, --absent, "
+    "--drop, --range, --rename, --colour. All other label maps stay as they are.",
 )
 @click.option(
     "--save-every",
@@ -273,6 +304,7 @@ def run_command(ctx: click.Context) -> None:
         model=model_choice(ctx),
         config=config,
         names=dict(options["names"]),
+        colours=dict(options["colours"]),
         absences=tuple(
             Absence(object_id=object_id, first=first, last=last)
             for object_id, first, last in options["absent"]

@@ -66,7 +66,7 @@ def synth_command(
         result_folders=(masks_folder,),
     )
     if not overwrite and (video.exists() or masks_folder.exists()):
-        raise OutputError(f"{video} or {masks_folder} is there already; pass --overwrite")
+        raise OutputError(f"{video} or {masks_folder} exists already; pass --overwrite")
     results = [ledger.summary, video, *masks]
     ledger.check_free(results)
     ledger.remove_written()

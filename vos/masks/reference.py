@@ -238,7 +238,7 @@ def _warn_of_sizes(labels: Labels, path: Path) -> None:
     for object_id in np.flatnonzero(counts_px[1:]) + 1:
         if counts_px[object_id] < _FEW_PX:
             _log.warning(
-                "mask %s: object %d has %d pixels only; it can hardly be found again",
+                "mask %s: object %d has %d pixels only; it may not be found again",
                 *(path, object_id, counts_px[object_id]),
             )
         elif _MOST_SHARE * labels.size < counts_px[object_id] < labels.size:

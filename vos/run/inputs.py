@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,13 +77,13 @@ class Shown:
     index: int
     frame: Frame | None
 
-    def make_labels(self, sam: SamModel) -> tuple[Labels, dict[int, float]]:
+    def make_labels(self, load_sam: Callable[[], SamModel]) -> tuple[Labels, dict[int, float]]:
         """Give the (H, W) label map, and of hints the IoU with the truth to expect by object."""
         if self.labels is not None:
             return self.labels, {}
         if self.frame is None:
             raise RuntimeError("hints without a frame")
-        return segment_hints(self.frame, self.reference, sam)
+        return segment_hints(self.frame, self.reference, load_sam())
 
 
 def open_inputs(
@@ -102,13 +102,14 @@ def open_inputs(
     """
     painted = [each.read_mask(max_pixels=job.selection.max_pixels) for each in job.references]
     source = stack.enter_context(open_selection(job.source, job.selection))
+    of_masks = {id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()}
     outputs = Outputs(
         folder=job.outputs.folder,
         name=job.outputs.name or source.info.name,
         overlay_alpha=job.outputs.overlay_alpha,
         overwrite=overwrite,
         min_score=job.outputs.min_score,
-        colours={id_: rgb for mask in painted if mask for id_, rgb in mask.colours.items()},
+        colours=of_masks | job.colours,
         names=job.names,
         soft=job.config.soft,
     )
@@ -139,29 +140,33 @@ def open_inputs(
 
 
 def make_plan(
-    job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = False
+    job: Job, opened: Opened, load_sam: Callable[[], SamModel], *, both_ways: bool = False
 ) -> tuple[Plan, dict[int, dict[int, float]]]:
     """Make the masks of all references, and plan who is tracked where.
 
     Args:
         job: The job.
         opened: Its inputs.
-        sam: Its model.
+        load_sam: Gives its SAM, for hints.
         both_ways: Whether references are known from the beginning, whatever they are.
 
     Returns:
         The plan, and the scores of masks that come from hints, by frame and object.
 
     Raises:
-        InputError: a reference shows an object where it is said to be absent; a name, an absence
-            or a dropped object is of none that is shown; or nothing is left to track.
+        InputError: a reference shows an object where it is said to be absent; a name, a colour, an
+            absence or a dropped object is of none that is shown; or nothing is left to track.
         VosError: as :func:`vos.mask_from_hints`.
     """
-    made = {each.index: each.make_labels(sam) for each in opened.references}
+    made = {each.index: each.make_labels(load_sam) for each in opened.references}
     labels_by_index = {index: labels for index, (labels, _) in made.items()}
     scores = {index: of_frame for index, (_, of_frame) in made.items()}
     shown = {int(each) for labels in labels_by_index.values() for each in np.unique(labels)}
-    for what, ids in (("named", job.names), ("dropped", job.dropped)):
+    for what, ids in (
+        ("named", job.names),
+        ("given a colour", job.colours),
+        ("dropped", job.dropped),
+    ):
         for object_id in ids:
             if object_id not in shown:
                 raise InputError(f"object {object_id} cannot be {what}: no reference shows it")
@@ -242,7 +247,7 @@ def _check_inputs_kept(job: Job, outputs: Outputs, *, is_going_on: bool) -> None
         check_inputs_kept(inputs, [job.outputs.reference_path])
         if job.outputs.reference_path.exists() and not (is_going_on or outputs.overwrite):
             raise OutputError(
-                f"{job.outputs.reference_path} is there already; choose another file for the "
+                f"{job.outputs.reference_path} exists already; choose another file for the "
                 "reference, or pass --overwrite to replace it"
             )
 

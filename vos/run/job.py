@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from vos.config import METHODS, STRICT, RunConfig
+from vos.config import METHODS, STRICT, Cutie, Features, RunConfig, Sam2
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.records import MAX_OBJECT_ID
@@ -30,12 +30,15 @@ class ModelChoice:
     """Which model, and how it is run; as the arguments of :func:`vos.load_sam`.
 
     Attributes:
-        name: A registered model.
-        checkpoint: Weights of that model instead of the registered ones, or None.
+        name: A registered model. Where the method has a network of its own, this one only makes
+            masks of clicks and boxes.
+        checkpoint: Weights of that model instead of the registered ones, or None. Where the method
+            has a network of its own, they are that network's.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: Arithmetic of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         compiled: Whether the image encoder is compiled.
         skip_padding: Whether the image encoder leaves out most of the padding.
+        features: A further model whose features cells are compared by; None is SAM's alone.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -46,6 +49,21 @@ class ModelChoice:
     dtype: str = "auto"
     compiled: bool = False
     skip_padding: bool = False
+    features: Features | None = None
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """The weights files that the user gave."""
+        of_features = None if self.features is None else self.features.checkpoint
+        return tuple(path for path in (self.checkpoint, of_features) if path is not None)
+
+    def below(self, folder: Path) -> ModelChoice:
+        """Give the choice with its relative paths taken from a folder."""
+        features = self.features
+        if features is not None and features.checkpoint is not None:
+            features = replace(features, checkpoint=folder / features.checkpoint)
+        checkpoint = None if self.checkpoint is None else folder / self.checkpoint
+        return replace(self, checkpoint=checkpoint, features=features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +129,8 @@ class Job:
         model: The model.
         config: The method and its settings.
         names: What to call objects, by id; the others are called by their numbers.
+        colours: (red, green, blue) of objects in the overlay and in the page, 0 to 255, by id; the
+            others have those of their mask's file, or ``vos.masks.OBJECT_COLOURS``.
         absences: Where objects are not.
         dropped: Objects that are forgotten, though references show them.
         tracked: First and last frame, by index or time, between which objects are tracked and
@@ -129,6 +149,7 @@ class Job:
     model: ModelChoice = field(default_factory=ModelChoice)
     config: RunConfig = field(default_factory=RunConfig)
     names: dict[int, str] = field(default_factory=dict)
+    colours: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     absences: tuple[Absence, ...] = ()
     dropped: tuple[int, ...] = ()
     tracked: tuple[int | float, int | float] | None = None
@@ -138,14 +159,20 @@ class Job:
         """Check that the fields do not contradict each other.
 
         Raises:
-            InputError: there is no reference, or several are of one frame; an illegal id or name;
-                a range that ends before it begins.
+            InputError: there is no reference, or several are of one frame; an illegal id, name
+                or colour; a range that ends before it begins.
         """
         if not self.references:
             raise InputError("a job needs a reference: a mask, or boxes and clicks")
         check_frames_differ(self.references)
         _check_ids("name", self.names)
+        _check_ids("colour", self.colours)
         _check_ids("drop", self.dropped)
+        for object_id, rgb in self.colours.items():
+            if not all(0 <= value <= 255 for value in rgb):
+                raise InputError(
+                    f"the colour of object {object_id} must be three numbers of 0 to 255, got {rgb}"
+                )
         for object_id, name in self.names.items():
             if not (name.strip() and name.isprintable() and len(name) <= _MAX_NAME_LETTERS):
                 raise InputError(
@@ -154,6 +181,13 @@ class Job:
                 )
         if self.tracked is not None:
             _check_order("the range to track", *self.tracked)
+
+    @property
+    def sam(self) -> ModelChoice:
+        """The SAM of this job."""
+        if isinstance(self.config.method, Cutie | Sam2):
+            return replace(self.model, checkpoint=None)
+        return self.model
 
     def with_reference(self, reference: Reference) -> Job:
         """Give the job with a further reference, which replaces that of the same frame."""
@@ -182,9 +216,10 @@ class Job:
         try:
             document = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"this is no job: it is no JSON: {error}") from error
+            raise InputError(f"this is not a job: it is not JSON: {error}") from error
         if not isinstance(document, dict):
-            raise InputError(f"this is no job: it is no object, but {type(document).__name__}")
+            got = type(document).__name__
+            raise InputError(f"this is not a job: it must be a JSON object, got {got}")
         _each_moment(document, _read_moment)
         config = document.get("config")
         method = config.pop("method", None) if isinstance(config, dict) else None
@@ -194,7 +229,7 @@ class Job:
         name = method.pop("name", None) if isinstance(method, dict) else None
         if not isinstance(name, str) or name not in METHODS:
             raise InputError(
-                f"this is no job: config.method.name must be one of {', '.join(METHODS)}, "
+                f"this is not a job: config.method.name must be one of {', '.join(METHODS)}, "
                 f"got {name!r}"
             )
         settings = _validate(METHODS[name], method, "config.method.")
@@ -216,7 +251,7 @@ def _check_order(what: str, first: int | float, last: int | float) -> None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _each_moment(document: dict[str, Any], change: Callable[[Any], Any]) -> None:
@@ -243,7 +278,7 @@ def _read_moment(value: Any) -> Any:
         return value
     moment = parse_moment(value)
     if moment is None:
-        raise InputError(f"this is no job: {value!r} is neither a frame nor a time such as 4.8s")
+        raise InputError(f"this is not a job: {value!r} is neither a frame nor a time such as 4.8s")
     return moment
 
 
@@ -256,7 +291,7 @@ def _validate(kind: Any, document: Any, prefix: str) -> Any:
         faults = (
             f"{prefix}{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
-        raise InputError(f"this is no job: {'; '.join(faults)}") from error
+        raise InputError(f"this is not a job: {'; '.join(faults)}") from error
 
 
 @cache

@@ -18,6 +18,7 @@ from vos.masks.edges import encode_edges, read_edges
 from vos.records import Frame, FrameMasks, SoftEdges
 from vos.run.names import name_fault
 from vos.run.replacing import Ledger, check_inputs_kept
+from vos.sam.weights.registry import MODELS
 from vos.sink.overlay import OverlayStyle
 from vos.sink.pieces import PIECES
 from vos.sink.summary import masks_of
@@ -25,7 +26,7 @@ from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.sink.video import check_frame_size
 
 if TYPE_CHECKING:  # what reads results needs no torch
-    from vos.sam.model import SamModel
+    from vos.track.method import Model
 
 _STATE: Final = "state"
 _SUMMARY: Final = "summary.json"
@@ -218,7 +219,7 @@ class Outputs:
             is_left = left.exists()
             is_ours = self.journal_path.exists() or self.spool.folder.exists()
             if is_left and not is_ours and any(left.iterdir()):
-                raise OutputError(f"{left} is no unfinished run of vos; move it elsewhere")
+                raise OutputError(f"{left} is not an unfinished run of vos; move it elsewhere")
             if self.overwrite:
                 is_file = self.masks_folder.exists() and not self.masks_folder.is_dir()
                 self.ledger.check_free((*self.files, *([self.masks_folder] if is_file else [])))
@@ -232,7 +233,7 @@ class Outputs:
                 is_taken = any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
                 if is_taken:
                     raise OutputError(
-                        f"{path} is there already; choose another output folder or name, "
+                        f"{path} exists already; choose another output folder or name, "
                         "or pass --overwrite to replace it"
                     )
 
@@ -338,17 +339,26 @@ def _clear_spool(folder: Path) -> None:
             path.rmdir()
 
 
-def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, object]:
+def describe_run(source: str, sam: Model, config: RunConfig) -> dict[str, object]:
     """Say what a run was made with, for its summary: settings, versions, the model's hash."""
-    packages = ("vos-persam", "torch", "segment-anything", "av", "numpy")
+    packages = ["vos-persam", "torch", sam.package, "av", "numpy"]
+    spec, matcher = MODELS.get(sam.name), getattr(sam, "matcher", None)
+    if matcher is not None or (spec is not None and spec.extra):
+        packages.append("transformers")
     return {
         "source": source,
         "model": sam.name,
         "weights_sha256": sam.weights_sha256,
         "device": str(sam.device),
         "dtype": sam.dtype,
-        "compiled": sam.compiled,
-        "skip_padding": sam.skip_padding,
+        "compiled": getattr(sam, "compiled", False),
+        "skip_padding": getattr(sam, "skip_padding", False),
+        "features": matcher
+        and {
+            "name": matcher.name,
+            "weight": matcher.weight,
+            "weights_sha256": matcher.weights_sha256,
+        },
         "settings": config.to_json_values(),
         "versions": {name: _version(name) for name in packages},
     }

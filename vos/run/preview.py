@@ -64,7 +64,7 @@ def show_references(job: Job, sam: SamModel | None = None) -> list[ShownReferenc
         painted = reference.read_mask(max_pixels=job.selection.max_pixels)
         frame = _frame_of(job, reference)
         if painted is None:
-            sam = sam or load_model(job.model)
+            sam = sam or load_model(job.sam)
             labels, scores = segment_hints(frame, reference, sam)
             shown.append(ShownReference(frame, labels, scores, {}))
         else:
@@ -79,6 +79,8 @@ def draw_references(shown: list[ShownReference], job: Job) -> NDArray[np.uint8]:
     for each in shown:
         for object_id, rgb in each.colours.items():
             palette[object_id] = rgb
+    for object_id, rgb in job.colours.items():
+        palette[object_id] = rgb
     panels = [
         (
             draw_overlay(

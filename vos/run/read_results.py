@@ -372,7 +372,7 @@ def read_results(folder: str | os.PathLike[str], name: str | None = None) -> Res
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
     except _FAULTS as error:
         raise OutputError(
-            f"{path} is damaged, or no summary of vos: {error}; run again with --overwrite"
+            f"{path} is damaged, or not a summary of vos: {error}; run again with --overwrite"
         ) from error
     return results
 
@@ -403,7 +403,7 @@ def _locate(path: Path, name: str | None) -> tuple[Path, str]:
     if name is None and path.is_file() and path.suffix == ".json":
         return path.parent, path.stem
     if not path.is_dir():
-        raise OutputError(f"there are no results at {path}: it is no folder")
+        raise OutputError(f"there are no results at {path}: it is not a folder")
     names = result_names(path)
     if name is not None:
         if name not in names:

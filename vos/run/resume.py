@@ -149,7 +149,7 @@ def _check_sound(saved: Saved, *, is_backwards: bool) -> None:
         raise InputError(f"frame {mark.index} does not come before frame {progress.frame_index}")
     ids = progress.state.object_ids
     if list(ids) != sorted(set(ids)) or not ids or ids[0] < 1 or ids[-1] > MAX_OBJECT_ID:
-        raise InputError(f"{ids} are no object ids")
+        raise InputError(f"{ids} are not object ids")
     check_finite(saved)
 
 

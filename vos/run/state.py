@@ -63,7 +63,7 @@ def decode_state(kind: type[T], data: bytes, device: torch.device) -> T:
     """
     head, _, body = data.partition(b"\n")
     if not head.startswith(_MAGIC):
-        raise InputError("it is no saved state of this version of vos")
+        raise InputError("it is not a saved state of this version of vos")
     if head != _MAGIC + hashlib.sha256(body).hexdigest().encode():
         raise InputError("its checksum does not match: it is damaged")
     try:

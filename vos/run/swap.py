@@ -147,7 +147,7 @@ def begin_update(outputs: Outputs, header: Mapping[str, object]) -> None:
     with refusals(f"write {path}"):
         others = {*made.folder.glob("*")} if made.folder.exists() else set()
         if others and path not in others:
-            raise OutputError(f"{made.folder} is no update of vos; move it elsewhere")
+            raise OutputError(f"{made.folder} is not an update of vos; move it elsewhere")
         if not path.is_file() or path.read_bytes() != mark:
             clear_update(outputs)
             make_folder(made.folder)

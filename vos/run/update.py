@@ -69,7 +69,7 @@ from vos.track.method import State
 _log = logging.getLogger("vos")
 
 _SAME: Final = (
-    *("source_file", "selection", "model", "weights_sha256", "settings"),
+    *("source_file", "selection", "model", "weights_sha256", "features", "settings"),
     *("overlay_alpha", "min_score"),
 )
 """What of a summary must not differ between results and their update."""
@@ -106,7 +106,7 @@ def read_earlier(outputs: Outputs, header: dict[str, Any]) -> Earlier:
     """
     path, masks = outputs.summary_path, outputs.masks_folder
     if outputs.unfinished_folder.exists():
-        raise OutputError(f"{masks} is of a run that did not end; go on with it with --resume")
+        raise OutputError(f"{masks} is of a run that did not end; go on with --resume")
     if not path.is_file():
         raise OutputError(f"there are no results to update: {path} is not there")
     before = read_header(path)

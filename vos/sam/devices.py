@@ -24,7 +24,7 @@ def available_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise DeviceError(
-            f"unknown device {device!r}; legal are auto, cpu, cuda, cuda:N and mps"
+            f"unknown device {device!r}; choose auto, cpu, cuda, cuda:N or mps"
         ) from error
     if resolved.type == "cuda":
         num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -36,7 +36,7 @@ def available_device(device: str | torch.device) -> torch.device:
     elif resolved.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device mps was asked for, but torch sees no Apple GPU; use cpu")
     elif resolved.type not in ("cpu", "mps"):
-        raise DeviceError(f"device {device} is not supported; legal are auto, cpu, cuda and mps")
+        raise DeviceError(f"device {device} is not supported; choose auto, cpu, cuda or mps")
     return resolved
 
 

@@ -118,7 +118,7 @@ class ImageOutputs:
             inputs: What else is read: files, and folders of files.
 
         Raises:
-            OutputError: something is there already, the folder is a file, or a result would take
+            OutputError: something exists already, the folder is a file, or a result would take
                 the place of what is read.
         """
         if self.folder.exists() and not self.folder.is_dir():
@@ -135,7 +135,7 @@ class ImageOutputs:
         for path in (*results, self.unfinished_folder):
             if os.path.lexists(path):
                 raise OutputError(
-                    f"{path} is there already; choose another output folder, or pass --overwrite "
+                    f"{path} exists already; choose another output folder, or pass --overwrite "
                     "to replace it"
                 )
 

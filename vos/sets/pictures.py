@@ -97,7 +97,7 @@ def find_pictures(
         elif not path.exists():
             raise SourceError(f"there is no picture or folder {path}")
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise SourceError(f"{path} is no picture ({', '.join(IMAGE_SUFFIXES)})")
+            raise SourceError(f"{path} is not a picture ({', '.join(IMAGE_SUFFIXES)})")
         else:
             files.append(path)
     by_stem: dict[str, Path] = {}
@@ -115,7 +115,7 @@ def read_picture(file: Path, index: int = 0, *, max_pixels: int = MAX_PIXELS) ->
         SourceError: it is missing, broken or too large.
     """
     if file.suffix.lower() not in IMAGE_SUFFIXES:
-        raise SourceError(f"{file} is no picture ({', '.join(IMAGE_SUFFIXES)})")
+        raise SourceError(f"{file} is not a picture ({', '.join(IMAGE_SUFFIXES)})")
     with open_source(file, max_pixels=max_pixels) as source:
         return Frame(index, 0.0, file.stem, next(source).rgb)
 

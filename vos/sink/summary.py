@@ -264,7 +264,7 @@ def read_header(path: Path) -> dict[str, Any]:
         text = "".join(line for line in file if not line.startswith(_ENTRY.decode()))
         document: dict[str, Any] = json.loads(text)
     if not isinstance(document, dict):
-        raise OutputError(f"cannot read {path}: it is no summary of vos")
+        raise OutputError(f"cannot read {path}: it is not a summary of vos")
     return document
 
 

@@ -22,7 +22,7 @@ export function connect() {
 export function send(message) {
   const text = JSON.stringify(message);
   if (socket?.readyState === WebSocket.OPEN) socket.send(text);
-  else if (message.type !== "hover" && waiting.length < 32) waiting.push(text);
+  else if (!["hover", "rest", "look"].includes(message.type) && waiting.length < 32) waiting.push(text);
 }
 
 function receive(message) {
@@ -31,6 +31,7 @@ function receive(message) {
     store.palette = message.palette;
     store.timeline = new Map(Object.entries(message.timeline).map(([id, text]) => [Number(id), bytes(text)]));
     store.doubts = message.doubts;
+    takeStale(message.stale);
     store.export = message.export;
     takeProject(message);
     emit("video");
@@ -40,8 +41,12 @@ function receive(message) {
   } else if (message.type === "project") {
     takeProject(message);
     emit("project");
+  } else if (message.type === "stale") {
+    takeStale(message.stale);
+    emit("stale");
   } else if (message.type === "cleared") {
     store.timeline = new Map();
+    takeStale({ changed: {}, cleared: {} });
     store.doubts = [];
     emit("timeline");
     emit("project");
@@ -50,11 +55,17 @@ function receive(message) {
     for (const [index, objects] of message.frames) {
       for (const [id, byte] of objects) setByte(id, index, byte);
     }
+    for (const [index] of message.frames) store.fresh.add(index);
     emit("timeline", message.frames.map(([index]) => index));
     emit("run");
   } else {
     emit(message.type, message);
   }
+}
+
+function takeStale(stale) {
+  store.stale = stale;
+  store.fresh = new Set();
 }
 
 function takeProject(message) {

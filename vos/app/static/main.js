@@ -5,7 +5,7 @@ import { show } from "./pictures.js";
 import * as view from "./view.js";
 import { setTool } from "./tools.js";
 import "./timeline.js";
-import { selectObject, renameObject } from "./objects.js";
+import { selectObject, renameObject, colourObject } from "./objects.js";
 import { notice } from "./notices.js";
 import { openDialog } from "./dialogs.js";
 import "./review.js";
@@ -169,7 +169,7 @@ function showRun() {
     const left = run.rate && run.total ? (run.total - run.done) / run.rate : null;
     $("run-text").textContent = [
       status === "exporting" ? "Exporting" : "",
-      run.total ? `${run.done} of ${run.total}` : "begins",
+      run.total ? `${run.done} of ${run.total}` : "Starting…",
       run.rate ? `${run.rate.toFixed(1)} frames/s` : "",
       left !== null ? `${duration(left)} left` : "",
     ].filter(Boolean).join("  ·  ");
@@ -183,8 +183,8 @@ function showRun() {
 
 function wordsOfResults() {
   if (store.isUpToDate) return "Up to date";
-  if (!store.timeline.size) return "";
-  return store.isComplete ? "Changed since" : "Stopped";
+  if (!store.timeline.size || !Object.keys(store.project?.marks ?? {}).length) return "";
+  return store.isComplete ? "Edits not tracked yet" : "Stopped";
 }
 
 function duration(value) {
@@ -207,11 +207,20 @@ on("project", () => {
   $("redo").disabled = !store.redo;
   $("undo").dataset.tip = store.undo ? `Undo: ${store.undo}` : "Undo";
   $("redo").dataset.tip = store.redo ? `Redo: ${store.redo}` : "Redo";
-  $("welcome").hidden = Object.keys(project.marks).length > 0 || store.timeline.size > 0;
+  showWelcome();
   $("range-box").hidden = !project.tracked;
   if (project.tracked) $("range-text").textContent = `frames ${project.tracked[0]} – ${project.tracked[1]}`;
   $("show-export").disabled = store.timeline.size === 0 || store.status !== "ready";
   showRun();
+});
+let hasPicture = false;
+function showWelcome() {
+  $("welcome").hidden = !hasPicture || Object.keys(store.project?.marks ?? {}).length > 0;
+}
+on("picture", () => {
+  if (hasPicture) return;
+  hasPicture = true;
+  showWelcome();
 });
 on("edit", () => { $("welcome").hidden = true; });
 on("video", () => {
@@ -229,6 +238,7 @@ on("linked", (isLinked) => {
 // Dialogs.
 
 async function showCommand() {
+  if (!Object.keys(store.project?.marks ?? {}).length) return notice("Show an object first; then there is a command.", "error");
   const response = await fetch("/command"), text = await response.text();
   if (!response.ok) return notice(text, "error");
   $("command-text").textContent = text;
@@ -244,7 +254,6 @@ $("show-keys").onclick = showKeys;
 
 // Keys.
 
-const absent = () => $("absent").click();
 const KEYS = [
   ["Click, box, brush, eraser", ["C", "X", "B", "E"], null],
   ["Not the object", ["Right click", "Alt click"], null],
@@ -253,7 +262,8 @@ const KEYS = [
   ["Another object", ["N"], { n: () => send({ type: "add_object" }) }],
   ["Choose an object", ["1", "9"], null],
   ["Name the object", ["R"], { r: () => renameObject(store.object) }],
-  ["Absent in this frame or range", ["A"], { a: absent }],
+  ["Colour of the object", ["Shift C"], { "Shift+C": () => colourObject(store.object) }],
+  ["Absent here, in the range", ["A", "Shift A"], { a: () => $("absent").click(), "Shift+A": () => $("absent-in-range").click() }],
   ["Take back on this frame", ["Del"], { Delete: () => $("clear").click(), Backspace: () => $("clear").click() }],
   ["Frame before, after", ["←", "→"], { ArrowLeft: () => step(-1), ArrowRight: () => step(1) }],
   ["Ten frames", ["Shift ←", "Shift →"], { "Shift+ArrowLeft": () => step(-10), "Shift+ArrowRight": () => step(10) }],
@@ -262,7 +272,7 @@ const KEYS = [
   ["Play", ["Space"], { " ": togglePlay }],
   ["Range in, out", ["I", "O"], { i: rangeIn, o: rangeOut }],
   ["Track", ["T"], { t: () => $("track").click() }],
-  ["Track forwards, backwards", ["Ctrl Enter", "Shift T"], { "Ctrl+Enter": () => $("track-on").click(), "Shift+T": () => $("track-back").click() }],
+  ["Track on, back from here", ["Ctrl Enter", "Shift T"], { "Ctrl+Enter": () => $("track-on").click(), "Shift+T": () => $("track-back").click() }],
   ["Stop", ["Esc"], { Escape: () => { if (!$("stop").hidden) $("stop").click(); } }],
   ["Next doubtful frame", ["D"], { d: () => $("next-doubt").click() }],
   ["It is right as it is", ["G"], { g: () => $("accept-doubt").click() }],
@@ -293,12 +303,16 @@ function toMark(direction) {
   if (next !== undefined) step(next - store.frame);
 }
 
+// A button that was clicked does not keep the keys for itself.
+document.addEventListener("click", (event) => {
+  if (event.detail && event.target.closest("button") && !event.target.closest("dialog, [popover]")) document.activeElement?.blur();
+});
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("dialog, input:not([type=range])") || !store.video) return;
+  if (event.target.closest("dialog[open], input:not([type=range])") || !store.video) return;
   const isControl = event.ctrlKey || event.metaKey;
   if (!isControl && /^[1-9]$/.test(event.key)) return selectObject(objectIds()[Number(event.key) - 1]);
   const isNamed = event.key.length > 1 || isControl;
-  const name = `${isControl ? "Ctrl+" : ""}${event.shiftKey && (isNamed || event.key === "T") ? "Shift+" : ""}${event.key}`;
+  const name = `${isControl ? "Ctrl+" : ""}${event.shiftKey && (isNamed || "TCA".includes(event.key)) ? "Shift+" : ""}${event.key}`;
   const action = bindings.get(name) ?? (isControl || event.altKey ? null : bindings.get(event.key.toLowerCase()));
   if (!action) return;
   if (event.key === " " && event.target.closest("button")) return;

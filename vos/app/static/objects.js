@@ -1,6 +1,7 @@
 // The list of objects.
 import { store, on, emit, colour, nameOf, objectIds, scoreOf } from "./store.js";
 import { send } from "./link.js";
+import { chooseColour } from "./colours.js";
 
 const $ = (id) => document.getElementById(id);
 const DOUBTFUL = 0.5;
@@ -41,7 +42,6 @@ function button(name, tip, action) {
 function render() {
   if (renaming && $("objects").querySelector("input")) return;  // a name is being typed
   const ids = objectIds();
-  $("no-objects").hidden = ids.length > 0;
   $("object-actions").hidden = !ids.includes(store.object);
   $("objects").replaceChildren(...ids.map(item));
   update();
@@ -53,8 +53,12 @@ function item(id) {
   element.setAttribute("role", "option");
   element.setAttribute("aria-selected", id === store.object);
   element.tabIndex = 0;
-  const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+  const swatch = Object.assign(document.createElement("button"), { className: "swatch" });
   swatch.style.background = colour(id);
+  swatch.dataset.tip = "Colour";
+  swatch.dataset.keys = "Shift C";
+  swatch.setAttribute("aria-label", "Colour");
+  swatch.onclick = (event) => { event.stopPropagation(); selectObject(id); chooseColour(id, $("objects").querySelector(`[data-object="${id}"] .swatch`)); };
   let name = Object.assign(document.createElement("span"), { className: "name", textContent: nameOf(id) });
   if (renaming === id) name = nameInput(id);
   const score = Object.assign(document.createElement("span"), { className: "score" });
@@ -66,6 +70,7 @@ function item(id) {
   });
   see.classList.add("see");
   element.classList.toggle("off", isHidden);
+  element.classList.toggle("renaming", renaming === id);
   element.append(swatch, name, score, see, button("trash", "Remove", () => send({ type: "remove_object", object: id })));
   element.onclick = () => selectObject(id);
   element.ondblclick = () => renameObject(id);
@@ -100,15 +105,26 @@ function nameInput(id) {
 function update() {
   for (const element of $("objects").children) {
     const { kind, score } = scoreOf(Number(element.dataset.object), store.frame);
-    const text = { shown: score === undefined ? "shown" : score.toFixed(2), absent: "absent", lost: "lost", none: "", found: score?.toFixed(2) }[kind];
+    const text = { shown: score === undefined ? "painted" : score.toFixed(2), absent: "absent", lost: "lost", none: "", old: "old", found: score?.toFixed(2) }[kind];
     const cell = element.querySelector(".score");
     cell.textContent = text;
     cell.classList.toggle("doubtful", kind === "lost" || (score ?? 1) < DOUBTFUL);
   }
   const isAbsent = scoreOf(store.object, store.frame).kind === "absent";
-  $("absent").querySelector("span").textContent = isAbsent ? "Not absent" : store.project?.tracked ? "Absent there" : "Absent here";
+  $("absent").querySelector("span").textContent = isAbsent ? "Not absent" : "Absent here";
+  const range = store.project?.tracked;
+  $("absent-in-range-row").hidden = !range;
+  if (range) $("absent-in-range").querySelector("span").textContent = `Absent in ${range[0]} – ${range[1]}`;
   const marks = store.project?.marks[store.frame];
   $("clear").disabled = !(marks?.hints[store.object] || marks?.painted.includes(store.object));
+}
+
+export function colourObject(id) {
+  $("objects").querySelector(`[data-object="${id}"] .swatch`)?.click();
+}
+
+function sayAbsent(first, last) {
+  send({ type: "absent", object: store.object, first, last, is_absent: true });
 }
 
 $("add-object").onclick = () => send({ type: "add_object" });
@@ -116,9 +132,11 @@ document.addEventListener("select-object", (event) => selectObject(event.detail)
 $("absent").onclick = () => {
   if (!objectIds().includes(store.object)) return;
   const inFrame = store.project.absences.find(([id, a, b]) => id === store.object && a <= store.frame && store.frame <= b);
-  const [first, last] = store.project.tracked ?? [store.frame, store.frame];
   if (inFrame) send({ type: "absent", object: store.object, first: inFrame[1], last: inFrame[2], is_absent: false });
-  else send({ type: "absent", object: store.object, first, last, is_absent: true });
+  else sayAbsent(store.frame, store.frame);
+};
+$("absent-in-range").onclick = () => {
+  if (objectIds().includes(store.object) && store.project.tracked) sayAbsent(...store.project.tracked);
 };
 $("clear").onclick = () => {
   if (!$("clear").disabled) send({ type: "clear", frame: store.frame, object: store.object });
@@ -132,4 +150,4 @@ on("project", () => {
   render();
 });
 on("object", render);
-on("frame timeline", update);
+on("frame timeline stale", update);

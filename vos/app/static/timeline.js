@@ -4,7 +4,7 @@ import { show } from "./pictures.js";
 import { openDoubts } from "./review.js";
 
 const canvas = document.getElementById("timeline"), context = canvas.getContext("2d");
-const GUTTER = 132, RULER = 22, ROW = 26, MAX_ROWS = 6, PAD = 14;
+const GUTTER = 132, RULER = 26, ROW = 26, MAX_ROWS = 6, PAD = 14;
 let span = null;          // [first, last] frames in sight; null for all
 let isQueued = false, isDragging = false, scroll = 0, style = null;
 
@@ -75,12 +75,12 @@ function drawRuler(w, muted, lineColour) {
   context.strokeStyle = lineColour;
   context.fillStyle = muted;
   context.lineWidth = 1;
+  context.textAlign = "left";
   for (let t = Math.ceil(begin / step) * step; t <= begin + length + 1e-6; t += step) {
     const x = Math.round(GUTTER + ((t - begin) / length) * (w - GUTTER - PAD)) + 0.5;
-    stroke(x, RULER - 5, x, RULER);
+    stroke(x, RULER - 8, x, RULER);
     const label = step < 1 ? clock(t).slice(0, -1) : clock(t).slice(0, -3);
-    context.textAlign = t <= begin ? "left" : "center";
-    if (x + 16 < w) context.fillText(label, t <= begin ? x + 9 : x, RULER - 12);
+    if (x + 8 + context.measureText(label).width < w) context.fillText(label, x + 6, RULER - 9);
   }
   stroke(0, RULER + 0.5, w, RULER + 0.5);
 }
@@ -102,12 +102,32 @@ function drawRow(id, y, text, muted, lineColour) {
   context.fillStyle = lineColour;
   context.fillRect(GUTTER, base + 1, width() - GUTTER - PAD, 2);
   drawBytes(id, top, base);
+  drawStale(id, top, base);
   for (const [object, first, last] of store.project?.absences ?? []) {
     if (object === id) hatch(xOf(first - 0.5), xOf(last + 0.5), top, base + 3, muted);
   }
   for (const [index, marks] of Object.entries(store.project?.marks ?? {})) {
     if (marks.hints[id] || marks.painted.includes(id)) diamond(xOf(Number(index)), base + 2, colour(id), text);
   }
+}
+
+// What is of an earlier state is pale; what an update takes away, almost gone.
+function drawStale(id, top, base) {
+  context.fillStyle = style.getPropertyValue("--panel");
+  for (const [kind, alpha] of [["changed", 0.6], ["cleared", 0.88]]) {
+    context.globalAlpha = alpha;
+    for (const [first, last] of store.stale[kind][id] ?? []) {
+      for (let begin = first; begin <= last; begin++) {
+        if (store.fresh.has(begin)) continue;
+        let end = begin;
+        while (end < last && !store.fresh.has(end + 1)) end++;
+        const left = Math.max(GUTTER, xOf(begin - 0.5)), right = Math.min(width() - PAD + 1, xOf(end + 0.5));
+        if (right > left) context.fillRect(left, top - 1, right - left, base + 5 - top);
+        begin = end;
+      }
+    }
+  }
+  context.globalAlpha = 1;
 }
 
 // Each pixel shows the lowest score of its frames, so that a short doubt in a long video is seen.
@@ -194,7 +214,7 @@ function drawPlayhead(h, accent) {
   context.lineWidth = 1.5;
   stroke(x, 4, x, h);
   context.beginPath();
-  context.roundRect(x - 5, 2, 10, 9, 3);
+  context.roundRect(x - 5, 1, 10, 8, 3);
   context.fill();
 }
 
@@ -268,6 +288,6 @@ function scrollToObject() {
 on("frame", keepInSight);
 on("object", scrollToObject);
 on("video project", layOut);
-on("timeline frame times object doubts", redraw);
+on("timeline frame times object doubts stale", redraw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", layOut);
 new ResizeObserver(layOut).observe(canvas);

@@ -4,8 +4,8 @@ import { send } from "./link.js";
 import * as view from "./view.js";
 
 const canvas = view.canvas;
-const HOVER_MS = 60, MAX_POINTS = 2000;
-let action = null, hovered = 0, lastHover = "";
+const HOVER_MS = 60, REST_MS = 120, LOOK_MS = 250, MAX_POINTS = 2000;
+let action = null, hovered = 0, lastHover = "", resting = 0, looking = 0;
 
 const whole = ({ x, y }) => ({ x: Math.round(x), y: Math.round(y) });
 const clamp = ({ x, y }) => ({
@@ -19,10 +19,12 @@ export function setTool(tool) {
   emit("tool");
 }
 
+canvas.addEventListener("mousedown", (event) => event.preventDefault());  // keys go to the page
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 canvas.addEventListener("pointerdown", (event) => {
   if (!store.video) return;
   document.activeElement?.blur?.();
+  clearTimeout(resting);
   const point = view.toFrame(event), isPan = event.button === 1 || store.tool === "hand";
   if (isPan) action = { kind: "pan", x: event.clientX, y: event.clientY };
   else if (store.isSplit && Math.abs(point.x - store.split * store.video.width) < 0.012 * store.video.width) action = { kind: "split" };
@@ -62,7 +64,7 @@ canvas.addEventListener("pointermove", (event) => {
 
 canvas.addEventListener("pointerup", finish);
 canvas.addEventListener("pointercancel", () => { action = null; view.setDraft(null); });
-canvas.addEventListener("pointerleave", () => { view.setPointer(null); view.setPreview(null); lastHover = ""; });
+canvas.addEventListener("pointerleave", () => { clearTimeout(resting); view.setPointer(null); view.setPreview(null); lastHover = ""; });
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
   if (event.ctrlKey || event.metaKey || !event.shiftKey) view.zoomAt(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), event);
@@ -102,14 +104,23 @@ function edit(message) {
 }
 
 function hover(event, point) {
+  clearTimeout(resting);
   if (store.tool !== "click" || store.isPlaying || store.status !== "ready" || event.buttons) return;
-  const { x, y } = whole(point), where = `${store.frame} ${x} ${y}`, now = performance.now();
   if (!view.isInside(point)) return view.setPreview(null);
+  const { x, y } = whole(point), where = `${store.frame} ${x} ${y}`, now = performance.now();
+  const at = { frame: store.frame, object: store.object, x, y };
+  resting = setTimeout(() => { if (at.frame === store.frame && at.object === store.object) send({ type: "rest", ...at }); }, REST_MS);
   if (where === lastHover || now - hovered < HOVER_MS) return;
   hovered = now;
   lastHover = where;
   send({ type: "hover", frame: store.frame, x, y });
 }
+
+// The server computes ahead what a click is likely to need.
+on("frame linked", () => {
+  clearTimeout(looking);
+  looking = setTimeout(() => { if (!store.isPlaying && !store.isFollowing) send({ type: "look", frame: store.frame }); }, LOOK_MS);
+});
 
 on("preview", ({ frame, object, polygons }) => {
   if (frame !== store.frame) return;

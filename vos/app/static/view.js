@@ -1,5 +1,5 @@
 // The canvas: the frame with its masks, in one of several ways, under zoom and pan.
-import { store, on, emit, colour } from "./store.js";
+import { store, on, emit, colour, rgbOf, staleKind, objectIds, nameOf } from "./store.js";
 
 const canvas = document.getElementById("view"), context = canvas.getContext("2d");
 const overlay = document.createElement("canvas"), over = overlay.getContext("2d");
@@ -91,12 +91,11 @@ function redraw() {
 }
 
 // Colours of every id as little-endian RGBA words; hidden objects are like background.
-function words(alpha) {
+function words(alphaOf, isSeen) {
   const lut = new Uint32Array(256);
   for (let id = 1; id < 256; id++) {
-    if (store.hidden.has(id)) continue;
-    const [r, g, b] = store.palette[id] ?? [128, 128, 128];
-    lut[id] = ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    const [r, g, b] = rgbOf(id);
+    if (isSeen[id]) lut[id] = ((alphaOf(id) << 24) | (b << 16) | (g << 8) | r) >>> 0;
   }
   return lut;
 }
@@ -107,32 +106,44 @@ function compose() {
     overlay.width = strokes.width = width;
     overlay.height = strokes.height = height;
   }
+  const isSeen = new Uint8Array(256).fill(1), isOld = new Uint8Array(256);
+  for (const id of store.hidden) isSeen[id] = 0;
+  for (const id of objectIds()) {
+    const kind = staleKind(id, current.index);
+    if (kind === "cleared") isSeen[id] = 0;
+    if (kind === "changed") isOld[id] = 1;
+  }
   const image = over.createImageData(width, height), out = new Uint32Array(image.data.buffer);
   if (labels.length !== out.length) return;
   if (store.view === "matte" || store.view === "cutout") {
-    const isMatte = store.view === "matte", seen = new Uint8Array(256);
-    for (let id = 1; id < 256; id++) seen[id] = store.hidden.has(id) ? 0 : 1;
+    const isMatte = store.view === "matte";
+    isSeen[0] = 0;
     for (let y = 0, at = 0; y < height; y++) {
       for (let x = 0; x < width; x++, at++) {
-        if (seen[labels[at]]) out[at] = isMatte ? 0xffffffff : 0;
+        if (isSeen[labels[at]]) out[at] = isMatte ? 0xffffffff : 0;
         else out[at] = isMatte ? 0xff000000 : ((x >> 4) + (y >> 4)) & 1 ? 0xffb9b9b9 : 0xffdadada;
       }
     }
   } else {
-    const fill = words(store.view === "overlay" ? 112 : 0), edge = words(255);
+    const isFilled = store.view === "overlay";
+    const fill = words((id) => (isOld[id] ? 40 : 112), isSeen), edge = words(() => 255, isSeen);
     const radius = Math.max(1, Math.round(Math.min(width, height) / 480));
     for (let y = 0, at = 0; y < height; y++) {
       for (let x = 0; x < width; x++, at++) {
         const id = labels[at];
-        if (id === 0) continue;
+        if (id === 0 || !isSeen[id]) continue;
         const isEdge = x < radius || y < radius || x >= width - radius || y >= height - radius ||
           labels[at - radius] !== id || labels[at + radius] !== id ||
           labels[at - radius * width] !== id || labels[at + radius * width] !== id;
-        out[at] = isEdge ? edge[id] : store.view === "overlay" ? fill[id] : 0;
+        if (isEdge && (!isOld[id] || (x + y) % (8 * radius) < 5 * radius)) out[at] = edge[id];
+        else if (isFilled) out[at] = fill[id];
       }
     }
   }
   over.putImageData(image, 0, 0);
+  const old = objectIds().filter((id) => isOld[id] && isSeen[id] && labels.includes(id)).map(nameOf);
+  document.getElementById("stale").hidden = !old.length;
+  document.getElementById("stale-text").textContent = old.length > 2 ? `${old.length} objects` : old.join(" and ");
 }
 
 function draw() {
@@ -287,7 +298,7 @@ on("picture", (picture) => {
   compose();
   redraw();
 });
-on("view", () => { if (current) compose(); redraw(); });
+on("view stale", () => { if (current) compose(); redraw(); });
 on("video", layOut);
 on("project notice", () => { pending = sketch = null; redraw(); });
 on("object tool", redraw);

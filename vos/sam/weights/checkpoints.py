@@ -55,12 +55,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is damaged or no weights file, or holds objects that are not plain tensors "
+            f"{path} is damaged or not a weights file, or holds objects that are not plain tensors "
             "and are not loaded because they could run code"
         ) from error
     except Exception as error:  # Damaged bytes make the readers fail in any way they can.
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{path} is damaged or no weights file: {first_line}") from error
+        raise CheckpointError(f"{path} is damaged or not a weights file: {first_line}") from error
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -128,7 +128,7 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, origin:
 def guess_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     """Name the registered architecture that weights are of, or None if they are of none."""
     for spec in MODELS.values():
-        name, shape = spec.landmark
+        name, shape = spec.landmark or ("", ())
         if name in state_dict and tuple(state_dict[name].shape) == shape:
             return spec.name
     return None

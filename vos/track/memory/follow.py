@@ -272,6 +272,7 @@ def _segment_crop(
         logits, sam_logits = low_res_to_frame(torch.stack([low_res, sam_low_res]), crop.letterbox)
         if track.fine_head is not None:
             logits = apply_fine_head(track.fine_head, crop, logits, colours)
+            by_head = None  # what it says of parts thinner than its pixels means nothing
         if config.likely_parts:
             is_dropped = unlikely_parts(crop, logits, memories[row], track.motion, by_head)
             if is_dropped.any():
