@@ -23,6 +23,7 @@ import vos
 from vos.run.outputs import Outputs
 from vos.score.scores import Evaluation
 from vos.sets.davis import DavisSequence, davis_job, find_davis_sequences
+from vos.track.method import Model
 
 RESULTS = Path(__file__).with_name("results.csv")
 
@@ -60,12 +61,15 @@ def main(
 ) -> None:
     """Print J and F of every sequence and append the overall row."""
     vos.keep_freed_memory()
-    sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     memory = {name: json.loads(value) for name, value in (s.split("=") for s in memory_settings)}
     config, settings = chosen(method or ("published" if published else "memory"))
     if memory:
         config = vos.RunConfig(method=replace(config.method, **memory))
     settings = " ".join([settings, *memory_settings])
+    if isinstance(config.method, vos.Cutie | vos.Sam2):
+        sam: Model = vos.load_network(config.method, checkpoint, device)
+    else:
+        sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
     scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()
@@ -75,7 +79,7 @@ def main(
         **environment(),
         "data": root.name,
         "year": year,
-        "model": model,
+        "model": sam.name,
         "weights": (sam.weights_sha256 or "")[:12],
         "device": str(sam.device),
         "dtype": sam.dtype,
@@ -95,7 +99,7 @@ def run_and_score(
     root: Path,
     year: int,
     split: str | None,
-    sam: vos.SamModel,
+    sam: Model,
     config: vos.RunConfig,
 ) -> tuple[Evaluation, int, float]:
     """Scores of a set, its number of frames, and the seconds that segmenting them took."""
@@ -107,7 +111,7 @@ def run_and_score(
 
 
 def segment_sequence(
-    sequence: DavisSequence, outputs: Outputs, sam: vos.SamModel, config: vos.RunConfig
+    sequence: DavisSequence, outputs: Outputs, sam: Model, config: vos.RunConfig
 ) -> int:
     """Do the job of a sequence, and give its number of frames."""
     where = vos.JobOutputs(folder=outputs.folder, overlay_alpha=outputs.overlay_alpha)

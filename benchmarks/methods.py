@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import vos
-from vos.config import METHODS, Prior
+from vos.config import METHODS, SAM2_SIZES, Prior
 
 PRIORS: tuple[Prior, ...] = ("none", "box")
 CONFIGS = {
@@ -16,6 +16,8 @@ CONFIGS = {
         for name in ("persam-f", "persam")
         for prior in PRIORS
     },
+    "cutie": vos.RunConfig(method=vos.Cutie()),
+    **{f"sam2.1-{size}": vos.RunConfig(method=vos.Sam2(size=size)) for size in SAM2_SIZES},
 }
 
 method_option = click.option(

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vos
-from vos.config import METHODS, AbsenceConfig, FitConfig, Memory, Persam, PersamF, RunConfig
+from vos.config import (
+    METHODS,
+    SAM2_SIZES,
+    AbsenceConfig,
+    Cutie,
+    FitConfig,
+    Memory,
+    Persam,
+    PersamF,
+    RunConfig,
+    Sam2,
+)
 from vos.errors import InputError
 
 SHARES = st.floats(0, 1)
@@ -43,7 +54,11 @@ MEMORIES = st.builds(
 )
 CONFIGS = st.builds(
     RunConfig,
-    method=MEMORIES | st.builds(PersamF, **PUBLISHED, fit=FITS) | st.builds(Persam, **PUBLISHED),
+    method=MEMORIES
+    | st.builds(PersamF, **PUBLISHED, fit=FITS)
+    | st.builds(Persam, **PUBLISHED)
+    | st.builds(Cutie, memory_every=st.integers(1, 9), num_references=st.integers(1, 9))
+    | st.builds(Sam2, size=st.sampled_from(SAM2_SIZES)),
     num_read_ahead=st.integers(0, 64),
 )
 
@@ -65,7 +80,7 @@ def test_settings_come_back_from_json(config):
 
 
 def test_a_method_is_known_by_its_name():
-    assert list(METHODS) == ["memory", "persam-f", "persam"]
+    assert list(METHODS) == ["memory", "persam-f", "persam", "cutie", "sam2.1"]
     for name, kind in METHODS.items():
         assert to_json(RunConfig(method=kind()))["method"]["name"] == name
         assert from_json({"method": {"name": name}}) == RunConfig(method=kind())
@@ -79,7 +94,7 @@ def test_a_method_is_known_by_its_name():
         ({"prior": "box"}, "config.prior: "),
         ({"method": "persam"}, "config.method.name must be one of memory, persam-f, persam"),
         ({"method": {"prior": "box"}}, "config.method.name must be one of"),
-        ({"method": {"name": "persam_f"}}, "memory, persam-f, persam, got 'persam_f'"),
+        ({"method": {"name": "persam_f"}}, "cutie, sam2.1, got 'persam_f'"),
         ({"method": {"name": ["memory"]}}, r"got \['memory'\]"),
         ({"method": {"name": "persam", "fit": {}}}, "config.method.fit: "),
         ({"method": {"name": "memory", "prior": "box"}}, "config.method.prior: "),
@@ -92,6 +107,8 @@ def test_a_method_is_known_by_its_name():
         ({"method": {"name": "persam-f", "fit": {"num_steps": -1}}}, "num_steps must be 0 or more"),
         ({"method": {"name": "memory", "context": float("nan")}}, "NaN"),
         ({"method": {"name": "memory", "context": 10**400}}, "config.method.context: "),
+        ({"method": {"name": "sam2.1", "size": "huge"}}, "config.method.size: "),
+        ({"method": {"name": "cutie", "size": "tiny"}}, "config.method.size: "),
         ({"num_read_ahead": -1}, "num_read_ahead must be 0 or more"),
     ],
 )
@@ -109,6 +126,9 @@ def test_other_json_is_refused(value, message):
         (PersamF, {"batch_size": 0}),
         (PersamF, {"min_cell_coverage": 1.0}),
         (Persam, {"instance_similarity_ratio": 1.5}),
+        (Cutie, {"memory_every": 0}),
+        (Sam2, {"size": "huge"}),
+        (Sam2, {"num_references": 0}),
         (AbsenceConfig, {"lose_iou_ratio": 1.5}),
         (FitConfig, {"learning_rate": 0}),
         (RunConfig, {"num_read_ahead": -1}),

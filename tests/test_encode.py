@@ -62,7 +62,7 @@ class OneByOne(SamModel):
 
 @pytest.mark.parametrize("method", [vos.Memory(), vos.PersamF(batch_size=4)])
 def test_masks_are_the_same_where_memory_is_small(method, monkeypatch, caplog):
-    monkeypatch.setattr("vos.track.batches.default_batch_size", lambda sam: 8)
+    monkeypatch.setattr("vos.track.batches.default_batch_size", lambda device: 8)
     rgb, labels = np.zeros((2, 96, 160, 3), np.uint8), np.zeros((96, 160), np.uint8)
     for object_id, x, y in ((1, 8, 8), (2, 120, 60)):
         part = slice(y, y + 24), slice(x, x + 24)

@@ -3,16 +3,16 @@
 The data flow, one package per stage::
 
     source   path or stream      -> Frame          decode
-    track    Frame               -> FrameMasks     find every object, by one of two wings
+    track    Frame               -> FrameMasks     find every object, by one of several methods
     sink     (Frame, FrameMasks) -> files          label maps, overlay video, summary
     score    label maps          -> Evaluation     DAVIS J&F
     export   results             -> files          what editors, annotators and trainers open
 
 ``sam`` is the model behind two calls, pictures to features and prompts to masks, which ``track``
-makes. ``segment`` wires source and track, ``run`` what a user wants and the files on disk, ``sets``
-whole data sets; ``cli`` is the command line. Each stage is a plain function or generator over the
-frozen records of ``records``. Names below load what they need on first use, so that importing vos
-costs nothing.
+makes, unless the method has a network of its own. ``segment`` wires source and track, ``run`` what
+a user wants and the files on disk, ``sets`` whole data sets; ``cli`` is the command line. Each
+stage is a plain function or generator over the frozen records of ``records``. Names below load what
+they need on first use, so that importing vos costs nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vos.config import AbsenceConfig as AbsenceConfig
+    from vos.config import Cutie as Cutie
     from vos.config import FitConfig as FitConfig
     from vos.config import Memory as Memory
     from vos.config import Persam as Persam
     from vos.config import PersamF as PersamF
     from vos.config import RunConfig as RunConfig
+    from vos.config import Sam2 as Sam2
     from vos.errors import VosError as VosError
     from vos.hint import Click as Click
     from vos.hint import Hint as Hint
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from vos.source import open_source as open_source
     from vos.track.hints import mask_from_hints as mask_from_hints
     from vos.track.hints import reference_from_hints as reference_from_hints
+    from vos.track.method import load_network as load_network
 
 __version__ = "0.2.0"
 
@@ -62,6 +65,7 @@ _HOMES = {
     "Absence": "vos.run.job",
     "AbsenceConfig": "vos.config",
     "Click": "vos.hint",
+    "Cutie": "vos.config",
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",
@@ -77,6 +81,7 @@ _HOMES = {
     "ResultFrame": "vos.run.read_results",
     "Results": "vos.run.read_results",
     "RunConfig": "vos.config",
+    "Sam2": "vos.config",
     "SamModel": "vos.sam.model",
     "Selection": "vos.source",
     "VosError": "vos.errors",
@@ -84,6 +89,7 @@ _HOMES = {
     "evaluate_images": "vos.score",
     "frames_from_arrays": "vos.source",
     "keep_freed_memory": "vos.sam.fast.allocator",
+    "load_network": "vos.track.method",
     "load_sam": "vos.sam.load",
     "mask_from_hints": "vos.track.hints",
     "open_source": "vos.source",

@@ -244,9 +244,78 @@ class Persam(PublishedMethod):
         return cls(prior="none", absence=None)
 
 
-Method = Memory | PersamF | Persam
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutie:
+    """Cutie (arXiv 2310.12982), a network of its own; the defaults are its authors' for DAVIS.
 
-METHODS: Final[dict[str, type[Method]]] = {kind.name: kind for kind in (Memory, PersamF, Persam)}
+    Attributes:
+        shorter_side_px: Frames whose shorter side is longer are reduced to this one.
+        memory_every: Every which frame is remembered.
+        num_recent: Frames remembered beside the references.
+        num_references: References that an object is remembered from: that which it starts from,
+            and those nearest to it.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    name: ClassVar = "cutie"
+
+    shorter_side_px: int = 480
+    memory_every: int = 5
+    num_recent: int = 4
+    num_references: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: a number below its least value.
+        """
+        _check_least(self, shorter_side_px=16, memory_every=1, num_recent=1, num_references=1)
+
+
+Sam2Size = Literal["tiny", "small", "base-plus", "large"]
+"""The sizes of SAM 2.1."""
+
+SAM2_SIZES: Final[tuple[Sam2Size, ...]] = get_args(Sam2Size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sam2:
+    """SAM 2.1 (arXiv 2408.00714), a network of its own, prompted by masks.
+
+    Attributes:
+        size: Which of its networks.
+        num_references: As of :class:`Cutie`.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    name: ClassVar = "sam2.1"
+
+    size: Sam2Size = "tiny"
+    num_references: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: an unknown size, or a number below its least value.
+        """
+        if self.size not in SAM2_SIZES:
+            raise InputError(f"size must be one of {', '.join(SAM2_SIZES)}, got {self.size}")
+        _check_least(self, num_references=1)
+
+
+def _check_least(settings: object, **least: int) -> None:
+    for name, value in least.items():
+        if getattr(settings, name) < value:
+            raise InputError(f"{name} must be {value} or more, got {getattr(settings, name)}")
+
+
+Method = Memory | PersamF | Persam | Cutie | Sam2
+
+METHODS: Final[dict[str, type[Method]]] = {
+    kind.name: kind for kind in (Memory, PersamF, Persam, Cutie, Sam2)
+}
 """The methods by their names on the command line and in JSON."""
 
 
@@ -271,13 +340,25 @@ class RunConfig:
         """Check the values.
 
         Raises:
-            InputError: ``method`` is no method, or a negative number of frames.
+            InputError: ``method`` is no method, a negative number of frames, or soft edges with
+                a method that has none.
         """
         if not isinstance(self.method, Method):
             names = ", ".join(kind.__name__ for kind in METHODS.values())
             raise InputError(f"method must be one of {names}, got {self.method!r}")
         if self.num_read_ahead < 0:
             raise InputError(f"num_read_ahead must be 0 or more, got {self.num_read_ahead}")
+        if self.soft and isinstance(self.method, Cutie | Sam2):
+            raise InputError(
+                f"soft edges are made of SAM's logits, and --method {self.method_choice} has none; "
+                "leave out --soft, or take memory, persam-f or persam"
+            )
+
+    @property
+    def method_choice(self) -> str:
+        """What ``--method`` calls the method."""
+        method = self.method
+        return f"{method.name}-{method.size}" if isinstance(method, Sam2) else method.name
 
     def to_json_values(self) -> dict[str, object]:
         """Give the settings as values that JSON has; the method bears its name beside its own."""

@@ -50,6 +50,10 @@ class CheckpointError(VosError, ValueError):
     """A weights file is broken, of another architecture, or not plain weights."""
 
 
+class MissingPackageError(VosError, ImportError):
+    """What was asked for needs a package that an extra of vos brings, and it is not installed."""
+
+
 class DownloadError(VosError, ConnectionError):
     """Weights could not be fetched: no network, an HTTP error, a wrong length or hash."""
 

@@ -145,7 +145,8 @@ class FrameMasks:
         object_ids: (K,) the ids of the rows below, the same in every frame.
         scores: (K,) float32 in [0, 1], trust in the object's mask; 0 where it is absent. With
             the method ``memory`` it is the expected IoU with the truth, with ``persam-f`` and
-            ``persam`` what ``vos.track.published.segment.scores`` says. In pictures it is how
+            ``persam`` what ``vos.track.published.segment.scores`` says, with ``cutie`` and
+            ``sam2.1-*`` the network's own mean probability. In pictures it is how
             likely it is that the mask lies on the object (``vos.track.published.presence``).
         present: (K,) bool, False while the object is lost.
         boxes_xyxy: (K, 4) int64 frame pixels, tight around those pixels of the label map that

@@ -206,7 +206,8 @@ def command_of(job: Job) -> str:
 
 def _method_words(job: Job) -> list[str]:
     method = job.config.method
-    words = [] if method.name == Memory.name else ["--method", method.name]
+    choice = job.config.method_choice
+    words = [] if choice == Memory.name else ["--method", choice]
     if isinstance(method, PublishedMethod):
         words += [] if method.prior == type(method)().prior else ["--prior", method.prior]
         words += [] if method.absence is not None else ["--published"]

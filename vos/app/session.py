@@ -386,7 +386,7 @@ class Session:
                 from vos.run.run_job import load_model
 
                 device = self._choose_model().device
-                self._sam = load_model(replace(self._settings.model, device=device))
+                self._sam = load_model(replace(self._settings.sam, device=device))
         finally:
             self._is_loading = False
             self._publish_project()

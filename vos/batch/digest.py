@@ -110,7 +110,7 @@ def _describe_video(address: str) -> dict[str, object]:
 
 def _weights_sha256(model: ModelChoice) -> str:
     if model.checkpoint is None:
-        return find_model(model.name).sha256
+        return find_model(model.name).sha256 or ""
     try:
         status = model.checkpoint.stat()
         return _sha256_of(model.checkpoint, status.st_size, status.st_mtime_ns)

@@ -238,7 +238,7 @@ class JobWorker:
     ) -> JobResult:
         """Go on with what is there; begin again where it is of the batch, but of another job."""
         settings = self._settings
-        sam = self._model(job.model)
+        sam = self._model(job.sam)
         for resume in (False,) if settings.overwrite else (True, False):
             try:
                 return run_job(

@@ -66,7 +66,7 @@ def sequence_worker(settings: WorkerSettings, *, overwrite: bool) -> Iterator[Wo
     ) -> Outcome:
         result = run_job(
             sequence.job,
-            model(sequence.job.model),
+            model(sequence.job.sam),
             lambda _: on_frame(),
             resume=not overwrite,
             overwrite=overwrite,

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from vos.cli.command import MethodOption
 from vos.config import (
-    METHODS,
     PRIORS,
+    SAM2_SIZES,
     AbsenceConfig,
+    Cutie,
     FitConfig,
     Memory,
+    Method,
     Persam,
     PersamF,
+    PublishedMethod,
     RunConfig,
+    Sam2,
 )
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -25,6 +31,25 @@ F = TypeVar("F", bound=Callable[..., object])
 INSTANCE_RATIO: Final = PersamF().instance_similarity_ratio
 
 _OF_PUBLISHED: Final = (PersamF.name, Persam.name)
+_OF_SAM: Final = (Memory.name, *_OF_PUBLISHED)
+
+METHODS_BY_OPTION: Final[dict[str, Method]] = {
+    Memory.name: Memory(),
+    PersamF.name: PersamF(),
+    Persam.name: Persam(),
+    Cutie.name: Cutie(),
+    **{f"{Sam2.name}-{size}": Sam2(size=size) for size in SAM2_SIZES},
+}
+"""What --method takes, and the settings that each begins with."""
+
+_OF_MODEL: Final = {
+    "model": "--model",
+    "dtype": "--dtype",
+    "features": "--features",
+    "skip_padding": "--skip-padding",
+    "compiled": "--compile",
+}
+"""Options of the model that are of no use to a network of a method's own."""
 
 _BATCH_SIZE: Final = click.option(
     "--batch-size",
@@ -38,10 +63,11 @@ _VIDEO_OPTIONS: Final = (
     click.option(
         "--method",
         cls=MethodOption,
-        type=click.Choice(list(METHODS)),
+        type=click.Choice(list(METHODS_BY_OPTION)),
         help="memory remembers parts of the reference and of the last frames; persam-f fits two "
-        "weights to the reference; persam fits nothing.  [default: memory; persam-f with "
-        "--published]",
+        "weights to the reference; persam fits nothing; cutie and sam2.1-* are networks of their "
+        "own, which pip install 'vos-persam[cutie]' and 'vos-persam[models]' bring.  [default: "
+        "memory; persam-f with --published]",
     ),
     click.option(
         "--prior",
@@ -104,7 +130,8 @@ def method_config(ctx: click.Context) -> RunConfig:
     """Turn the options of :func:`method_options` into settings.
 
     Raises:
-        click.UsageError: an option belongs to another method.
+        click.UsageError: an option belongs to another method, or the package of the method's
+            network is not installed.
     """
     options = ctx.params
     published, fit_steps = options["published"], options["fit_steps"]
@@ -113,9 +140,11 @@ def method_config(ctx: click.Context) -> RunConfig:
     _refuse("--fit-steps", fit_steps, method, (PersamF.name,))
     _refuse("--batch-size", options["batch_size"], method, _OF_PUBLISHED)
     _refuse("--published", published or None, method, _OF_PUBLISHED)
-    if method == Memory.name:
-        return RunConfig()
-    settings = PersamF() if method == PersamF.name else Persam()
+    settings = METHODS_BY_OPTION[method]
+    if isinstance(settings, Cutie | Sam2):
+        _check_network(ctx, method)
+    if not isinstance(settings, PublishedMethod):
+        return RunConfig(method=settings)
     if fit_steps is not None and isinstance(settings, PersamF):
         settings = replace(settings, fit=FitConfig(num_steps=fit_steps))
     return RunConfig(
@@ -162,9 +191,31 @@ def image_config(
     )
 
 
+def _check_network(ctx: click.Context, method: str) -> None:
+    """Check the options of the model where the method has a network of its own."""
+    for name, option in _OF_MODEL.items():
+        is_given = ctx.params.get(name) is not None and (
+            ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+        )
+        if is_given and not (name == "model" and _may_have_hints(ctx)):
+            _refuse(option, ctx.params[name], method, _OF_SAM)
+    package = "cutie" if method == Cutie.name else "transformers"
+    if importlib.util.find_spec(package) is None:
+        extra = "cutie" if method == Cutie.name else "models"
+        raise click.UsageError(
+            f"--method {method} needs a package that is not installed: "
+            f"pip install 'vos-persam[{extra}]'"
+        )
+
+
+def _may_have_hints(ctx: click.Context) -> bool:
+    """Tell whether a model is needed for clicks and boxes; the jobs of a batch may have some."""
+    return any(ctx.params.get(name) for name in ("ref_points", "ref_boxes", "manifest"))
+
+
 def _refuse(option: str, value: object, method: str, owners: tuple[str, ...]) -> None:
     """Refuse an option that was given and belongs to other methods."""
     if value is not None and method not in owners:
-        raise click.UsageError(
-            f"{option} belongs to --method {' and '.join(owners)}; the method here is {method}"
-        )
+        *others, last = owners
+        names = f"{', '.join(others)} and {last}" if others else last
+        raise click.UsageError(f"{option} belongs to --method {names}; the method here is {method}")

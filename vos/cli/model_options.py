@@ -22,14 +22,16 @@ _OPTIONS = (
         default="nano",
         show_default=True,
         metavar="NAME",
-        help="nano (embedded), mobile_sam, vit_b, vit_l or vit_h; see vos models.",
+        help="nano (embedded), mobile_sam, vit_b, vit_l or vit_h; see vos models. With --method "
+        "cutie and sam2.1-* it only makes masks of clicks and boxes.",
     ),
     click.option(
         "--checkpoint",
         cls=ModelOption,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Weights of that model, instead of the registered ones.",
+        help="Weights of that model, instead of the registered ones; of the method's own network "
+        "with --method cutie and sam2.1-*.",
     ),
     click.option(
         "--device",

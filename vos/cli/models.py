@@ -12,9 +12,10 @@ def models_command() -> None:
     """List the models: size, licence, cached or not."""
     from vos.sam.weights.download import cached_file
     from vos.sam.weights.registry import MODELS
+    from vos.track.registry import NETWORKS
 
     rows = [("name", "download", "licence", "state", "about")]
-    for spec in MODELS.values():
+    for spec in (*MODELS.values(), *NETWORKS.values()):
         if spec.url is None:
             size, state = "none", "embedded"
         else:

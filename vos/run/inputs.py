@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,13 +77,13 @@ class Shown:
     index: int
     frame: Frame | None
 
-    def make_labels(self, sam: SamModel) -> tuple[Labels, dict[int, float]]:
+    def make_labels(self, load_sam: Callable[[], SamModel]) -> tuple[Labels, dict[int, float]]:
         """Give the (H, W) label map, and of hints the IoU with the truth to expect by object."""
         if self.labels is not None:
             return self.labels, {}
         if self.frame is None:
             raise RuntimeError("hints without a frame")
-        return segment_hints(self.frame, self.reference, sam)
+        return segment_hints(self.frame, self.reference, load_sam())
 
 
 def open_inputs(
@@ -140,14 +140,14 @@ def open_inputs(
 
 
 def make_plan(
-    job: Job, opened: Opened, sam: SamModel, *, both_ways: bool = False
+    job: Job, opened: Opened, load_sam: Callable[[], SamModel], *, both_ways: bool = False
 ) -> tuple[Plan, dict[int, dict[int, float]]]:
     """Make the masks of all references, and plan who is tracked where.
 
     Args:
         job: The job.
         opened: Its inputs.
-        sam: Its model.
+        load_sam: Gives its SAM, for hints.
         both_ways: Whether references are known from the beginning, whatever they are.
 
     Returns:
@@ -158,7 +158,7 @@ def make_plan(
             absence or a dropped object is of none that is shown; or nothing is left to track.
         VosError: as :func:`vos.mask_from_hints`.
     """
-    made = {each.index: each.make_labels(sam) for each in opened.references}
+    made = {each.index: each.make_labels(load_sam) for each in opened.references}
     labels_by_index = {index: labels for index, (labels, _) in made.items()}
     scores = {index: of_frame for index, (_, of_frame) in made.items()}
     shown = {int(each) for labels in labels_by_index.values() for each in np.unique(labels)}

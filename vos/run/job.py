@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from vos.config import METHODS, STRICT, RunConfig
+from vos.config import METHODS, STRICT, Cutie, RunConfig, Sam2
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.records import MAX_OBJECT_ID
@@ -30,8 +30,10 @@ class ModelChoice:
     """Which model, and how it is run; as the arguments of :func:`vos.load_sam`.
 
     Attributes:
-        name: A registered model.
-        checkpoint: Weights of that model instead of the registered ones, or None.
+        name: A registered model. Where the method has a network of its own, this one only makes
+            masks of clicks and boxes.
+        checkpoint: Weights of that model instead of the registered ones, or None. Where the method
+            has a network of its own, they are that network's.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: Arithmetic of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         compiled: Whether the image encoder is compiled.
@@ -163,6 +165,13 @@ class Job:
                 )
         if self.tracked is not None:
             _check_order("the range to track", *self.tracked)
+
+    @property
+    def sam(self) -> ModelChoice:
+        """The SAM of this job."""
+        if isinstance(self.config.method, Cutie | Sam2):
+            return replace(self.model, checkpoint=None)
+        return self.model
 
     def with_reference(self, reference: Reference) -> Job:
         """Give the job with a further reference, which replaces that of the same frame."""

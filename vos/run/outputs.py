@@ -25,7 +25,7 @@ from vos.sink.tallies import DEFAULT_MIN_SCORE
 from vos.sink.video import check_frame_size
 
 if TYPE_CHECKING:  # what reads results needs no torch
-    from vos.sam.model import SamModel
+    from vos.track.method import Model
 
 _STATE: Final = "state"
 _SUMMARY: Final = "summary.json"
@@ -338,17 +338,17 @@ def _clear_spool(folder: Path) -> None:
             path.rmdir()
 
 
-def describe_run(source: str, sam: SamModel, config: RunConfig) -> dict[str, object]:
+def describe_run(source: str, sam: Model, config: RunConfig) -> dict[str, object]:
     """Say what a run was made with, for its summary: settings, versions, the model's hash."""
-    packages = ("vos-persam", "torch", "segment-anything", "av", "numpy")
+    packages = ("vos-persam", "torch", sam.package, "av", "numpy")
     return {
         "source": source,
         "model": sam.name,
         "weights_sha256": sam.weights_sha256,
         "device": str(sam.device),
         "dtype": sam.dtype,
-        "compiled": sam.compiled,
-        "skip_padding": sam.skip_padding,
+        "compiled": getattr(sam, "compiled", False),
+        "skip_padding": getattr(sam, "skip_padding", False),
         "settings": config.to_json_values(),
         "versions": {name: _version(name) for name in packages},
     }

@@ -23,7 +23,6 @@ from vos.run.outputs import Outputs
 from vos.run.references import scored
 from vos.run.resume import Saved, going_on, load_saved, open_again, read_finished
 from vos.run.saving import write_and_save
-from vos.sam.model import SamModel
 from vos.segment.forward import Progress, Step, memory_of, segment_pass
 from vos.segment.plan import END, Plan, Span, Window, all_ids, trusting
 from vos.sink.joining import Sound
@@ -32,7 +31,7 @@ from vos.sink.summary import Entries
 from vos.sink.tallies import DEFAULT_MIN_SCORE, ObjectTallies, unsure_from_the_start
 from vos.source import open_selection
 from vos.source.sound import sound_of
-from vos.track.method import State, frames_together, fresh_state, taught_state
+from vos.track.method import Model, State, frames_together, fresh_state, taught_state
 
 _log = logging.getLogger("vos")
 
@@ -79,7 +78,7 @@ class Task:
 
     job: Job
     opened: Opened
-    sam: SamModel
+    sam: Model
     plan: Plan
     scores: Mapping[int, Mapping[int, float]]
     begin: Callable[[], State]
@@ -97,7 +96,7 @@ class Task:
         return spans_of_frames(self.plan.spans_backwards, self.opened.window)
 
 
-def begin_state(job: Job, opened: Opened, plan: Plan, sam: SamModel) -> State:
+def begin_state(job: Job, opened: Opened, plan: Plan, sam: Model) -> State:
     """Give what is known before the first frame of either pass."""
     wanted = plan.forwards
     ids = all_ids(wanted.references.values())

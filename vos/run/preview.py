@@ -64,7 +64,7 @@ def show_references(job: Job, sam: SamModel | None = None) -> list[ShownReferenc
         painted = reference.read_mask(max_pixels=job.selection.max_pixels)
         frame = _frame_of(job, reference)
         if painted is None:
-            sam = sam or load_model(job.model)
+            sam = sam or load_model(job.sam)
             labels, scores = segment_hints(frame, reference, sam)
             shown.append(ShownReference(frame, labels, scores, {}))
         else:

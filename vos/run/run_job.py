@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from typing import Final
 
+from vos.config import Cutie, Sam2
 from vos.errors import DamagedSourceError, InputError, OutputError, VosError
 from vos.masks import write_label_png
 from vos.run.inputs import Opened, make_plan, open_inputs
@@ -23,6 +24,7 @@ from vos.run.update import update_results
 from vos.sam import load
 from vos.sam.model import SamModel
 from vos.sink.tallies import ObjectTallies
+from vos.track.method import Model, load_network
 
 SAVE_EVERY_SECONDS: Final = 60.0
 """How much work a crash may cost, if nothing else is said."""
@@ -62,7 +64,7 @@ class JobResult:
 
 def run_job(
     job: Job,
-    sam: SamModel | None = None,
+    sam: Model | None = None,
     on_progress: Callable[[JobProgress], object] | None = None,
     *,
     resume: bool = False,
@@ -78,7 +80,8 @@ def run_job(
 
     Args:
         job: What to do.
-        sam: The model, if it is loaded already; it must be the job's own.
+        sam: The model, if it is loaded already; it must be the job's own. Where the method has a
+            network of its own it is that, or the SAM that makes masks of clicks and boxes.
         on_progress: Called after every frame whose results are on the disk.
         resume: Go on with a run that broke off. A finished one is left as it is.
         overwrite: Replace earlier results of this name.
@@ -114,8 +117,8 @@ def run_job(
                 finish_update(outputs)
                 if overwrite:
                     clear_update(outputs)
-        sam = sam or load_model(job.model)
-        plan, scores = make_plan(job, opened, sam)
+        sam, load_sam = _models(job, sam)
+        plan, scores = make_plan(job, opened, load_sam)
         header = _describe(job, opened, sam)
         if resume and (summary := read_finished(outputs, header)) is not None:
             lock = only_writer(outputs.lock_path, outputs.masks_folder)
@@ -158,7 +161,7 @@ def run_job(
 
 
 def _update(
-    job: Job, sam: SamModel | None, watch: Watch, save_every_seconds: float, started: float
+    job: Job, sam: Model | None, watch: Watch, save_every_seconds: float, started: float
 ) -> JobResult:
     """Update the results of a job."""
     if job.causal:
@@ -166,8 +169,8 @@ def _update(
     with ExitStack() as stack:
         opened = open_inputs(job, stack, overwrite=False, going_on="updated")
         outputs = opened.outputs
-        sam = sam or load_model(job.model)
-        plan, scores = make_plan(job, opened, sam, both_ways=True)
+        sam, load_sam = _models(job, sam)
+        plan, scores = make_plan(job, opened, load_sam, both_ways=True)
         begin = partial(begin_state, job, opened, plan, sam)
         header = _describe(job, opened, sam)
         task = Task(job, opened, sam, plan, scores, begin, header, save_every_seconds)
@@ -191,13 +194,16 @@ def _update(
     )
 
 
-def _describe(job: Job, opened: Opened, sam: SamModel) -> dict[str, object]:
+def _describe(job: Job, opened: Opened, sam: Model) -> dict[str, object]:
     """Say what the run is: what its summary begins with, and what tells it from other runs."""
     outputs = opened.outputs
     references = zip(job.references, opened.painted, strict=True)
+    has_hints = any(each.hints for each in job.references)
+    of_hints = {} if isinstance(sam, SamModel) or not has_hints else {"hints_by": job.sam.name}
     return {
         "job": _without_folder(job),
         **describe_run(job.source, sam, job.config),
+        **of_hints,
         "selection": asdict(job.selection),
         "references": [reference.describe(mask) for reference, mask in references],
         "overlay_alpha": outputs.overlay_alpha,
@@ -217,6 +223,20 @@ def _without_folder(job: Job) -> dict[str, object]:
     document = job.to_json_values()
     del document["outputs"]["folder"]
     return document
+
+
+def _models(job: Job, given: Model | None) -> tuple[Model, Callable[[], SamModel]]:
+    """Give what a job tracks with, and what gives the SAM that makes masks of its hints."""
+    method = job.config.method
+    if isinstance(method, Cutie | Sam2):
+        sam = given if isinstance(given, SamModel) else None
+        if given is None or sam is not None:
+            given = load_network(method, job.model.checkpoint, job.model.device)
+        return given, cache(lambda: sam or load_model(job.sam))
+    if given is not None and not isinstance(given, SamModel):
+        raise InputError(f"the method {method.name} needs a SAM, got {given.name}")
+    model = given or load_model(job.model)
+    return model, lambda: model
 
 
 def load_model(choice: ModelChoice) -> SamModel:

@@ -24,13 +24,13 @@ from vos.run.outputs import Outputs
 from vos.run.results import Kept, write_results
 from vos.run.resume import Mark, Saved
 from vos.run.state import decode_state, encode_state
-from vos.sam.model import SamModel
 from vos.segment.forward import Step
 from vos.sink.joining import Sound
 from vos.sink.passing import Pair
 from vos.sink.pieces import FRAMES_PER_PIECE, PIECES
 from vos.sink.tallies import ObjectTallies
 from vos.track.batches import default_batch_size
+from vos.track.method import Model
 
 
 def write_and_save(
@@ -38,7 +38,7 @@ def write_and_save(
     outputs: Outputs,
     info: SourceInfo,
     header: dict[str, object],
-    sam: SamModel,
+    sam: Model,
     *,
     batch_size: int | None = None,
     every_seconds: float | None = 60,
@@ -83,7 +83,7 @@ def write_and_save(
         return
     # The last bits of features may depend on the size of their batch, so batches begin where they
     # would have begun without a break.
-    batch_size = batch_size or default_batch_size(sam)
+    batch_size = batch_size or default_batch_size(sam.device)
     kept = Kept()
     if saved is not None:
         kept = Kept(

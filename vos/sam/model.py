@@ -122,6 +122,8 @@ class SamModel:
         InputError: the module lacks an attribute, or the dtype is unknown.
     """
 
+    package: str = "segment-anything"
+
     def __init__(
         self,
         module: torch.nn.Module,

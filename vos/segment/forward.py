@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
-from vos.config import Memory, Method, RunConfig
+from vos.config import Method, PublishedMethod, RunConfig
 from vos.errors import DeviceError, InputError, SourceError, is_out_of_memory
 from vos.masks import mask_from_array, match_frame
 from vos.records import Frame, FrameMasks, Labels
@@ -16,7 +16,7 @@ from vos.sam.model import SamModel
 from vos.segment.plan import all_ids, everywhere
 from vos.segment.read_ahead import read_ahead
 from vos.source import open_source
-from vos.track.method import State, fresh_state, track
+from vos.track.method import Model, State, fresh_state, track
 from vos.track.passes import Pass
 from vos.track.published.instances import instance_ids, search_pictures
 
@@ -46,7 +46,7 @@ class Step:
 def segment_video(
     frames: Iterable[Frame] | str | os.PathLike[str],
     reference: Labels,
-    sam: SamModel,
+    sam: Model,
     config: RunConfig | None = None,
     *,
     later_references: Mapping[int, Labels] | None = None,
@@ -62,7 +62,7 @@ def segment_video(
         frames: The video: its frames, or what :func:`vos.open_source` opens. Memory holds one batch
             and the read-ahead of it, and the reference frames while further ones are to come.
         reference: (H, W) label map of the first frame: 0 background, 1 to 254 object ids.
-        sam: The model.
+        sam: The model: a SAM, or :func:`vos.load_network` of the settings' method.
         config: Settings; the defaults if None.
         later_references: Further label maps by the index of their frame (``Frame.index``).
 
@@ -87,7 +87,7 @@ def segment_video(
 def segment_steps(
     frames: Iterable[Frame],
     begin: Labels | Progress,
-    sam: SamModel,
+    sam: Model,
     config: RunConfig | None = None,
     *,
     later_references: Mapping[int, Labels] | None = None,
@@ -136,7 +136,7 @@ def segment_pass(
     frames: Iterable[Frame],
     wanted: Pass,
     begin: State | Progress,
-    sam: SamModel,
+    sam: Model,
     config: RunConfig,
 ) -> Generator[Step, None, None]:
     """Segment frames of a video in one pass, forwards or backwards.
@@ -169,7 +169,7 @@ def _track(
     frames: Iterator[Frame],
     wanted: Pass,
     begin: State | Progress,
-    sam: SamModel,
+    sam: Model,
     config: RunConfig,
 ) -> Generator[Step, None, None]:
     previous = begin.frame_index if isinstance(begin, Progress) else None
@@ -215,10 +215,10 @@ def segment_images(
     """
     config = config or RunConfig.for_images()
     method = config.method
-    if isinstance(method, Memory):
+    if not isinstance(method, PublishedMethod):
         raise InputError(
-            "the method memory needs the frame before, which pictures do not have; take the "
-            "settings RunConfig.for_images()"
+            f"the method {method.name} needs the frame before, which pictures do not have; take "
+            "the settings RunConfig.for_images()"
         )
     if not references:
         raise InputError("at least one reference picture with its mask is needed")
@@ -236,7 +236,7 @@ def segment_images(
 
 
 @contextmanager
-def memory_of(sam: SamModel, method: Method) -> Iterator[None]:
+def memory_of(sam: Model, method: Method) -> Iterator[None]:
     """Say what can be done where memory runs out.
 
     Raises:
@@ -247,7 +247,8 @@ def memory_of(sam: SamModel, method: Method) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        batch = "" if isinstance(method, Memory) else "a smaller batch (--batch-size 1), "
+        is_batched = isinstance(method, PublishedMethod)
+        batch = "a smaller batch (--batch-size 1), " if is_batched else ""
         raise DeviceError(
             f"out of memory on {sam.device}; take {batch}a smaller model or another device"
         ) from error

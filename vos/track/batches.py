@@ -20,12 +20,12 @@ _logger = logging.getLogger("vos")
 _most_that_fit: Final[WeakKeyDictionary[SamModel, int]] = WeakKeyDictionary()
 
 
-def default_batch_size(sam: SamModel) -> int:
+def default_batch_size(device: torch.device) -> int:
     """Give the pictures per call where settings do not say.
 
     On a CPU batches gain nothing: the activations of one picture just fit into its cache.
     """
-    return 1 if sam.device.type == "cpu" else 8
+    return 1 if device.type == "cpu" else 8
 
 
 def encode_in_batches(
@@ -46,7 +46,7 @@ def encode_in_batches(
     Raises:
         RuntimeError: not even one picture fits into memory.
     """
-    batch_size = batch_size or default_batch_size(sam)
+    batch_size = batch_size or default_batch_size(sam.device)
     features: list[torch.Tensor] = []
     while len(features) < len(pictures):
         size = min(batch_size, _most_that_fit.get(sam, batch_size), len(pictures) - len(features))

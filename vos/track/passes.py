@@ -46,11 +46,13 @@ class Start:
 
     Attributes:
         object_id: 1 to 254.
-        mask: (H, W) bool, the object in a reference.
+        reference_index: ``Frame.index`` of a reference.
+        mask: (H, W) bool, the object in it.
         num_frames_lost: As of the stretch.
     """
 
     object_id: int
+    reference_index: int
     mask: NDArray[np.bool_]
     num_frames_lost: int
 
@@ -87,6 +89,7 @@ class Pass:
         return [
             Start(
                 object_id=each.object_id,
+                reference_index=each.reference_index,
                 mask=self.references[each.reference_index] == each.object_id,
                 num_frames_lost=each.num_frames_lost,
             )

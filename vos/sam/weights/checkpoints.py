@@ -128,7 +128,7 @@ def load_weights(module: nn.Module, state_dict: Mapping[str, Tensor], *, origin:
 def guess_architecture(state_dict: Mapping[str, Tensor]) -> str | None:
     """Name the registered architecture that weights are of, or None if they are of none."""
     for spec in MODELS.values():
-        name, shape = spec.landmark
+        name, shape = spec.landmark or ("", ())
         if name in state_dict and tuple(state_dict[name].shape) == shape:
             return spec.name
     return None

@@ -62,14 +62,14 @@ def cached_file(spec: ModelSpec) -> Path | None:
 
     Returns:
         The file, whose hash was found right now or earlier; None where there is none or its
-        content is another.
+        content is another. Of a model without a published hash the size counts, if it is known.
     """
     if spec.url is None:
         embedded = Path(str(resources.files("vos.sam.weights") / spec.file_name))
         return embedded if embedded.is_file() else None
     path = cache_folder() / spec.file_name
     try:
-        return path if _has_hash(path, spec.sha256) else None
+        return path if _is_right(path, spec) else None
     except OSError:
         return None
 
@@ -85,7 +85,7 @@ def fetch(spec: ModelSpec, *, progress: bool = True) -> Path:
         progress: Show a bar, where the standard error output is a terminal.
 
     Returns:
-        The file, with the right hash.
+        The file, with the right hash, if that is known.
 
     Raises:
         DownloadError: the server cannot be reached, refuses, breaks off or sends another file, or
@@ -114,6 +114,12 @@ def fetch(spec: ModelSpec, *, progress: bool = True) -> Path:
             "make room there or set VOS_CACHE to another folder"
         ) from error
     return target
+
+
+def _is_right(path: Path, spec: ModelSpec) -> bool:
+    if spec.sha256 is not None:
+        return _has_hash(path, spec.sha256)
+    return path.stat().st_size == spec.num_bytes if spec.num_bytes else path.is_file()
 
 
 def _has_hash(path: Path, sha256: str) -> bool:
@@ -159,6 +165,12 @@ def _exclusively(target: Path) -> Iterator[None]:
 def _download(spec: ModelSpec, url: str, target: Path, progress: bool) -> None:
     partial = target.with_name(f"{target.name}.part")
     _logger.info("fetching %s to %s", url, target)
+    if spec.sha256 is None:
+        # Whether what was kept is of the same file could not be told.
+        partial.unlink(missing_ok=True)
+        _complete(partial, spec, url, progress)
+        partial.replace(target)
+        return
     sha256, was_resumed = _complete(partial, spec, url, progress)
     if sha256 != spec.sha256 and was_resumed:
         # What was kept may have come from an older version of the file.
@@ -185,7 +197,9 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
             if response.status != _PARTIAL_CONTENT:
                 num_kept = 0
             num_total = spec.num_bytes if response.length is None else num_kept + response.length
-            if num_total != spec.num_bytes:
+            if num_total is None:
+                raise _failure(spec, "the server does not say how long it is")
+            if num_total != (spec.num_bytes or num_total):
                 raise _failure(spec, f"it has {num_total} bytes there, not {spec.num_bytes}")
             if num_kept == 0:
                 file.seek(0)
@@ -193,15 +207,15 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
                 hasher = hashlib.sha256()
             with tqdm(
                 desc=spec.file_name,
-                total=spec.num_bytes,
+                total=num_total,
                 initial=num_kept,
                 unit="B",
                 unit_scale=True,
                 disable=None if progress else True,
             ) as bar:
                 for chunk in _chunks(response, spec):
-                    if file.tell() + len(chunk) > spec.num_bytes:
-                        raise _failure(spec, f"it sends more than {spec.num_bytes} bytes")
+                    if file.tell() + len(chunk) > num_total:
+                        raise _failure(spec, f"it sends more than {num_total} bytes")
                     file.write(chunk)
                     hasher.update(chunk)
                     bar.update(len(chunk))
@@ -209,11 +223,11 @@ def _complete(partial: Path, spec: ModelSpec, url: str, progress: bool) -> tuple
         # The note beside the file must not outlive a power cut that the file does not survive.
         file.flush()
         os.fsync(file.fileno())
-    if num_received < spec.num_bytes:
+    if num_received < num_total:
+        # Of a file without a published hash the rest could be that of another version.
+        again = "run again" if spec.sha256 is None else "run again to go on from there"
         raise _failure(
-            spec,
-            f"the connection broke off after {num_received} of {spec.num_bytes} bytes; "
-            "run again to go on from there",
+            spec, f"the connection broke off after {num_received} of {num_total} bytes; {again}"
         )
     return hasher.hexdigest(), num_kept > 0
 
@@ -262,8 +276,8 @@ def _network_errors_explained(spec: ModelSpec) -> Iterator[None]:
 
 
 def _failure(spec: ModelSpec, reason: object) -> DownloadError:
+    known_by = "" if spec.sha256 is None else f" with SHA-256 {spec.sha256}"
     return DownloadError(
-        f"cannot fetch {spec.url}: {reason}; where there is no network, put the file with "
-        f"SHA-256 {spec.sha256} at {cache_folder() / spec.file_name} by hand, or say where it is "
-        "with --checkpoint FILE (checkpoint= in Python)"
+        f"cannot fetch {spec.url}: {reason}; where there is no network, put the file{known_by} at "
+        f"{cache_folder() / spec.file_name} by hand, or say where it is with {spec.option}"
     )

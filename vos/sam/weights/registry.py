@@ -19,29 +19,40 @@ class ModelSpec:
         name: What to call it on the command line.
         file_name: Name of the weights file, in the cache folder or in this package.
         url: Where the file is downloaded from; None for the one inside this package.
-        sha256: Hash of the file, lower-case hexadecimal.
-        num_bytes: Size of the file.
+        sha256: Hash of the file, lower-case hexadecimal; None where nobody has published it. Such a
+            file is known by its size, if that is known, and by the names and shapes of its weights.
+        num_bytes: Size of the file, or None likewise.
         licence: Terms of the weights.
-        image_size: Side S of the model's square input, model pixels.
+        image_size: Side S of the model's square input, model pixels; None where it takes pictures
+            of any size.
         description: What it is good for, in a few words.
-        builder: Function that builds its network without weights, as ``module:name``.
-        landmark: Name and shape of a weight that tells it from the other models.
+        accuracy: What its authors measured, and where they say so; empty if they did not.
+        builder: Function that builds its network, as ``module:name``: without weights, or where the
+            network is of an extra's package, from this name, a state dict and its origin.
+        landmark: Name and shape of a weight that tells it from the other models, if there is one.
+        extra: The extra of vos that brings the package of its network; None if vos itself does.
+        option: What takes a file instead of the registered one, on the command line and in Python.
     """
 
     name: str
     file_name: str
     url: str | None
-    sha256: str
-    num_bytes: int
+    sha256: str | None
+    num_bytes: int | None
     licence: str
-    image_size: int
+    image_size: int | None
     description: str
+    accuracy: str = ""
     builder: str
-    landmark: tuple[str, tuple[int, ...]]
+    landmark: tuple[str, tuple[int, ...]] | None = None
+    extra: str | None = None
+    option: str = "--checkpoint FILE (checkpoint= in Python)"
 
     @property
     def size_text(self) -> str:
         """Size of the file in words, such as ``41 MB`` or ``1.2 GB``."""
+        if self.num_bytes is None:
+            return "unknown"
         is_large = self.num_bytes >= 10**9
         return f"{self.num_bytes / 1e9:.1f} GB" if is_large else f"{self.num_bytes / 1e6:.0f} MB"
 

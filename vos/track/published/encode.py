@@ -50,7 +50,7 @@ def encode(
     Raises:
         RuntimeError: not even one frame fits into memory.
     """
-    batch_size = batch_size or default_batch_size(sam)
+    batch_size = batch_size or default_batch_size(sam.device)
     for batch in _batches(frames, batch_size):
         needed = [is_needed(frame) for frame in batch]
         pictures = [frame.rgb for frame in compress(batch, needed)]
