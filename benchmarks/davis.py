@@ -1,6 +1,7 @@
 """Segment and score a DAVIS-layout set; append one row to benchmarks/results.csv.
 
     python benchmarks/davis.py ../shared/davis --year 2016 --split val --published
+    python benchmarks/davis.py DAVIS --model vit_h --features dinov2-base --device cuda
 
 Speed stands beside accuracy and memory. Frames per second are of the whole pipeline, from files to
 files, without the overlay and without loading the model; the peak is the whole process'.
@@ -21,6 +22,7 @@ from rows import append_row, environment, peak_mib
 
 import vos
 from vos.run.outputs import Outputs
+from vos.sam.weights.registry import FEATURES
 from vos.score.scores import Evaluation
 from vos.sets.davis import DavisSequence, davis_job, find_davis_sequences
 from vos.track.method import Model
@@ -34,6 +36,9 @@ RESULTS = Path(__file__).with_name("results.csv")
 @click.option("--split")
 @click.option("--model", default="nano")
 @click.option("--checkpoint", type=click.Path(path_type=Path))
+@click.option("--features", type=click.Choice(list(FEATURES)), help="Beside SAM's own.")
+@click.option("--features-weight", type=float, default=0.5)
+@click.option("--features-checkpoint", type=click.Path(path_type=Path))
 @click.option("--device", default="auto")
 @click.option("--dtype", default="auto")
 @method_option
@@ -52,6 +57,9 @@ def main(
     split: str | None,
     model: str,
     checkpoint: Path | None,
+    features: str | None,
+    features_weight: float,
+    features_checkpoint: Path | None,
     device: str,
     dtype: str,
     method: str | None,
@@ -65,11 +73,21 @@ def main(
     config, settings = chosen(method or ("published" if published else "memory"))
     if memory:
         config = vos.RunConfig(method=replace(config.method, **memory))
-    settings = " ".join([settings, *memory_settings])
+    of_features = [] if features is None else [f"features={features}*{features_weight}"]
+    settings = " ".join([settings, *of_features, *memory_settings])
     if isinstance(config.method, vos.Cutie | vos.Sam2):
+        if features is not None:
+            raise click.UsageError(f"--method {method} has features of its own")
         sam: Model = vos.load_network(config.method, checkpoint, device)
     else:
-        sam = vos.load_sam(model, checkpoint=checkpoint, device=device, dtype=dtype)
+        further = None
+        if features is not None:
+            further = vos.Features(
+                name=features, weight=features_weight, checkpoint=features_checkpoint
+            )
+        sam = vos.load_sam(
+            model, checkpoint=checkpoint, device=device, dtype=dtype, features=further
+        )
     scores, num_frames, seconds = run_and_score(root, year, split, sam, config)
     for sequence in scores.sequences:
         figures = sequence.statistics.measures()

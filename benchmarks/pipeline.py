@@ -261,7 +261,8 @@ def measure(
         on_cpu = sam.device.type == "cpu"
         plain = PlainSam(sam._sam) if on_cpu else None
         rgb = [frame.rgb for frame in frames]
-        encoded = Encoded(frames[0], sam.encode(rgb[:1])[0])
+        features = sam.encode(rgb[:1])[0]
+        encoded = Encoded(frames[0], features, features)
         of_published = vos.RunConfig.published().method
         ids = object_ids(reference)
         targets = personalize([(encoded, reference)], ids, sam, of_published)

@@ -64,7 +64,7 @@ class Published:
     def similarities(self, encoded: Encoded) -> torch.Tensor:
         """Give the (K, H, W) maps of which the maximum is each object's location prior."""
         return frame_similarities(
-            self.targets.embeddings, encoded.features, self.letterbox_of(encoded)
+            self.targets.embeddings, encoded.matching, self.letterbox_of(encoded)
         )
 
     def find(self, encoded: Encoded, peaks: Peaks) -> Candidates:

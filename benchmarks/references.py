@@ -6,7 +6,9 @@
 Each sequence is segmented from the annotation of its first frame, of its middle one, of both, and
 of these and the last; then results from the first are updated with the true mask of the first frame
 whose IoU is below .7. J&F is the mean over the frames whose annotation is given in none of these:
-what is given would raise it by itself.
+what is given would raise it by itself. How many those are is in the row, too, and J&F of each
+object: where annotations are sparse it may be a single frame, in which a small object decides, or
+none.
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ def judge(root: Path, sequence: DavisSequence, sam: vos.SamModel) -> None:
             job = make_job(sequence, folder / name, [given[number] for number in numbers], stems)
             result = vos.run_job(job, sam)
             scores = score(root, sequence, folder / name)
-            row[name] = mean(scores, [path.stem for path in given])
+            left_out = [path.stem for path in given]
+            row[name] = mean(scores, left_out)
+            row[f"{name}_objects"] = " ".join(f"{each:.3f}" for each in means(scores, left_out))
+            row["scored"] = sum(stem not in left_out for stem in scores.frame_names)
             row[f"{name}_passes"] = round(result.num_done / len(stems), 3)
         scores = score(root, sequence, folder / "first")
         wrong = first_wrong(scores)
@@ -91,11 +96,16 @@ def score(root: Path, sequence: DavisSequence, folder: Path) -> SequenceScore:
 
 def mean(scores: SequenceScore, left_out: list[str]) -> float:
     """Give the mean J&F of all scored frames but some; NaN where none is left."""
+    per_object = means(scores, left_out)
+    return round(float(np.mean(per_object)), 4) if per_object else float("nan")
+
+
+def means(scores: SequenceScore, left_out: list[str]) -> list[float]:
+    """Give the same of each object; nothing where no frame is left."""
     kept = [name not in left_out for name in scores.frame_names]
     if not any(kept):
-        return float("nan")
-    per_object = [(each.j[kept].mean() + each.f[kept].mean()) / 2 for each in scores.objects]
-    return round(float(np.mean(per_object)), 4)
+        return []
+    return [(each.j[kept].mean() + each.f[kept].mean()) / 2 for each in scores.objects]
 
 
 def first_wrong(scores: SequenceScore) -> str | None:

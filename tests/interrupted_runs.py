@@ -52,8 +52,11 @@ def make_clip(folder: Path, num_frames: int = NUM_FRAMES) -> None:
     write_label_png(folder / "later.png", draw(2, num_frames)[1])
 
 
-def stand_in(*args: object, compiled: bool = False, skip_padding: bool = False) -> vos.SamModel:
+def stand_in(
+    *args: object, compiled: bool = False, skip_padding: bool = False, features: object = None
+) -> vos.SamModel:
     assert not compiled
+    assert features is None
     return vos.SamModel(
         ColourSam(), skip_padding=skip_padding, name="colour", weights_sha256="0" * 64
     )

@@ -243,6 +243,53 @@ def test_errors_name_the_url_the_hash_and_how_to_do_without_the_network(
         assert str(part) in str(caught.value)
 
 
+@pytest.fixture
+def unhashed(spec: ModelSpec) -> ModelSpec:
+    """A file whose publisher says neither its hash nor its size."""
+    return dataclasses.replace(spec, sha256=None, num_bytes=None, option="--other FILE")
+
+
+def test_a_file_without_a_published_hash_is_fetched_once(
+    unhashed: ModelSpec, server: Server, cache: Path
+) -> None:
+    assert cached_file(unhashed) is None
+    assert fetch(unhashed).read_bytes() == CONTENT
+    assert fetch(unhashed) == cached_file(unhashed) == cache / NAME
+    assert server.ranges == [None]
+    smaller = dataclasses.replace(unhashed, num_bytes=len(CONTENT) - 1)
+    assert cached_file(smaller) is None
+
+
+def test_without_a_hash_nothing_is_joined_and_a_truncated_file_is_noticed(
+    unhashed: ModelSpec, server: Server, cache: Path
+) -> None:
+    server.num_sent_at_most = 5000
+    with pytest.raises(DownloadError, match=f"after 5000 of {len(CONTENT)} bytes; run again;"):
+        fetch(unhashed)
+    assert not (cache / NAME).exists()
+    server.num_sent_at_most = None
+    assert fetch(unhashed).read_bytes() == CONTENT
+    assert server.ranges == [None, None]
+
+
+def test_a_file_of_unknown_length_is_refused(unhashed: ModelSpec, server: Server) -> None:
+    server.states_length = False
+    with pytest.raises(DownloadError, match="does not say how long"):
+        fetch(unhashed)
+
+
+def test_errors_say_what_is_known_of_a_file_and_which_option_takes_it(
+    unhashed: ModelSpec, server: Server, cache: Path
+) -> None:
+    elsewhere = dataclasses.replace(unhashed, url=f"{server.url}.gone")
+    with pytest.raises(DownloadError) as caught:
+        fetch(elsewhere)
+    told = str(caught.value)
+    assert "SHA-256" not in told
+    assert f"put the file at {cache / NAME} by hand" in told
+    assert told.endswith("say where it is with --other FILE")
+
+
 def test_no_network(spec: ModelSpec) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -81,6 +81,20 @@ def test_which_frame_a_hint_is_of_is_said(run, frames, tmp_path, capsys):
     assert "shown by a hint" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("hint", "is_ambiguous"),
+    [("2:34,40", True), ("2:1:34,40", False), (":1:34,40", False), ("2s:34,40", False)],
+)
+def test_a_hint_that_may_name_an_object_is_said_to_name_a_frame(run, capsys, hint, is_ambiguous):
+    run("--ref-point", "30,40", "--ref-point", hint, "--preview", "look.txt")
+    said = capsys.readouterr().err
+    reading = (
+        "a hint that begins with 2: is read as one in frame 2; if object 2 of the first frame is "
+        "meant, write :2: (object 1 of frame 2 is 2:1:)"
+    )
+    assert (reading in said) == is_ambiguous
+
+
 def test_boxes_without_id_are_numbered_in_each_frame(run, tmp_path):
     boxes = ("8,18,52,62", "82,48,122,88", "2:16,18,60,62")
     assert run(*(word for box in boxes for word in ("--ref-box", box))) == 0

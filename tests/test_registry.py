@@ -8,27 +8,51 @@ from pathlib import Path
 import pytest
 
 from vos.errors import UnknownModelError
-from vos.sam.weights.registry import MODELS, find_model
+from vos.sam.weights.registry import FEATURES, MODELS, ModelSpec, find_features, find_model
+
+OWN = ["nano", "mobile_sam", "vit_b", "vit_l", "vit_h"]
+HQ = ["sam_hq_vit_b", "sam_hq_vit_l", "sam_hq_vit_h"]
+DINO = ["dinov2-small", "dinov2-base", "dinov2-large"]
+SPECS = (*MODELS.values(), *FEATURES.values())
+ROOT = Path(__file__).parents[1]
 
 
 def test_every_model_is_found_under_its_own_name() -> None:
-    assert list(MODELS) == ["nano", "mobile_sam", "vit_b", "vit_l", "vit_h"]
+    assert list(MODELS) == OWN + HQ
+    assert list(FEATURES) == DINO
     assert all(find_model(name).name == name for name in MODELS)
+    assert all(find_features(name).name == name for name in FEATURES)
 
 
 def test_every_file_can_be_told_by_its_hash_and_name() -> None:
-    specs = MODELS.values()
-    assert all(re.fullmatch("[0-9a-f]{64}", spec.sha256) for spec in specs)
-    assert len({spec.sha256 for spec in specs}) == len({spec.file_name for spec in specs}) == 5
-    assert [spec.name for spec in specs if spec.url is None] == ["nano"]
-    assert all(spec.url.endswith(f"/{spec.file_name}") for spec in specs if spec.url)
-    assert all(spec.url.startswith("https://") for spec in specs if spec.url)
+    assert all(re.fullmatch("[0-9a-f]{64}", spec.sha256) for spec in SPECS)
+    assert len({spec.sha256 for spec in SPECS}) == len(SPECS)
+    assert len({spec.file_name for spec in SPECS}) == len(SPECS)
+    assert [spec.name for spec in SPECS if spec.url is None] == ["nano"]
+    assert all(spec.url.startswith("https://") for spec in SPECS if spec.url)
 
 
-def test_the_readme_says_the_same_sizes_and_inputs() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    rows = re.findall(r"^\| `(\w+)`.*? \| (?:embedded, )?([\d.]+ [MG]B) \| (\d+) \|", readme, re.M)
-    assert rows == [(spec.name, spec.size_text, str(spec.image_size)) for spec in MODELS.values()]
+def test_what_needs_an_extra_is_not_among_what_vos_brings() -> None:
+    assert [spec.name for spec in SPECS if spec.extra is None] == OWN
+    assert {spec.extra for spec in SPECS} == {None, "models"}
+    assert all("--features-checkpoint FILE" in spec.option for spec in FEATURES.values())
+
+
+def rows_of(document: str) -> list[tuple[str, str, str]]:
+    text = (ROOT / document).read_text()
+    pattern = r"^\| `([\w-]+)`.*? \| (?:embedded, )?([\d.]+ [MG]B|unknown) \| (\d+|any) \|"
+    return re.findall(pattern, text, re.M)
+
+
+def row(spec: ModelSpec) -> tuple[str, str, str]:
+    return spec.name, spec.size_text, str(spec.image_size or "any")
+
+
+def test_the_documents_say_the_same_sizes_and_inputs() -> None:
+    assert rows_of("README.md") == [row(spec) for spec in SPECS if spec.extra is None]
+    assert rows_of("docs/models.md")[: len(HQ + DINO)] == [
+        row(spec) for spec in SPECS if spec.extra
+    ]
 
 
 def test_the_registry_cannot_be_changed() -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vos.config import AbsenceConfig as AbsenceConfig
     from vos.config import Cutie as Cutie
+    from vos.config import Features as Features
     from vos.config import FitConfig as FitConfig
     from vos.config import Memory as Memory
     from vos.config import Persam as Persam
@@ -66,6 +67,7 @@ _HOMES = {
     "AbsenceConfig": "vos.config",
     "Click": "vos.hint",
     "Cutie": "vos.config",
+    "Features": "vos.config",
     "FitConfig": "vos.config",
     "Frame": "vos.records",
     "FrameMasks": "vos.records",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import ClassVar, Final, Literal, get_args
 
 from vos.errors import InputError
@@ -18,6 +19,32 @@ STRICT: Final = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 _COVERAGE_OF_VIDEOS: Final = 123.675 / 215
 _COVERAGE_OF_IMAGES: Final = 123.675 / 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """Features of another model that the methods compare cells by, beside SAM's own.
+
+    Attributes:
+        name: A registered model of features, such as ``dinov2-small``.
+        weight: Share of its cosine similarity, in (0, 1]; the rest is that of SAM's features.
+        checkpoint: Weights of that model instead of the registered ones, or None.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: str
+    weight: float = 0.5
+    checkpoint: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the weight.
+
+        Raises:
+            InputError: it is not within (0, 1].
+        """
+        if not 0 < self.weight <= 1:
+            raise InputError(f"the weight of features must be within (0, 1], got {self.weight}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

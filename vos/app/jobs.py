@@ -226,5 +226,9 @@ def _model_words(model: ModelChoice) -> list[str]:
     ):
         if value != default:
             words += [option, str(value)]
+    if (features := model.features) is not None:
+        words += ["--features", features.name, "--features-weight", str(features.weight)]
+        if features.checkpoint is not None:
+            words += ["--features-checkpoint", str(features.checkpoint)]
     words += ["--skip-padding"] if model.skip_padding else []
     return words + (["--compile"] if model.compiled else [])

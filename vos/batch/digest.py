@@ -13,9 +13,8 @@ from vos.batch.cache import cannot_read
 from vos.batch.manifest import Task
 from vos.batch.stores import open_file_system, persistently
 from vos.errors import CheckpointError, MaskError, SourceError
-from vos.run.job import ModelChoice
 from vos.sam.weights.download import sha256_of
-from vos.sam.weights.registry import find_model
+from vos.sam.weights.registry import ModelSpec, find_features, find_model
 from vos.source import describe_source
 from vos.source.address import is_url
 
@@ -41,13 +40,17 @@ def digest_of(task: Task, *, pack: str | None) -> str:
     """
     job = task.job.to_json_values()
     del job["source"], job["outputs"]["folder"], job["model"]["checkpoint"]
+    features = task.job.model.features
+    if features is not None:
+        del job["model"]["features"]["checkpoint"]
     for reference in job["references"]:
         reference.pop("mask")
     identity = {
         "version": vos.__version__,
         "video": _describe_video(task.job.source),
         "masks": [address and _hash_mask(address) for address in task.mask_addresses],
-        "weights": _weights_sha256(task.job.model),
+        "weights": _known_by(find_model(task.job.model.name), task.job.model.checkpoint),
+        "features": features and _known_by(find_features(features.name), features.checkpoint),
         "job": job,
         "pack": pack,
     }
@@ -108,15 +111,16 @@ def _describe_video(address: str) -> dict[str, object]:
     }
 
 
-def _weights_sha256(model: ModelChoice) -> str:
-    if model.checkpoint is None:
-        return find_model(model.name).sha256 or ""
+def _known_by(spec: ModelSpec, checkpoint: Path | None) -> str | None:
+    """Tell weights from others: by their hash, or their address where no hash is published."""
+    if checkpoint is None:
+        return spec.sha256 or spec.url
     try:
-        status = model.checkpoint.stat()
-        return _sha256_of(model.checkpoint, status.st_size, status.st_mtime_ns)
+        status = checkpoint.stat()
+        return _sha256_of(checkpoint, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise CheckpointError(
-            f"cannot read the weights file {model.checkpoint}: {error.strerror}"
+            f"cannot read the weights file {checkpoint}: {error.strerror}"
         ) from error
 
 

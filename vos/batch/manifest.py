@@ -36,7 +36,7 @@ from vos.errors import InputError, VosError
 from vos.run.job import Job
 from vos.run.names import name_fault
 from vos.run.references import Reference
-from vos.sam.weights.registry import find_model
+from vos.sam.weights.registry import find_features, find_model
 from vos.source.address import is_url
 
 _MAX_FAULTY: Final = 100
@@ -299,7 +299,7 @@ def _missing(task: Task) -> Iterator[str]:
     for what, address in (
         ("video or folder", task.job.source),
         *(("mask", mask) for mask in task.mask_addresses),
-        ("weights file", task.job.model.checkpoint),
+        *(("weights file", path) for path in task.job.model.checkpoints),
     ):
         is_local = address is not None and not is_url(str(address))
         if is_local and not os.path.exists(str(address)):
@@ -334,9 +334,12 @@ def _job(given: str, defaults: str, base: str) -> Job:
     document |= {"source": "x", "references": [{"mask": "x"}]}
     job = Job.from_json(json.dumps(document))
     find_model(job.model.name)
-    checkpoint = job.model.checkpoint
-    if checkpoint is not None and "checkpoint" in row.get("model", {}):
-        job = replace(job, model=replace(job.model, checkpoint=Path(base, checkpoint)))
+    if job.model.features is not None:
+        find_features(job.model.features.name)
+    # What a row says is relative to the manifest; the defaults are absolute.
+    of_row = row.get("model", {})
+    if "features" in of_row or "checkpoint" in of_row:
+        job = replace(job, model=job.model.below(Path(base)))
     return job
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -148,7 +147,7 @@ def batch_command(ctx: click.Context) -> None:
         outputs=JobOutputs(
             overlay_alpha=0.5 if options["overlay"] else None, min_score=options["min_score"]
         ),
-        model=replace(model, checkpoint=model.checkpoint and model.checkpoint.absolute()),
+        model=model.below(Path.cwd()),
         config=config,
     )
     manifest = open_manifest(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 Boxes = tuple[tuple[Target, Box], ...]
 Clicks = tuple[tuple[Target, Click], ...]
+
+_LAST_LIKELY_ID: Final = 9  # up to which a number may be meant as an object's
+
+_log = logging.getLogger("vos")
 
 
 class BoxHint(click.ParamType[tuple[Target, Box]]):
@@ -85,6 +90,7 @@ def references_of(ctx: click.Context) -> tuple[Reference, ...]:
     given, resize = ctx.params["ref_mask"], ctx.params["resize_mask"]
     masks: list[tuple[int | float | None, Path]] = [] if given is None else [(None, Path(given))]
     masks += ctx.params["later_refs"]
+    _warn_of_other_reading((*ctx.params["ref_boxes"], *ctx.params["ref_points"]))
     hints = _hints_by_frame(ctx.params["ref_boxes"], ctx.params["ref_points"])
     if not masks and not hints:
         raise click.UsageError(
@@ -119,8 +125,7 @@ def preview(job: Job, path: Path, *, overwrite: bool) -> None:
     from vos.sink.sheet import write_sheet
 
     inputs = [each.mask for each in job.references if each.mask is not None]
-    weights = [] if job.model.checkpoint is None else [job.model.checkpoint]
-    check_inputs_kept([job.source, *inputs, *weights], [path])
+    check_inputs_kept([job.source, *inputs, *job.model.checkpoints], [path])
     shown = show_references(job)
     write_sheet(path, draw_references(shown, job))
     for each in shown:
@@ -129,6 +134,22 @@ def preview(job: Job, path: Path, *, overwrite: bool) -> None:
             expected = "" if score is None else f", the IoU to expect is {score:.2f}"
             click.echo(f"frame {each.frame.index}, object {object_id}: {area_px} px{expected}")
     click.echo(f"preview: {path}")
+
+
+def _warn_of_other_reading(hints: tuple[tuple[Target, Box | Click], ...]) -> None:
+    """Say what else a lone small number before a hint may be meant as.
+
+    Version 0.1 read it as an object's id.
+    """
+    for target in dict.fromkeys(target for target, _ in hints):
+        number = target.frame
+        is_number = isinstance(number, int) and 1 <= number <= _LAST_LIKELY_ID
+        if is_number and target.object_id is None:
+            _log.warning(
+                "a hint that begins with %d: is read as one in frame %d; if object %d of the first "
+                "frame is meant, write :%d: (object 1 of frame %d is %d:1:)",
+                *(number,) * 6,
+            )
 
 
 def _hints_by_frame(boxes: Boxes, clicks: Clicks) -> dict[int | float | None, dict[int, Hint]]:

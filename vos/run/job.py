@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from vos.config import METHODS, STRICT, Cutie, RunConfig, Sam2
+from vos.config import METHODS, STRICT, Cutie, Features, RunConfig, Sam2
 from vos.errors import InputError
 from vos.moments import parse_moment, write_moment
 from vos.records import MAX_OBJECT_ID
@@ -38,6 +38,7 @@ class ModelChoice:
         dtype: Arithmetic of the image encoder: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         compiled: Whether the image encoder is compiled.
         skip_padding: Whether the image encoder leaves out most of the padding.
+        features: A further model whose features cells are compared by; None is SAM's alone.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -48,6 +49,21 @@ class ModelChoice:
     dtype: str = "auto"
     compiled: bool = False
     skip_padding: bool = False
+    features: Features | None = None
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """The weights files that the user gave."""
+        of_features = None if self.features is None else self.features.checkpoint
+        return tuple(path for path in (self.checkpoint, of_features) if path is not None)
+
+    def below(self, folder: Path) -> ModelChoice:
+        """Give the choice with its relative paths taken from a folder."""
+        features = self.features
+        if features is not None and features.checkpoint is not None:
+            features = replace(features, checkpoint=folder / features.checkpoint)
+        checkpoint = None if self.checkpoint is None else folder / self.checkpoint
+        return replace(self, checkpoint=checkpoint, features=features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from vos.masks.edges import encode_edges, read_edges
 from vos.records import Frame, FrameMasks, SoftEdges
 from vos.run.names import name_fault
 from vos.run.replacing import Ledger, check_inputs_kept
+from vos.sam.weights.registry import MODELS
 from vos.sink.overlay import OverlayStyle
 from vos.sink.pieces import PIECES
 from vos.sink.summary import masks_of
@@ -340,7 +341,10 @@ def _clear_spool(folder: Path) -> None:
 
 def describe_run(source: str, sam: Model, config: RunConfig) -> dict[str, object]:
     """Say what a run was made with, for its summary: settings, versions, the model's hash."""
-    packages = ("vos-persam", "torch", sam.package, "av", "numpy")
+    packages = ["vos-persam", "torch", sam.package, "av", "numpy"]
+    spec, matcher = MODELS.get(sam.name), getattr(sam, "matcher", None)
+    if matcher is not None or (spec is not None and spec.extra):
+        packages.append("transformers")
     return {
         "source": source,
         "model": sam.name,
@@ -349,6 +353,12 @@ def describe_run(source: str, sam: Model, config: RunConfig) -> dict[str, object
         "dtype": sam.dtype,
         "compiled": getattr(sam, "compiled", False),
         "skip_padding": getattr(sam, "skip_padding", False),
+        "features": matcher
+        and {
+            "name": matcher.name,
+            "weight": matcher.weight,
+            "weights_sha256": matcher.weights_sha256,
+        },
         "settings": config.to_json_values(),
         "versions": {name: _version(name) for name in packages},
     }

@@ -252,6 +252,7 @@ def load_model(choice: ModelChoice) -> SamModel:
         choice.dtype,
         compiled=choice.compiled,
         skip_padding=choice.skip_padding,
+        features=choice.features,
     )
 
 

@@ -69,7 +69,7 @@ from vos.track.method import State
 _log = logging.getLogger("vos")
 
 _SAME: Final = (
-    *("source_file", "selection", "model", "weights_sha256", "settings"),
+    *("source_file", "selection", "model", "weights_sha256", "features", "settings"),
     *("overlay_alpha", "min_score"),
 )
 """What of a summary must not differ between results and their update."""

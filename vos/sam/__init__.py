@@ -7,6 +7,7 @@ frame, and mask logits with SAM's own estimate of their quality. Model pixels st
 - :mod:`~vos.sam.model`: the two calls, ``encode`` (pictures to features) and ``decode`` (features
   and prompts to masks).
 - :mod:`~vos.sam.geometry`: frame pixels, model pixels, feature cells, and the ways between them.
+- :mod:`~vos.sam.matching`: what cells are compared by, SAM's features or another model's too.
 - :mod:`~vos.sam.guidance`: PerSAM's guidance of the decoder, as hooks.
 - :mod:`~vos.sam.devices`, :mod:`~vos.sam.cores`: what there is to run on.
 - ``weights``: files known by name and hash, fetched, read and checked.

@@ -6,7 +6,7 @@ Nothing is set first and used later: each call gets all it needs and leaves noth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
@@ -32,6 +32,7 @@ from vos.sam.fast.padding import PaddingSkipper
 from vos.sam.fast.vit import encode_with_vit, is_plain_vit
 from vos.sam.geometry import Letterbox, needed_cells, resize_for_model
 from vos.sam.guidance import Guidance, guided
+from vos.sam.matching import Matcher
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -116,10 +117,12 @@ class SamModel:
             (:mod:`vos.sam.fast.padding`).
         name: What to call the model in results.
         weights_sha256: Hash of its weights file, for results, where it is known.
+        matcher: A further model whose features cells are compared by, beside SAM's own; or None.
 
     Raises:
         DeviceError: the device is absent.
-        InputError: the module lacks an attribute, or the dtype is unknown.
+        InputError: the module lacks an attribute, the dtype is unknown, or padding is to be left
+            out for an encoder that takes nothing but whole squares.
     """
 
     package: str = "segment-anything"
@@ -134,6 +137,7 @@ class SamModel:
         skip_padding: bool = False,
         name: str = "custom",
         weights_sha256: str | None = None,
+        matcher: Matcher | None = None,
     ) -> None:
         needed = ("image_encoder", "prompt_encoder", "mask_decoder", "pixel_mean", "pixel_std")
         absent = [attribute for attribute in needed if not hasattr(module, attribute)]
@@ -141,12 +145,15 @@ class SamModel:
             raise InputError(f"the module is not a SAM, it lacks {', '.join(absent)}")
         if dtype not in _DTYPES:
             raise InputError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype}")
+        if skip_padding and getattr(module.image_encoder, "takes_only_squares", False):
+            raise InputError(f"{name} cannot skip padding: its image encoder takes whole squares")
         self.device = available_device(device)
         self.dtype = dtype
         self.compiled = compiled
         self.skip_padding = skip_padding
         self.name = name
         self.weights_sha256 = weights_sha256
+        self.matcher = matcher
         sam: Any = module.to(self.device).eval().requires_grad_(False)
         self._sam = sam
         self._encode_images: Callable[[torch.Tensor], torch.Tensor] = sam.image_encoder
@@ -159,10 +166,16 @@ class SamModel:
             self._encode_images = compile_encoder(self._encode_images)
         self._padding = PaddingSkipper(self._encode_images) if skip_padding else None
         self.image_size = int(sam.image_encoder.img_size)
-        # Of another decoder than segment_anything's nothing is known but its masks.
+        # The encoder of another SAM may give the decoder more than the image embedding.
+        self._num_channels: int | None = getattr(sam.image_encoder, "num_channels", None)
+        # Of another decoder than segment_anything's nothing is known but its masks, unless it says.
         is_known = is_plain(sam)
         self._positions = cell_positions(sam.prompt_encoder) if is_known else None
-        self.num_pixel_channels = num_pixel_channels(sam.mask_decoder) if is_known else 3
+        self.num_pixel_channels: int = (
+            num_pixel_channels(sam.mask_decoder)
+            if is_known
+            else getattr(sam.mask_decoder, "num_pixel_channels", 3)
+        )
 
     def letterbox(self, frame_hw: tuple[int, int]) -> Letterbox:
         """Say how frames of this size lie in the model's input."""
@@ -206,6 +219,31 @@ class SamModel:
                 features = self._padding.encode(images, used_hw)
         # As the decoder reads them: else each of its calls begins with a copy.
         return features.float().contiguous(memory_format=torch.channels_last)
+
+    def image_embedding(self, features: torch.Tensor) -> torch.Tensor:
+        """Give what of (C', h, w) features is SAM's image embedding, (C, h, w)."""
+        return features if self._num_channels is None else features[: self._num_channels]
+
+    @torch.inference_mode()
+    def matching_features(self, features: torch.Tensor, picture: NDArray[np.uint8]) -> torch.Tensor:
+        """Give what the cells of a picture are compared by.
+
+        Args:
+            features: (C', h, w) of the picture, by :meth:`encode`.
+            picture: (H, W, 3) uint8 RGB, which a further model encodes.
+
+        Returns:
+            (D, h, w) float32, of any length; of unit length where there is a further model.
+        """
+        embedding = self.image_embedding(features)
+        if self.matcher is None:
+            return embedding
+        letterbox = self.letterbox((picture.shape[0], picture.shape[1]))
+        return self.matcher.match(embedding, picture, letterbox)
+
+    def balanced(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Give each model its weight again in (K, D) means of :meth:`matching_features`."""
+        return embeddings if self.matcher is None else self.matcher.balance(embeddings)
 
     @torch.inference_mode()
     def decode(
@@ -300,16 +338,24 @@ class SamModel:
             masks=None if logits is None else logits[:, None],
         )
         decoder = self._sam.mask_decoder
-        with nullcontext() if guidance is None else guided(decoder.transformer, guidance):
-            low_res_logits, predicted_ious = decoder(
+        guidance_argument = {}
+        hooks: AbstractContextManager[None] = nullcontext()
+        if guidance is not None and getattr(decoder, "takes_guidance", False):
+            guidance_argument["guidance"] = guidance
+        elif guidance is not None:
+            hooks = guided(decoder.transformer, guidance)
+        with hooks:
+            low_res_logits, predicted_ious, *pixels = decoder(
                 image_embeddings=features[None],
                 image_pe=self._sam.prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=num_masks == 3,
+                **guidance_argument,
             )
         low_res_logits, predicted_ious = low_res_logits.float(), predicted_ious.float()
         further = None
         if classifiers is not None:
-            further = torch.einsum("kvm,kmhw->kvhw", classifiers, low_res_logits)
+            channels = pixels[0].float() if pixels else low_res_logits
+            further = torch.einsum("kvd,kdhw->kvhw", classifiers, channels)
         return Decoded(mix(low_res_logits, predicted_ious, mixing), predicted_ious, further)

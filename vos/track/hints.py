@@ -1,11 +1,11 @@
 """Masks of what a user points out: look closely, ask SAM in several ways, keep what is stable.
 
 An object that is small in the frame is lost in SAM's input, and a click may mean a part, a thing
-or a group. So a box is looked at through crops around it. A click is looked at through crops of
+or a group. So a box is looked at through crops around it, and the mask of each crop is refined by a
+further call with its own logits (arXiv 2305.03048, 3.2). A click is looked at through crops of
 several sizes. Of all their masks the one is taken that holds the click, that SAM expects to be
-good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends within its crop;
-then the crop around that mask is looked at. The mask of each crop is refined by a further call
-with its own logits (arXiv 2305.03048, 3.2).
+good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends within its crop.
+Where a closer crop shows that mask with more pixels, or much larger, it is looked at like a box.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from vos.sam.model import SamModel
 from vos.track.candidates import Candidate, Float, Wanted, best_mask
 from vos.track.hint_parts import Part, join
 from vos.track.masks import Claim, settle
-from vos.track.memory.crops import Crop, Window, encode_crops, window_around
+from vos.track.memory.crops import Crop, Window, encode_crops, side_px, window_around
 
 _CONTEXTS: Final = (1.8, 2.6)  # sides of the crops around a box, over its longer side
 _SHARES: Final = (1.0, 0.5, 0.25)  # sides of the crops around clicks, over the frame's longer side
+_WORTHWHILE_ZOOM: Final = 1.5  # of a closer crop, if it shows no more pixels of the frame
+_SAME_OBJECT: Final = 0.5  # IoU below which a closer crop has shown something else
 _MAX_CROPS: Final = 16  # kept for further hints, of some 4 MB each
 _MAX_HINTS: Final = 8  # whose parts are kept, for when others are added to them
 _DOUBTFUL: Final = 0.5  # the expected IoU below which a warning is given
@@ -168,12 +170,9 @@ class HintSession:
         box_xyxy = np.array(box, dtype=np.float64)
         wanted = Wanted(self.frame.frame_hw, clicks, box_xyxy)
         positive = tuple(click for click in clicks if click.is_positive)
-        centre = Click((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
-        # The centre may lie beside the object.
-        click_sets = [(centre, *positive), positive]
         masks, others = [], []
         for crop in self._crops_around(box_xyxy, [(context, 0.0) for context in _CONTEXTS]):
-            first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
+            first = best_mask(self.sam, crop, wanted, [positive], box_xyxy)
             again = (first.inmost_click, *positive)
             mask = best_mask(self.sam, crop, wanted, [again], box_xyxy, first.low_res)
             if clicks:
@@ -197,14 +196,35 @@ class HintSession:
                 guesses.append(best_mask(self.sam, crop, wanted, click_sets))
         if not guesses:
             raise MaskError("SAM finds no object there")
-        box_xyxy = _union(max(guesses, key=lambda each: each.merit(wanted)).box_xyxy, clicked_xyxy)
-        (crop,) = self._crops_around(box_xyxy, [(context, 0.0)])
-        first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
-        box_xyxy = _union(first.box_xyxy, clicked_xyxy)
-        mask = best_mask(self.sam, crop, wanted, click_sets, box_xyxy, first.low_res)
+        guess = max(guesses, key=lambda each: each.merit(wanted))
+        mask = self._closer(guess, wanted, clicked_xyxy, click_sets) or guess
         if len(clicks) > 1:
             mask = self._corrected(mask, wanted, clicks, None)
-        return join([mask], [*guesses, first], wanted)
+        others = [each for each in guesses if each is not mask]
+        return join([mask], others or [mask], wanted)
+
+    def _closer(
+        self,
+        guess: Candidate,
+        wanted: Wanted,
+        clicked_xyxy: Float,
+        click_sets: Sequence[tuple[Click, ...]],
+    ) -> Candidate | None:
+        """Ask again in a crop around a mask; None where that shows or finds nothing else."""
+        box_xyxy = _union(guess.box_xyxy, clicked_xyxy)
+        window = window_around(box_xyxy, self.frame.frame_hw, _CONTEXTS[0], 0.0)
+        side_before_px = side_px(guess.crop.window_xyxy)
+        was_shrunk = side_before_px > self.sam.image_size
+        if not was_shrunk and side_before_px < _WORTHWHILE_ZOOM * side_px(window):
+            return None
+        (crop,) = self._crops_of([window])
+        try:
+            first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
+            box_xyxy = _union(first.box_xyxy, clicked_xyxy)
+            mask = best_mask(self.sam, crop, wanted, click_sets, box_xyxy, first.low_res)
+        except MaskError:
+            return None
+        return mask if mask.iou_with(guess) >= _SAME_OBJECT else None
 
     def _corrected(
         self, mask: Candidate, wanted: Wanted, clicks: tuple[Click, ...], box_xyxy: Float | None

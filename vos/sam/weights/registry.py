@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from vos.errors import UnknownModelError
+from vos.errors import MissingPackageError, UnknownModelError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class ModelSpec:
 
 _NETWORKS: Final = "vos.sam.networks"
 _SEGMENT_ANYTHING: Final = "https://dl.fbaipublicfiles.com/segment_anything"
+_HUB: Final = "https://huggingface.co"
+_MODELS_EXTRA: Final = "models"
 
 _SPECS: Final = (
     ModelSpec(
@@ -118,23 +121,138 @@ _SPECS: Final = (
         licence="Apache-2.0",
         image_size=1024,
         description="SAM with its huge image encoder, the most accurate; wants a GPU",
+        accuracy="PerSAM-F on DAVIS 2017: J&F 71.9, then 76.1 (arXiv 2305.03048 v1, v2)",
         builder=f"{_NETWORKS}.architectures:build_vit_h",
         landmark=("image_encoder.pos_embed", (1, 64, 64, 1280)),
     ),
 )
 
-MODELS: Final[Mapping[str, ModelSpec]] = MappingProxyType({spec.name: spec for spec in _SPECS})
-"""Every registered model by name, from the fastest to the slowest."""
+
+def _hq_spec(name: str, sha256: str, description: str) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        file_name=f"{name}.pth",
+        url=f"{_HUB}/lkeab/hq-sam/resolve/main/{name}.pth",
+        sha256=sha256,
+        num_bytes=None,
+        licence="Apache-2.0",
+        image_size=1024,
+        description=description,
+        accuracy="in SAM-PT with ViT-H on DAVIS 2017: J&F 1.0 above SAM's (authors of SAM-PT)",
+        builder=f"{_NETWORKS}.sam_hq:load_sam_hq",
+        extra=_MODELS_EXTRA,
+    )
+
+
+_HQ_SPECS: Final = (
+    _hq_spec(
+        "sam_hq_vit_b",
+        "14a9d662cd6f5a9c2dba6d40ab0058d88d287e4a18fd6fdc6ad5fb1a3fdeaa57",
+        "vit_b with the decoder of HQ-SAM, for finer edges",
+    ),
+    _hq_spec(
+        "sam_hq_vit_l",
+        "e1a6c385d62bf005ded91a54d5ec55c985cfc4103ef89c08d90f39f04934c343",
+        "vit_l with that decoder",
+    ),
+    _hq_spec(
+        "sam_hq_vit_h",
+        "a7ac14a085326d9fa6199c8c698c4f0e7280afdbb974d2c4660ec60877b45e35",
+        "vit_h with that decoder; wants a GPU",
+    ),
+)
+
+
+def _dinov2_spec(
+    name: str, revision: str, sha256: str, num_bytes: int, accuracy: str, description: str
+) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        file_name=f"{name}.safetensors",
+        url=f"{_HUB}/facebook/{name}/resolve/{revision}/model.safetensors",
+        sha256=sha256,
+        num_bytes=num_bytes,
+        licence="Apache-2.0",
+        image_size=None,
+        description=description,
+        accuracy=f"ImageNet, k-NN and linear: {accuracy} (DINOv2's authors, README)",
+        builder=f"{_NETWORKS}.dinov2:load_dinov2",
+        extra=_MODELS_EXTRA,
+        option="--features-checkpoint FILE (Features(checkpoint=...) in Python)",
+    )
+
+
+_FEATURES_SPECS: Final = (
+    _dinov2_spec(
+        "dinov2-small",
+        "ed25f3a31f01632728cabb09d1542f84ab7b0056",
+        "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
+        88_249_960,
+        "79.0 and 81.1 %",
+        "features to compare cells by, beside SAM's: DINOv2 ViT-S/14",
+    ),
+    _dinov2_spec(
+        "dinov2-base",
+        "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+        "d73036b56966966d07975d696bde331762f37297e2f095de8cea0040c3aa0841",
+        346_345_912,
+        "82.1 and 84.5 %",
+        "the same, ViT-B/14",
+    ),
+    _dinov2_spec(
+        "dinov2-large",
+        "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+        "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+        1_217_522_888,
+        "83.5 and 86.3 %",
+        "the same, ViT-L/14; wants a GPU",
+    ),
+)
+
+MODELS: Final[Mapping[str, ModelSpec]] = MappingProxyType(
+    {spec.name: spec for spec in (*_SPECS, *_HQ_SPECS)}
+)
+"""Every registered SAM by name."""
+
+FEATURES: Final[Mapping[str, ModelSpec]] = MappingProxyType(
+    {spec.name: spec for spec in _FEATURES_SPECS}
+)
+"""Every registered model whose features cells can be compared by, from small to large."""
 
 
 def find_model(name: str) -> ModelSpec:
-    """Look a model up.
+    """Look a SAM up.
 
     Raises:
         UnknownModelError: ``name`` is not registered; the message lists the names that are.
     """
-    if name in MODELS:
-        return MODELS[name]
-    message = f"there is no model {name!r}; legal are {', '.join(MODELS)}"
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), MODELS, n=1)
+    return _find(name, MODELS, "model", name.lower().replace("-", "_"))
+
+
+def find_features(name: str) -> ModelSpec:
+    """Look a model of features up.
+
+    Raises:
+        UnknownModelError: ``name`` is not registered; the message lists the names that are.
+    """
+    return _find(name, FEATURES, "model of features", name.lower().replace("_", "-"))
+
+
+def check_installed(spec: ModelSpec) -> None:
+    """Check that the package of a model's network is there, without importing it.
+
+    Raises:
+        MissingPackageError: it is not; the message says how to install it.
+    """
+    if spec.extra is not None and importlib.util.find_spec("transformers") is None:
+        raise MissingPackageError(
+            f"{spec.name} needs the package transformers: pip install 'vos-persam[{spec.extra}]'"
+        )
+
+
+def _find(name: str, specs: Mapping[str, ModelSpec], what: str, normal_name: str) -> ModelSpec:
+    if name in specs:
+        return specs[name]
+    message = f"there is no {what} {name!r}; legal are {', '.join(specs)}"
+    close = difflib.get_close_matches(normal_name, specs, n=1)
     raise UnknownModelError(f"{message}; did you mean {close[0]}?" if close else message)

@@ -36,7 +36,8 @@ class Crop:
         rgb: (h, w, 3) uint8, the window's pixels; not a copy.
         letterbox: How the window lies in the model's input: its "frame" is the window.
         features: (C, h, w) of the window.
-        cells: (N, C) unit length, those features that lie on the picture, in reading order.
+        cells: (N, D) unit length, what cells are compared by, of those on the picture, in reading
+            order.
         positions_xy: (N, 2) float32 frame pixels, the centres of these cells.
         is_inside: (h, w) bool, which cells these are.
     """
@@ -88,7 +89,8 @@ def encode_crops(frame: Frame, windows_xyxy: Sequence[Window], sam: SamModel) ->
         positions_xy, is_inside = cell_centres(letterbox, cells_hw)
         # The picture lies at the top left of its padding.
         on_picture = slice(int(is_inside[:, 0].sum())), slice(int(is_inside[0].sum()))
-        cells = F.normalize(features.permute(1, 2, 0)[on_picture].flatten(0, 1), dim=1)
+        matching = sam.matching_features(features, rgb)
+        cells = F.normalize(matching.permute(1, 2, 0)[on_picture].flatten(0, 1), dim=1)
         positions_xy = positions_xy[on_picture].flatten(0, 1) + torch.tensor(window_xyxy[:2])
         on_device = positions_xy.to(sam.device), is_inside.to(sam.device)
         crops.append(Crop(window_xyxy, rgb, letterbox, features, cells, *on_device))

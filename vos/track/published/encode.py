@@ -20,10 +20,13 @@ class Encoded:
     Attributes:
         frame: The picture the features belong to.
         features: (C, h, w) float32 on the model's device; empty where they are not needed.
+        matching: (D, h, w) float32, what cells are compared by; empty likewise. Without a further
+            model this is SAM's image embedding.
     """
 
     frame: Frame
     features: torch.Tensor
+    matching: torch.Tensor
 
 
 def encode(
@@ -54,9 +57,13 @@ def encode(
     for batch in _batches(frames, batch_size):
         needed = [is_needed(frame) for frame in batch]
         pictures = [frame.rgb for frame in compress(batch, needed)]
-        features = iter(encode_in_batches(pictures, sam, batch_size))
+        encoded = iter(encode_in_batches(pictures, sam, batch_size))
         for frame, is_encoded in zip(batch, needed, strict=True):
-            yield Encoded(frame, next(features) if is_encoded else torch.empty(0))
+            if is_encoded:
+                features = next(encoded)
+                yield Encoded(frame, features, sam.matching_features(features, frame.rgb))
+            else:
+                yield Encoded(frame, torch.empty(0), torch.empty(0))
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

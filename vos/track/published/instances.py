@@ -134,7 +134,7 @@ def find_instances(
     ids = tuple(instance_id for instance_id, _ in instance_ids(targets.object_ids, num_instances))
     letterbox = sam.letterbox(encoded.frame.frame_hw)
     min_iou_ratio = (config.absence or AbsenceConfig()).return_iou_ratio
-    similarities = similarity_maps(targets.embeddings, encoded.features)
+    similarities = similarity_maps(targets.embeddings, encoded.matching)
     num_objects = len(similarities)
     shape = num_instances, num_objects
     logits = torch.full((*shape, *letterbox.frame_hw), -torch.inf, device=sam.device)

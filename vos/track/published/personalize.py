@@ -71,21 +71,26 @@ def personalize(
     num_objects = len(object_ids)
     views = [_view(encoded, labels, object_ids, sam) for encoded, labels in references]
     describe = target_embeddings if isinstance(config, PersamF) else mean_embeddings
-    means, counts = _mean_embeddings(views, num_objects, describe, sam, config)
+    matching = [view.encoded.matching for view in views]
+    means, counts = _mean_embeddings(views, matching, num_objects, describe, sam, config)
     embeddings = F.normalize(means, dim=1)
     if isinstance(config, PersamF):
         # A single one has unit length already and stays as it is, to the last bit.
         embeddings = torch.where(counts > 1, embeddings, means)
+    embeddings = sam.balanced(embeddings)
+    prompts = None
     all_peaks = [peaks_of(_similarities(view, embeddings)) for view in views]
     scale_weights = torch.full((num_objects, 3), 1 / 3, device=sam.device)
     if isinstance(config, PersamF):
         all_ious = _fit_and_refine(scale_weights, views, all_peaks, sam, config)
     else:
+        own = [sam.image_embedding(view.encoded.features) for view in views]
+        prompts, _ = _mean_embeddings(views, own, num_objects, describe, sam, config)
         all_ious = [
             find_guided(
                 view.encoded,
                 _similarities(view, embeddings),
-                means[view.device_rows],
+                prompts[view.device_rows],
                 peaks.points_xy[:, None],
                 None,
                 sam,
@@ -99,7 +104,7 @@ def personalize(
         scale_weights=scale_weights,
         peak_similarities=_mean(views, [peaks.similarities for peaks in all_peaks], num_objects),
         predicted_ious=_mean(views, all_ious, num_objects),
-        prompt_embeddings=None if isinstance(config, PersamF) else means,
+        prompt_embeddings=prompts,
         yet_to_come=frozenset(object_ids) - seen,
     )
 
@@ -118,7 +123,7 @@ def _view(encoded: Encoded, labels: Labels, object_ids: tuple[int, ...], sam: Sa
 
 def _similarities(view: _View, embeddings: torch.Tensor) -> torch.Tensor:
     """Give (k, H, W) similarity of the view's objects."""
-    return frame_similarities(embeddings[view.device_rows], view.encoded.features, view.letterbox)
+    return frame_similarities(embeddings[view.device_rows], view.encoded.matching, view.letterbox)
 
 
 def _mean(
@@ -135,17 +140,20 @@ def _mean(
 
 def _mean_embeddings(
     views: Sequence[_View],
+    maps: Sequence[torch.Tensor],
     num_objects: int,
     describe: Callable[[torch.Tensor, NDArray[np.bool_]], torch.Tensor],
     sam: SamModel,
     config: PublishedMethod,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Average over the views that hold each object: (K, C) embeddings, and (K, 1) such views."""
-    num_channels = views[0].encoded.features.shape[0]
-    means = torch.zeros(num_objects, num_channels, device=sam.device)
+    """Describe the objects by (C, h, w) maps of the views, and average over those that hold each.
+
+    Returns:
+        (K, C) embeddings, and (K, 1) views that hold each.
+    """
+    means = torch.zeros(num_objects, maps[0].shape[0], device=sam.device)
     counts = torch.zeros(num_objects, 1, device=sam.device)
-    for view in views:
-        features = view.encoded.features
+    for view, features in zip(views, maps, strict=True):
         cells_hw = features.shape[1], features.shape[2]
         cells = masks_to_cells(view.masks, view.letterbox, cells_hw, config.min_cell_coverage)
         means[view.device_rows] += describe(features, cells)

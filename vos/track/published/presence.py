@@ -93,7 +93,7 @@ def describe(encoded: Encoded, masks: NDArray[np.bool_], sam: SamModel) -> list[
         sam: The model.
     """
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    features = encoded.features
+    features = sam.image_embedding(encoded.features)
     cells_hw = features.shape[1], features.shape[2]
     lab = cv2.cvtColor(resize_for_model(encoded.frame.rgb, letterbox), cv2.COLOR_RGB2LAB)
     appearances = []

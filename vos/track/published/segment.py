@@ -47,7 +47,7 @@ def segment_frame(
         The frame's label map, and each object's score (see :func:`scores`) and presence.
     """
     letterbox = sam.letterbox(encoded.frame.frame_hw)
-    maps = frame_similarities(targets.embeddings, encoded.features, letterbox)
+    maps = frame_similarities(targets.embeddings, encoded.matching, letterbox)
     peaks = peaks_of(maps)
     groups = []
     for has_box in (True, False):
