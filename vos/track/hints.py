@@ -5,7 +5,8 @@ or a group. So a box is looked at through crops around it, and the mask of each 
 further call with its own logits (arXiv 2305.03048, 3.2). A click is looked at through crops of
 several sizes. Of all their masks the one is taken that holds the click, that SAM expects to be
 good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends within its crop.
-Where a closer crop shows that mask with more pixels, or much larger, it is looked at like a box.
+Then the crop around that mask is looked at like a box; where it shows another object, or none, the
+mask stays.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ from vos.sam.model import SamModel
 from vos.track.candidates import Candidate, Float, Wanted, best_mask
 from vos.track.hint_parts import Part, join
 from vos.track.masks import Claim, settle
-from vos.track.memory.crops import Crop, Window, encode_crops, side_px, window_around
+from vos.track.memory.crops import Crop, Window, encode_crops, window_around
 
 _CONTEXTS: Final = (1.8, 2.6)  # sides of the crops around a box, over its longer side
 _SHARES: Final = (1.0, 0.5, 0.25)  # sides of the crops around clicks, over the frame's longer side
-_WORTHWHILE_ZOOM: Final = 1.5  # of a closer crop, if it shows no more pixels of the frame
 _SAME_OBJECT: Final = 0.5  # IoU below which a closer crop has shown something else
 _MAX_CROPS: Final = 16  # kept for further hints, of some 4 MB each
 _MAX_HINTS: Final = 8  # whose parts are kept, for when others are added to them
@@ -210,14 +210,9 @@ class HintSession:
         clicked_xyxy: Float,
         click_sets: Sequence[tuple[Click, ...]],
     ) -> Candidate | None:
-        """Ask again in a crop around a mask; None where that shows or finds nothing else."""
+        """Ask again in a crop around a mask; None where that shows something else, or nothing."""
         box_xyxy = _union(guess.box_xyxy, clicked_xyxy)
-        window = window_around(box_xyxy, self.frame.frame_hw, _CONTEXTS[0], 0.0)
-        side_before_px = side_px(guess.crop.window_xyxy)
-        was_shrunk = side_before_px > self.sam.image_size
-        if not was_shrunk and side_before_px < _WORTHWHILE_ZOOM * side_px(window):
-            return None
-        (crop,) = self._crops_of([window])
+        (crop,) = self._crops_around(box_xyxy, [(_CONTEXTS[0], 0.0)])
         try:
             first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
             box_xyxy = _union(first.box_xyxy, clicked_xyxy)
