@@ -269,7 +269,11 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
 
 
 def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
-    """Show every frame, several at a time as the page does when it plays."""
+    """Show every frame, several at a time as the page does when it plays.
+
+    The browser counts as the sum over its processes, what they share several times; and playwright
+    has it keep what the page loads, so that it grows at first.
+    """
     long = join_to_itself(clip, out / "long.mp4", num_frames)
     server, values = Server(long, out), []
     with server.page(), ThreadPoolExecutor(NUM_AT_A_TIME) as pool:

@@ -328,7 +328,7 @@ def test_options_that_contradict_the_results_are_refused(tmp_path, monkeypatch):
         done = CliRunner().invoke(app_command, arguments)
         assert done.exit_code == 2
         assert f"{option[0]} contradicts the results clip" in done.output
-    arguments = [str(clip), "--out", str(out), "--no-browser", "--model", "nano"]
+    arguments = [str(clip), "--out", str(out), "--no-browser", "--features", "sam"]
     with pytest.raises(pytest.fail.Exception, match="it was served"):
         app_command.main(arguments, standalone_mode=False)
 

@@ -43,7 +43,7 @@ def test_the_schema_is_one():
 @pytest.mark.parametrize(
     "options",
     [
-        "--ref-mask mask.png --no-overlay",
+        "--ref-mask mask.png --no-overlay --soft",
         "--ref-mask mask.png --end 4 --published",
         "--ref-point 3:20,20 --ref 2:later.png --range 1-8 --rename 1:ball --drop 2",
         "--ref-mask mask.png --absent 1:3-5 --causal",

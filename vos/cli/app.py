@@ -158,6 +158,7 @@ def _check_settings(ctx: click.Context, config: RunConfig, session: Session) -> 
             is_same, now = config.method == job.config.method, job.config.method.name
         else:
             field = "name" if each.name == "model" else each.name or ""
+            field = "features" if field.startswith("features") else field
             is_same, now = getattr(chosen, field) == getattr(job.model, field), job.model.name
         if not is_same:
             kind = "method" if isinstance(each, MethodOption) else "model"
