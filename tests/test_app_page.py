@@ -4,7 +4,6 @@ Screenshots of every step are left in the test's folder, or in VOS_SCREENSHOTS.
 """
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -23,26 +22,19 @@ from app_server import (
     serving,
     stand_in,
 )
+from browsers import started_browser
 
 import vos
 from vos.run.job import Job
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_SECONDS = 120  # machines that do much else
 MARGIN_PX = 16
 
 
 @pytest.fixture(scope="module")
 def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("there is no browser: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with started_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

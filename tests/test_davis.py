@@ -80,6 +80,15 @@ def test_a_set_is_run_and_scored(root, tmp_path, capsys):
     assert set(np.unique(read_label_png(masks[-1]))) == {0, 1, 2}
 
 
+def test_a_set_keeps_soft_edges_for_its_exports(root, tmp_path, capsys):
+    assert davis(root, tmp_path / "out", "--split", "val", "--soft", "--export", "rgba") == 0
+    results = vos.read_results(tmp_path / "out", "red")
+    assert results.has_soft_edges
+    alpha = np.asarray(Image.open(sorted((tmp_path / "out").rglob("rgba/red*/*.png"))[-1]))[..., 3]
+    assert (alpha == results.alpha(NUM_FRAMES - 1)[0]).all()
+    assert len(np.unique(alpha)) > 2
+
+
 def test_two_workers_give_the_same_figures(root, tmp_path, capsys, monkeypatch):
     monkeypatch.undo()  # other processes load the model itself
     assert davis(root, tmp_path / "one", "--threads", "1") == 0

@@ -1,10 +1,12 @@
 """Animations, cut-outs and pictures of the whole video, read back."""
 
+import base64
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import started_browser
 from clips import write_clip
 from exported_clip import (
     ABSENT,
@@ -166,3 +168,34 @@ def test_pictures_are_no_video(made, tmp_path):
     export_results(results, formats)
     for name in formats:
         assert any((tmp_path / "out" / "exports" / name).iterdir())
+
+
+ALPHA_IN_THE_BROWSER = """async (address) => {
+    const video = document.createElement("video");
+    video.src = address;
+    video.muted = true;
+    await new Promise((done, failed) => {
+        video.requestVideoFrameCallback(done);
+        video.onerror = () => failed(new Error(video.error.message));
+        video.onloadeddata = () => { video.currentTime = 0.001; };
+    });
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    const context = canvas.getContext("2d");
+    context.drawImage(video, 0, 0);
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+    return [canvas.height, canvas.width, Array.from(data.filter((_, index) => index % 4 === 3))];
+}"""
+
+
+def test_a_browser_shows_vp9_with_its_opacity(made):
+    export_results(vos.read_results(made), ["vp9"])
+    content = (made / "exports" / "vp9" / "clip.webm").read_bytes()
+    with started_browser() as browser:
+        address = f"data:video/webm;base64,{base64.b64encode(content).decode()}"
+        height, width, values = browser.new_page().evaluate(ALPHA_IN_THE_BROWSER, address)
+    alpha = np.array(values).reshape(height, width)
+    assert alpha.shape == HW
+    assert np.abs(alpha - 255 * (MASKS[0] > 0)).mean() < 12
+    assert alpha[12:14, 8:20].min() > 200
+    assert alpha[34:40].max() < 50

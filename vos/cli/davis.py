@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 from vos.cli.batch_progress import run_set
 from vos.cli.command import Command, InputOption, OutputOption
 from vos.cli.engine_options import engine_options, for_workers, make_engine
-from vos.cli.export import export_option, run_exports
+from vos.cli.export import export_option, run_exports, soft_option
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.process import prepare_process
@@ -42,6 +43,7 @@ from vos.errors import ScoreError, VosError
     help="Folder of the results.",
 )
 @click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlay videos too.")
+@soft_option
 @export_option
 @click.option(
     "--overwrite",
@@ -60,7 +62,7 @@ def davis_command(ctx: click.Context) -> None:
     is reported at the end; the others go on.
     """
     options = ctx.params
-    config = method_config(ctx)
+    config = replace(method_config(ctx), soft=options["soft"])
     prepare_process(options["num_threads"])
 
     from vos.batch.pending import Pending

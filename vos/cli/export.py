@@ -38,6 +38,13 @@ export_option = click.option(
     help="Export the results too, as vos export does. Repeatable; vos export --help lists formats.",
 )
 
+soft_option = click.option(
+    "--soft",
+    cls=OutputOption,
+    is_flag=True,
+    help="Keep soft edges from the logits, in FOLDER/<name>.edges, and export with them.",
+)
+
 
 @click.command("export", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("results", type=_PATH)

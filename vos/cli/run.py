@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from vos.cli.command import Command, InputOption, ObjectsOption, OutputOption, version_option
-from vos.cli.export import check_exports, export_option, run_exports
+from vos.cli.export import check_exports, export_option, run_exports, soft_option
 from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
@@ -244,12 +244,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
-@click.option(
-    "--soft",
-    cls=OutputOption,
-    is_flag=True,
-    help="Keep soft edges from the logits, in FOLDER/<name>.edges, and export with them.",
-)
+@soft_option
 @export_option
 @method_options
 @model_options
