@@ -47,6 +47,7 @@ _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move 
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
 _UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
 _SEEN_WELL: Final = 0.85  # likeness
+_LEAST_IOU: Final = 0.2  # expected: what looks like the object but fits nothing else is not it
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
 
@@ -115,7 +116,8 @@ def follow(
     for row, candidate in candidates.items():
         is_lost = known[row].motion.num_frames_lost
         needed = config.return_likeness if is_lost else config.lose_likeness
-        if candidate.evidence.likeness < needed:
+        iou = expected_iou(candidate.evidence)
+        if candidate.evidence.likeness < needed or iou < _LEAST_IOU:
             continue
         is_elsewhere = is_lost and not _overlaps(candidate, known[row])
         if is_elsewhere and _presence_of(candidate, known[row]) < config.return_presence:
@@ -131,7 +133,7 @@ def follow(
                 kept = (*known[row].rejected, rejected)[-MAX_REJECTED:]
                 known[row] = replace(known[row], rejected=kept)
                 continue
-        scores[row] = expected_iou(candidate.evidence)
+        scores[row] = iou
     claiming = np.flatnonzero(scores > 0).tolist()
     competes = config.contests and len(claiming) > 1
     claims = [
