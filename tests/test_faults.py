@@ -159,10 +159,10 @@ def during_frame(monkeypatch, index: int, act) -> None:
     """Do something while one of the frames is searched."""
     follow = video.follow
 
-    def acting(frame: vos.Frame, *args: object) -> object:
+    def acting(frame: vos.Frame, *args: object, soft: bool) -> object:
         if frame.index == index:
             act()
-        return follow(frame, *args)
+        return follow(frame, *args, soft=soft)
 
     monkeypatch.setattr(video, "follow", acting)
 

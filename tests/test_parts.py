@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 import vos
 from vos.records import Frame
 from vos.track.memory.correspond import Correspondence
 from vos.track.memory.crops import encode_crops
 from vos.track.memory.motion import Motion
-from vos.track.memory.parts import is_one_piece, large_parts, surest_part, unlikely_parts
+from vos.track.memory.parts import is_one_piece, large_parts, unlikely_parts
 
 FRAME_HW = (96, 160)
 WINDOW_XYXY = (10, 20, 150, 90)
@@ -32,7 +31,7 @@ def at_rest(area_px, centre_xy=(40, 40), **changes):
     return Motion(box_xyxy, np.zeros(2), float(area_px), **changes)
 
 
-def dropped(crop, boxes_xyxy, motion, likeness=(), memory=(), head=None):
+def dropped(crop, boxes_xyxy, motion, likeness=(), memory=()):
     """Give which of some boxes (frame pixels) are dropped, each as a whole.
 
     Both of what is known of each box are 0.8 unless given: how like the references it is, and how
@@ -51,16 +50,7 @@ def dropped(crop, boxes_xyxy, motion, likeness=(), memory=(), head=None):
             is_in &= (crop.positions_xy < torch.tensor([x1, y1]) + margin).all(dim=1)
             cells[is_in] = value
     found = Correspondence(probabilities, similarities)
-    head_low_res = None
-    if head is not None:
-        by_head = torch.full_like(logits, -4.0)
-        for each, value in zip(slices, head, strict=True):
-            by_head[each] = value
-        per_pixel = crop.letterbox.image_size // crop.pixels_hw[0]
-        height, width = (side // per_pixel for side in crop.letterbox.resized_hw)
-        head_low_res = torch.full(crop.pixels_hw, -4.0)
-        head_low_res[:height, :width] = F.interpolate(by_head[None, None], (height, width))[0, 0]
-    result = unlikely_parts(crop, logits, found, motion, head_low_res)
+    result = unlikely_parts(crop, logits, found, motion)
     assert result.shape == logits.shape
     assert not result[logits <= 0].any()
     shares = [result[each].float().mean().item() for each in slices]
@@ -135,24 +125,3 @@ def test_an_expected_area_that_one_part_alone_refutes_drops_nothing(crop):
     assert dropped(crop, [BALL, SHOE], at_rest(area_px=350), likeness=(0.9,)) == [False, True]
     lost = at_rest(area_px=250, num_frames_lost=3)
     assert dropped(crop, [BALL, SHOE], lost, likeness=(0.9,)) == [False, True]
-
-
-def test_a_part_that_the_head_rejects_is_dropped_unless_it_rejects_all(crop):
-    room_for_both = at_rest(800)
-    assert dropped(crop, [BALL, SHOE], room_for_both, head=(4, -4)) == [False, True]
-    assert dropped(crop, [BALL, SHOE], room_for_both, head=(-4, 4)) == [True, False]
-    assert dropped(crop, [BALL, SHOE], room_for_both, head=(4, 0)) == [False, False]
-    assert dropped(crop, [BALL, SHOE], room_for_both, head=(-4, -4)) == [False, False]
-    lost = at_rest(800, num_frames_lost=3)
-    assert dropped(crop, [BALL, SHOE], lost, head=(4, -4)) == [False, False]
-
-
-def test_the_surest_part_has_the_most_probability():
-    mask = np.zeros((20, 40), dtype=bool)
-    mask[2:12, 2:12] = mask[2:12, 20:25] = True
-    logits = torch.zeros(mask.shape)
-    assert surest_part(mask, logits)[5].nonzero()[0].tolist() == list(range(2, 12))
-    logits[2:12, 2:12] = -2
-    assert surest_part(mask, logits)[5].nonzero()[0].tolist() == list(range(20, 25))
-    one = np.eye(3, dtype=bool)
-    assert (surest_part(one, torch.zeros(3, 3)) == one).all()

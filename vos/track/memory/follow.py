@@ -47,7 +47,6 @@ _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move 
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
 _UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
 _SEEN_WELL: Final = 0.85  # likeness
-_LEAST_IOU: Final = 0.2  # expected: what looks like the object but fits nothing else is not it
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
 
@@ -116,8 +115,7 @@ def follow(
     for row, candidate in candidates.items():
         is_lost = known[row].motion.num_frames_lost
         needed = config.return_likeness if is_lost else config.lose_likeness
-        iou = expected_iou(candidate.evidence)
-        if candidate.evidence.likeness < needed or iou < _LEAST_IOU:
+        if candidate.evidence.likeness < needed:
             continue
         is_elsewhere = is_lost and not _overlaps(candidate, known[row])
         if is_elsewhere and _presence_of(candidate, known[row]) < config.return_presence:
@@ -133,7 +131,7 @@ def follow(
                 kept = (*known[row].rejected, rejected)[-MAX_REJECTED:]
                 known[row] = replace(known[row], rejected=kept)
                 continue
-        scores[row] = iou
+        scores[row] = expected_iou(candidate.evidence)
     claiming = np.flatnonzero(scores > 0).tolist()
     competes = config.contests and len(claiming) > 1
     claims = [
@@ -266,7 +264,6 @@ def _segment_crop(
         track = tracks[row]
         colours = track.colours if config.colours else None
         sam_low_res = low_res = sam_low_res_of[number]
-        by_head = None
         if config.pixel_head:
             maps = head_maps(prompts[row], colours, rgb)
             by_head = track.head.logits(channel_logits[number, 0], maps)
@@ -274,9 +271,8 @@ def _segment_crop(
         logits, sam_logits = low_res_to_frame(torch.stack([low_res, sam_low_res]), crop.letterbox)
         if track.fine_head is not None:
             logits = apply_fine_head(track.fine_head, crop, logits, colours)
-            by_head = None  # what it says of parts thinner than its pixels means nothing
         if config.likely_parts:
-            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion, by_head)
+            is_dropped = unlikely_parts(crop, logits, memories[row], track.motion)
             if is_dropped.any():
                 logits = logits.masked_fill(is_dropped, _DROPPED)
                 sam_logits = sam_logits.masked_fill(is_dropped, _DROPPED)

@@ -20,7 +20,6 @@ _ONE_PIECE: Final = 0.98  # of the object's pixels in one part
 _AREA_SLACK: Final = 1.15  # of the expected area
 _REFUTED: Final = 1.5  # of the expected area: one part alone that large says it is wrong
 _SPECK: Final = 0.02  # of the expected area: too small to be another thing
-_REJECTED: Final = -1.0  # mean logit of a part that the head says is not the object's
 
 
 def large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -40,29 +39,8 @@ def is_one_piece(mask: NDArray[np.bool_]) -> bool:
     return bool(areas_px.max() > _ONE_PIECE * areas_px.sum())
 
 
-def surest_part(mask: NDArray[np.bool_], logits: torch.Tensor) -> NDArray[np.bool_]:
-    """Give the connected part of an (H, W) mask that has the largest sum of probabilities.
-
-    Args:
-        mask: With at least one pixel.
-        logits: (H, W).
-    """
-    parts, areas_px, _ = _parts_of(mask)
-    if len(areas_px) < 3:
-        return mask
-    probabilities = torch.sigmoid(logits).cpu().numpy() * mask
-    surest: NDArray[np.bool_] = (
-        parts == np.bincount(parts.ravel(), weights=probabilities.ravel()).argmax()
-    )
-    return surest
-
-
 def unlikely_parts(
-    crop: Crop,
-    logits: torch.Tensor,
-    found: Correspondence,
-    motion: Motion,
-    head_low_res: torch.Tensor | None = None,
+    crop: Crop, logits: torch.Tensor, found: Correspondence, motion: Motion
 ) -> torch.Tensor:
     """Say which pixels of a mask are too much for the object.
 
@@ -70,16 +48,13 @@ def unlikely_parts(
     ball. The part is kept that memory says most surely is the object, that is most like it in the
     references and nearest to the expected area; others only while all of them together stay within
     that area. Where that part of an object in sight is alone far too large, it came nearer faster
-    than expected, and the area says nothing of the others. Of an object in sight the parts are
-    dropped too that the head rejects, unless it rejects all: SAM's mask and the correspondence
-    voted for them, but what looks like the object to both is often beside it.
+    than expected, and the area says nothing of the others.
 
     Args:
         crop: The crop.
         logits: (H, W) of the crop.
         found: What memory says of the crop's (h w) cells.
         motion: Where the object is expected, and how large.
-        head_low_res: (h', w') logits of the head; None where there is no head.
 
     Returns:
         (H, W) bool.
@@ -98,21 +73,15 @@ def unlikely_parts(
         worth /= 1 + (_distances_px(motion, centres_xy) / motion.size_px) ** 2
     best_first = 1 + np.argsort(-worth[1:], kind="stable")
     is_followed = not motion.num_frames_lost
-    is_dropped = np.zeros(len(areas_px), dtype=np.bool_)
-    if not is_followed or areas_px[best_first[0]] <= _REFUTED * motion.area_px:
-        is_dropped = areas_px >= _SPECK * motion.area_px
-        is_dropped[0] = False
-        room_px = _AREA_SLACK * motion.area_px
-        for rank, part in enumerate(best_first):
-            if not rank or not is_dropped[part] or areas_px[part] <= room_px:
-                is_dropped[part] = False
-                room_px -= areas_px[part]
-    if is_followed and head_low_res is not None:
-        by_head = low_res_to_frame(head_low_res[None], crop.letterbox)[0].cpu().numpy()
-        is_rejected = np.bincount(parts.ravel(), weights=by_head.ravel()) < _REJECTED * areas_px
-        is_rejected[0] = False
-        if not is_rejected[1:][~is_dropped[1:]].all():
-            is_dropped |= is_rejected
+    if is_followed and areas_px[best_first[0]] > _REFUTED * motion.area_px:
+        return torch.zeros_like(logits, dtype=torch.bool)
+    is_dropped = areas_px >= _SPECK * motion.area_px
+    is_dropped[0] = False
+    room_px = _AREA_SLACK * motion.area_px
+    for rank, part in enumerate(best_first):
+        if not rank or not is_dropped[part] or areas_px[part] <= room_px:
+            is_dropped[part] = False
+            room_px -= areas_px[part]
     return torch.from_numpy(is_dropped[parts]).to(logits.device)
 
 

@@ -17,7 +17,7 @@ from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import POSITIVE, Prompts, SamModel
 from vos.track.memory.colours import Colours
 from vos.track.memory.crops import Crop
-from vos.track.memory.parts import large_parts, surest_part
+from vos.track.memory.parts import large_parts
 
 _LOGIT_RANGE: Final = 6.0
 _RIM_PX: Final = 2  # no pixel beyond it is nearer to one of the box
@@ -29,7 +29,7 @@ class CropPrompts:
     """One object's prompts in a crop.
 
     Attributes:
-        point_xy: (2,) int64 window pixels, the inmost pixel of the object's surest part.
+        point_xy: (2,) int64 window pixels, the inmost pixel of the object.
         box_xyxy: (4,) int64 window pixels.
         low_res: (h', w') float32 logits of the correspondence.
     """
@@ -59,10 +59,7 @@ def make_prompts(crop: Crop, probabilities: torch.Tensor) -> CropPrompts | None:
     box_xyxy = tight_boxes_xyxy(parts[None])
     margin_px = round(crop.cell_px / 2)
     grown = grow_box_xyxy(box_xyxy, margin_px, crop.letterbox.frame_hw, beyond_px=1)[0]
-    # A point on what left the object would make SAM's masks follow that, and the head with them.
-    surest = surest_part(parts, logits)
-    point_xy = inmost_xy(surest, logits, tight_boxes_xyxy(surest[None])[0])
-    return CropPrompts(point_xy, grown, low_res)
+    return CropPrompts(inmost_xy(parts, logits, box_xyxy[0]), grown, low_res)
 
 
 def inmost_xy(
