@@ -12,7 +12,7 @@ ARITHMETICS := $(foreach threads,1 2,$(foreach aten,default avx2,$(foreach onedn
 	SSE41 AVX2 AVX512_CORE,portable-$(threads)-$(aten)-$(onednn))))
 arithmetic = $(word $(1),$(subst -, ,$@))
 
-.PHONY: test test-exports test-ray test-portable $(ARITHMETICS) demo docs check lint clean
+.PHONY: test test-exports test-models test-ray test-portable $(ARITHMETICS) demo docs check lint clean
 
 test: $(VENV)/.test
 	$(PYTEST)
@@ -38,6 +38,10 @@ $(ARITHMETICS): $(VENV)/.test
 test-ray: $(VENV)/.test-ray
 	$(BIN)/python -m pytest -n 0 -m ray tests/test_on_ray.py
 
+# Cutie, SAM 2.1, DINOv2 and HQ-SAM with random weights, against their own packages.
+test-models: $(VENV)/.test-models
+	$(PYTEST) tests/test_networks.py tests/test_network_weights.py tests/test_transformers_models.py
+
 # A synthetic clip, segmented from the mask of its first frame, and its score.
 demo: $(VENV)/.run
 	$(BIN)/vos synth demo --overwrite
@@ -61,9 +65,10 @@ check: lint test
 $(VENV)/.run: EXTRAS :=
 $(VENV)/.test: EXTRAS := [test]
 $(VENV)/.test-ray: EXTRAS := [test,ray]
+$(VENV)/.test-models: EXTRAS := [test,models,cutie]
 $(VENV)/.lint: EXTRAS := [test,lint]
 $(VENV)/.docs: EXTRAS := [docs]
-$(VENV)/.run $(VENV)/.test $(VENV)/.test-ray $(VENV)/.lint $(VENV)/.docs: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.run $(VENV)/.test $(VENV)/.test-models $(VENV)/.test-ray $(VENV)/.lint $(VENV)/.docs: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"
 	touch $@
