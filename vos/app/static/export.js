@@ -15,7 +15,7 @@ const FORMATS = [
   ]],
   ["For training and annotation", [
     ["coco", "COCO", "instances"], ["youtube-vis", "YouTube-VIS", "tracks"], ["yolo", "YOLO", "segments"],
-    ["sav", "SA-V", "RLE per frame"], ["npz", "NumPy", "one .npz"], ["cvat", "CVAT", "images 1.1"],
+    ["sav", "SA-V", "PNG per object"], ["npz", "NumPy", "one .npz"], ["cvat", "CVAT", "images 1.1"],
     ["label-studio", "Label Studio", "tasks"], ["timeline", "Time line", "times of each object"],
   ]],
 ];
