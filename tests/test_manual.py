@@ -57,3 +57,16 @@ def test_pages_are_printed_and_installed(tmp_path, capsys, monkeypatch):
     assert command("man", "dance") == 2
     assert "there is no command 'dance'" in capsys.readouterr().err
     assert command("man", "export", "--install") == 2
+
+
+def test_the_page_of_another_program_is_never_replaced(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    folder = tmp_path / "share/man/man1"
+    folder.mkdir(parents=True)
+    (folder / "vos.1").write_text('.TH VOS 1 "OpenAFS"\n')
+    assert command("man", "--install") == 1
+    assert "vos.1 is the manual page of another program" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["vos.1"]
+    (folder / "vos.1").unlink()
+    assert command("man", "--install") == 0
+    assert command("man", "--install") == 0, "pages of its own are replaced"

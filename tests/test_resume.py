@@ -61,19 +61,24 @@ def place(clip, tmp_path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(clip, tmp_path_factory) -> tuple[dict[str, bytes], dict[int, int]]:
-    """The results of a run that was left alone, and its length in calls, for each interval."""
+def whole_runs(clip, tmp_path_factory, references) -> tuple[dict[str, bytes], dict[int, int]]:
+    """Run with each interval of saving: the results, which are the same, and lengths in calls."""
     results, num_events = [], {}
     for seconds in SAVE_EVERY:
         folder = shutil.copytree(clip, tmp_path_factory.mktemp("whole") / "place")
-        options = ("clip.mp4", *OPTIONS, *LATER, "--save-every", seconds)
+        options = ("clip.mp4", *OPTIONS, *references, "--save-every", seconds)
         code, num_events[seconds] = run_process(folder, *options)
         assert code == 0, (folder / "stderr").read_text()
         results.append(contents(folder / "out"))
     assert results[0] == results[1]
     assert len(results[0]) == NUM_FRAMES + 2
     return results[0], num_events
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(clip, tmp_path_factory) -> tuple[dict[str, bytes], dict[int, int]]:
+    """The results of a run that was left alone, and its length in calls, for each interval."""
+    return whole_runs(clip, tmp_path_factory, LATER)
 
 
 @pytest.fixture(scope="module")
@@ -112,16 +117,7 @@ def only_error(capsys) -> str:
 @pytest.fixture(scope="module")
 def uninterrupted_both_ways(clip, tmp_path_factory) -> tuple[dict[str, bytes], dict[int, int]]:
     """Likewise, of a run that tracks backwards from the later reference first."""
-    results, num_events = [], {}
-    for seconds in SAVE_EVERY:
-        folder = shutil.copytree(clip, tmp_path_factory.mktemp("whole") / "place")
-        options = ("clip.mp4", *OPTIONS, *BOTH_WAYS, "--save-every", seconds)
-        code, num_events[seconds] = run_process(folder, *options)
-        assert code == 0, (folder / "stderr").read_text()
-        results.append(contents(folder / "out"))
-    assert results[0] == results[1]
-    assert len(results[0]) == NUM_FRAMES + 2
-    return results[0], num_events
+    return whole_runs(clip, tmp_path_factory, BOTH_WAYS)
 
 
 def kill_and_go_on(place: Path, whole: tuple[dict[str, bytes], dict[int, int]], number: int, *more):

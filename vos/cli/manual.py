@@ -16,7 +16,10 @@ from typing import Final
 import click
 
 from vos.cli.command import option_groups
+from vos.errors import OutputError
+from vos.files import make_folder, refusals, whole_file
 
+_MANUAL: Final = "vos manual"
 _EXIT_CODES: Final = (
     ("0", "Done."),
     ("1", "Bad input. One line says what is wrong and what to do."),
@@ -109,7 +112,7 @@ def to_roff(page: Page, version: str) -> str:
     """
     file_name = page.name.replace(" ", "-")
     lines = [
-        f'.TH "{file_name.upper()}" "1" "" "vos {version}" "vos manual"',
+        f'.TH "{file_name.upper()}" "1" "" "vos {version}" "{_MANUAL}"',
         ".SH NAME",
         f"{_escaped(file_name)} \\- {_escaped(page.summary.rstrip('.'))}",
         ".SH SYNOPSIS",
@@ -155,7 +158,6 @@ def man_command(command: str, install: bool) -> None:
       vos man --install && man vos-export
     """  # noqa: D301
     import vos
-    from vos.files import make_folder, refusals, whole_file
 
     by_name = {page.name: page for page in pages()}
     if not install:
@@ -167,9 +169,20 @@ def man_command(command: str, install: bool) -> None:
     if command:
         raise click.UsageError("--install writes the pages of all commands; leave COMMAND out")
     folder = Path(sys.prefix, "share", "man", "man1")
+    files = {folder / f"{name.replace(' ', '-')}.1": page for name, page in by_name.items()}
+    for path in files:  # OpenAFS, for one, has a page vos.1 too
+        if path.exists() and not _is_of_vos(path):
+            raise OutputError(
+                f"{path} is the manual page of another program; install vos into a virtual "
+                "environment of its own, or write pages elsewhere with vos man COMMAND"
+            )
     make_folder(folder)
-    for name, page in by_name.items():
-        path = folder / f"{name.replace(' ', '-')}.1"
+    for path, page in files.items():
         with refusals(f"write {path}"), whole_file(path) as unfinished:
             unfinished.write_text(to_roff(page, vos.__version__), encoding="utf-8")
     click.echo(f"{len(by_name)} pages in {folder}; try: man vos")
+
+
+def _is_of_vos(path: Path) -> bool:
+    with refusals(f"read {path}"), path.open("rb") as page:
+        return page.readline().rstrip().endswith(f'"{_MANUAL}"'.encode())

@@ -86,8 +86,8 @@ def match_edges(edges: SoftEdges | None, labels: Labels) -> SoftEdges:
     Opacity is at least 128 where the label map has the object, and at most 127 elsewhere; it goes
     to 255 and 0 towards the ends of the band. All objects at a pixel make at most 255 together:
     the one that has the pixel comes first, and where no background is near they make all of it.
-    Pixels of the band of which nothing is known get the
-    opacity of :func:`soft_alpha`; what is outside of it is left out.
+    Pixels of the band of which nothing is known get the opacity of :func:`soft_alpha`; what is
+    outside of it is left out.
 
     Args:
         edges: What is known; None if nothing is.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
+from vos.files import make_folder
 from vos.records import Frame, FrameMasks
 
 Pair = tuple[Frame, FrameMasks]
@@ -26,6 +28,32 @@ def closing_upstream(pairs: Iterable[Pair]) -> Iterator[Iterator[Pair]]:
         close = getattr(upstream, "close", None)
         if close is not None:
             close()
+
+
+def written_into(
+    folder: Path, pairs: Iterable[Pair], write: Callable[[Frame, FrameMasks], None]
+) -> Iterator[Pair]:
+    """Write something of every frame into a folder, while frames pass by.
+
+    Args:
+        folder: Made when the first frame arrives, and not again should it vanish.
+        pairs: Frames and their masks.
+        write: Writes the files of one frame.
+
+    Yields:
+        The same pairs, each after its files are complete.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
+    is_first = True
+    with closing_upstream(pairs) as upstream:
+        for frame, masks in upstream:
+            if is_first:
+                make_folder(folder)
+            is_first = False
+            write(frame, masks)
+            yield frame, masks
 
 
 def rounded_scores(masks: FrameMasks) -> dict[int, float]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from vos.files import make_folder, write_whole
+from vos.files import write_whole
 from vos.masks.edges import encode_edges, match_edges
-from vos.sink.passing import Pair, closing_upstream
+from vos.records import Frame, FrameMasks
+from vos.sink.passing import Pair, closing_upstream, written_into
 
 
 def with_matched_edges(pairs: Iterable[Pair]) -> Iterator[Pair]:
@@ -32,18 +33,15 @@ def write_soft_edges(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
         pairs: From :func:`with_matched_edges`.
         folder: Made when the first frame arrives. Files of the same names are replaced.
 
-    Yields:
-        The same pairs, each after its file is complete.
+    Returns:
+        An iterator of the same pairs, each after its file is complete.
 
     Raises:
         OutputError: the disk refuses.
     """
-    is_first = True
-    with closing_upstream(pairs) as upstream:
-        for frame, masks in upstream:
-            if is_first:
-                make_folder(folder)
-            is_first = False
-            if masks.edges is not None:
-                write_whole(folder / f"{frame.name}.npz", encode_edges(masks.edges))
-            yield frame, masks
+
+    def write(frame: Frame, masks: FrameMasks) -> None:
+        if masks.edges is not None:
+            write_whole(folder / f"{frame.name}.npz", encode_edges(masks.edges))
+
+    return written_into(folder, pairs, write)
