@@ -30,9 +30,9 @@ from vos.app.edits import (
 from vos.app.found import Found
 from vos.app.history import History
 from vos.app.model_thread import ModelThread
+from vos.app.page_state import Stale, project_to_json, stale_to_json
 from vos.app.pictures import Pictures
 from vos.app.project import (
-    ObjectStretch,
     Project,
     accept,
     add_object,
@@ -120,7 +120,7 @@ class Session:
         self._lock = threading.RLock()
         self._has_shown = threading.Event()
         self._is_loading = True
-        self._stale: dict[str, Any] = {"changed": {}, "cleared": {}}
+        self._stale: dict[str, Any] = stale_to_json(Stale(), 0)
         self._listeners: list[Publish] = []
         self._model = ModelThread()
         self._runs = Runs(self._model, self._publish)
@@ -217,7 +217,7 @@ class Session:
     def _changeable(self) -> dict[str, Any]:
         with self._lock:
             return {
-                "project": _project_to_json(self._history.project),
+                "project": project_to_json(self._history.project),
                 "undo": self._history.undo_label,
                 "redo": self._history.redo_label,
                 "status": self._status(),
@@ -500,7 +500,7 @@ class Session:
 
     def _find_stale(self) -> None:
         """Publish which masks are of another state of the project, if that has changed."""
-        from vos.app.stale import Stale, find_stale
+        from vos.app.stale import find_stale
 
         made_from, project = self._found.made_from, self._history.project
         if self._runs.kind == "tracking" or self._settings is None:
@@ -516,14 +516,7 @@ class Session:
                 first_index=first_index,
                 every=selection.every,
             )
-        last = self._found.timeline.num_frames - 1
-        found = {
-            name: {
-                object_id: [(first, min(end, last)) for first, end in spans if first <= last]
-                for object_id, spans in by_object.items()
-            }
-            for name, by_object in (("changed", stale.changed), ("cleared", stale.cleared))
-        }
+        found = stale_to_json(stale, self._found.timeline.num_frames)
         if found != self._stale:
             self._stale = found
             self._publish({"type": "stale", "stale": found})
@@ -569,31 +562,3 @@ class Session:
             values: dict[str, Any] = json.loads(self._choices_path.read_bytes())
             return values
         return None
-
-
-def _project_to_json(project: Project) -> dict[str, Any]:
-    return {
-        "names": project.names,
-        "colours": project.colours,
-        "marks": {
-            index: {
-                "painted": marks.painted,
-                "scores": marks.scores,
-                "hints": {
-                    object_id: {
-                        "clicks": [[c.x, c.y, c.is_positive] for c in hint.clicks],
-                        "boxes": hint.boxes_xyxy,
-                    }
-                    for object_id, hint in marks.hints.items()
-                },
-            }
-            for index, marks in project.marks.items()
-        },
-        "absences": [_triple(each) for each in project.absences],
-        "accepted": [_triple(each) for each in project.accepted],
-        "tracked": project.tracked,
-    }
-
-
-def _triple(stretch: ObjectStretch) -> tuple[int, int, int]:
-    return stretch.object_id, stretch.first, stretch.last

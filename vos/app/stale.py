@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from vos.app.edits import Canvas
+from vos.app.page_state import Stale
 from vos.app.project import Project
 from vos.run.changes import find_change
 from vos.run.made_from import MadeFrom
 from vos.segment.plan import END, Span, Window, plan_both_ways
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stale:
-    """Frames in which masks are not those of the present state, by object id.
-
-    Attributes:
-        changed: Where an update makes them anew.
-        cleared: Where it takes them away.
-    """
-
-    changed: Mapping[int, list[Span]] = field(default_factory=dict)
-    cleared: Mapping[int, list[Span]] = field(default_factory=dict)
 
 
 def find_stale(
