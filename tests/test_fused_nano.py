@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vos.sam.devices import bfloat16_units
+from vos.sam.fast import nano
 from vos.sam.fast.nano import FusedNano, can_run_fused
 from vos.sam.model import SamModel
 from vos.sam.networks.architectures import build_module
@@ -55,6 +56,21 @@ def test_only_the_encoder_itself_is_replaced(encoder):
     assert not can_run_fused(encoder, torch.device("cuda"), torch.float32)
     assert not can_run_fused(encoder, CPU, torch.float16)
     assert not can_run_fused(torch.nn.Identity(), CPU, torch.float32)
+
+
+@pytest.mark.parametrize("change", ["gone", "other arguments", "another result"])
+def test_private_operators_that_changed_are_left_alone(encoder, change, monkeypatch):
+    def answer(self, x, plus=None):
+        if change == "another result":
+            return x
+        raise {"gone": AttributeError, "other arguments": RuntimeError}[change](change)
+
+    nano._operators_are_known.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(nano._Convolution, "__call__", answer)
+        assert not can_run_fused(encoder, CPU, torch.float32)
+    nano._operators_are_known.cache_clear()
+    assert can_run_fused(encoder, CPU, torch.float32)
 
 
 def test_a_model_encodes_so(encoder):

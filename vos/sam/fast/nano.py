@@ -9,6 +9,8 @@ differ from the module's in the last bits of its arithmetic.
 
 from __future__ import annotations
 
+import functools
+from types import SimpleNamespace
 from typing import Any, Final, Literal
 
 import torch
@@ -48,8 +50,27 @@ def can_run_fused(encoder: Any, device: torch.device, dtype: torch.dtype) -> boo
         and isinstance(encoder.trunk.stem.norm, nn.Identity)
         and device.type == "cpu"
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and (dtype == torch.float32 or (dtype == torch.bfloat16 and len(bfloat16_units()) > 0))
+        and _operators_are_known()
+    )
+
+
+@functools.cache
+def _operators_are_known() -> bool:
+    """Try torch's operators for oneDNN, which are private, so that any version may change them."""
+    images = torch.linspace(-1, 1, 8 * 16).view(1, 8, 4, 4)
+    weight, bias = torch.linspace(-8, 8, 64).view(8, 8, 1, 1), torch.linspace(-1, 1, 8)
+    conv = SimpleNamespace(
+        weight=weight, bias=bias, padding=(0, 0), stride=(1, 1), groups=1, in_channels=8
+    )
+    expected = F.conv2d(images, weight, bias)
+    try:
+        relu6 = _Convolution(conv, 4, torch.float32, "relu6")(images)
+        total = _Convolution(conv, 4, torch.float32)(images, plus=images)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return torch.allclose(relu6, F.relu6(expected), atol=1e-3) and torch.allclose(
+        total, expected + images, atol=1e-3
     )
 
 
