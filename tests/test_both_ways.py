@@ -43,19 +43,23 @@ TRUTH = [draw(t)[1] for t in range(NUM_FRAMES)]
 
 
 def sam() -> vos.SamModel:
-    return vos.SamModel(ColourSam(), name="colour", weights_sha256="0" * 64)
+    return vos.SamModel(ColourSam(192), name="colour", weights_sha256="0" * 64)
+
+
+def write_inputs(folder: Path) -> None:
+    """Write a clip, and masks of its frames: both objects, or one of them."""
+    arrays = (draw(t)[0] for t in range(NUM_FRAMES))
+    write_video(folder / "clip.mp4", vos.frames_from_arrays(arrays, fps=10), Fraction(10))
+    for t, labels in enumerate(TRUTH):
+        write_label_png(folder / f"both{t}.png", labels)
+        for object_id in (1, 2):
+            only = np.where(labels == object_id, labels, 0).astype(np.uint8)
+            write_label_png(folder / f"only{object_id}_{t}.png", only)
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A clip, and masks of its frames: both objects, or one of them."""
-    arrays = (draw(t)[0] for t in range(NUM_FRAMES))
-    write_video(tmp_path / "clip.mp4", vos.frames_from_arrays(arrays, fps=10), Fraction(10))
-    for t, labels in enumerate(TRUTH):
-        write_label_png(tmp_path / f"both{t}.png", labels)
-        for object_id in (1, 2):
-            only = np.where(labels == object_id, labels, 0).astype(np.uint8)
-            write_label_png(tmp_path / f"only{object_id}_{t}.png", only)
+    write_inputs(tmp_path)
     return tmp_path
 
 
@@ -263,7 +267,7 @@ def test_a_source_that_can_be_read_once_is_segmented_causally(folder, monkeypatc
 
 def test_memory_does_not_grow_with_the_video(tmp_path):
     """The second half is as long as the first, and no more frames or masks are alive in it."""
-    num_frames = 120
+    num_frames = 72
     arrays = (draw(t * NUM_FRAMES // num_frames)[0] for t in range(num_frames))
     write_video(tmp_path / "clip.mp4", vos.frames_from_arrays(arrays, fps=10), Fraction(10))
     write_label_png(tmp_path / "both11.png", TRUTH[11])
@@ -274,7 +278,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         return np.array([kinds.count(Frame), kinds.count(FrameMasks)])
 
     def count(progress: vos.run.run_job.JobProgress) -> None:
-        if progress.num_done % 20 == 0:
+        if progress.num_done % 12 == 0:
             alive.append(num_alive() - before)
 
     gc.collect()

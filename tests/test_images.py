@@ -259,11 +259,6 @@ def test_scores_tell_pictures_with_the_object_from_those_without(sam, method):
         assert not masks.labels.any()
 
 
-@pytest.fixture(scope="module")
-def nano() -> SamModel:
-    return vos.load_sam("nano", device="cpu", dtype="float32")
-
-
 @torch.inference_mode()
 def test_evidence_is_relative_to_the_reference(nano):
     """A mirrored copy of the reference has nothing against it, and other things have."""
