@@ -278,9 +278,7 @@ def test_a_perseg_set_is_run_and_scored_with_one_command(tmp_path, capsys, monke
         assert 0 < float(figures[2]) <= 1
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
     assert written == sorted(
-        f"class_{label}/{name}"
-        for label in (1, 2)
-        for name in ("00.png", "01.png", "summary.json")
+        f"class_{label}/{name}" for label in (1, 2) for name in ("00.png", "01.png", "summary.json")
     )
     assert shell(main, "perseg", tmp_path / "set", "--out", out) == 1
     assert "--overwrite" in capsys.readouterr().err

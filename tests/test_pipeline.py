@@ -138,6 +138,13 @@ def test_batches_and_reading_ahead_do_not_change_the_masks(sam, batch_size, num_
         np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
+def test_reading_ahead_changes_neither_masks_nor_scores(sam):
+    here, ahead = (run(clip(5), sam, vos.RunConfig(num_read_ahead=count)) for count in (0, 8))
+    for one, other in zip(here, ahead, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
 @every_method(vos.PersamF(batch_size=4), vos.Memory())
 def test_a_damaged_source_yields_its_good_frames_first(sam, config):
     pictures = clip(6)

@@ -100,9 +100,7 @@ def test_there_are_commands_to_try():
 
 @pytest.mark.usefixtures("stand_in_model")
 @pytest.mark.parametrize("line", dict.fromkeys(commands()))
-def test_a_command_of_the_readme_works(
-    line, folder, with_results, tmp_path, capsys, monkeypatch
-):
+def test_a_command_of_the_readme_works(line, folder, with_results, tmp_path, capsys, monkeypatch):
     if line.startswith(NOT_RUN):
         return
     monkeypatch.setattr("sys.prefix", "environment")  # where vos man --install writes

@@ -229,7 +229,7 @@ def test_what_cannot_be_updated_is_one_line(done, change, message):
     before = stamps(done / "out")
     model = sam()
     if change.pop("other_weights", False):
-        model = vos.SamModel(ColourSam(192), name="colour", weights_sha256="1" * 64)
+        model = vos.SamModel(ColourSam(), name="colour", weights_sha256="1" * 64)
     if change.pop("other_video", False):
         with (done / "clip.mp4").open("ab") as file:
             file.write(b"\0")
