@@ -28,7 +28,7 @@ FEW_STEPS = FitConfig(num_steps=40, learning_rate=1e-3, box_prompt=False)
 
 @pytest.fixture(scope="module")
 def sam() -> vos.SamModel:
-    return vos.SamModel(ColourSam())
+    return vos.SamModel(ColourSam(256))
 
 
 def config(method: str = "persam_f", **settings) -> RunConfig:

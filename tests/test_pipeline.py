@@ -20,7 +20,7 @@ SIDE = 36
 
 @pytest.fixture(scope="module")
 def sam() -> vos.SamModel:
-    return vos.SamModel(ColourSam())
+    return vos.SamModel(ColourSam(256))
 
 
 def draw(places: dict[int, tuple[int, int] | None]) -> tuple[np.ndarray, np.ndarray]:
