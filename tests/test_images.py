@@ -185,7 +185,7 @@ class OneAtATimeSam(ColourSam):
     """Segments the disc at the prompt, not all of its colour."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(image_size=256)
         plain = self.mask_decoder.forward
 
         def forward(sparse_prompt_embeddings, **given):
