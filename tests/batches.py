@@ -5,6 +5,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from colour_sam import ColourSam
 from interrupted_runs import contents, make_clip
@@ -16,6 +17,7 @@ from vos.batch.manifest import open_manifest
 from vos.batch.outcome import Outcome
 from vos.batch.pending import Pending
 from vos.batch.worker import WorkerSettings
+from vos.run.run_job import load_model
 
 NUM_FRAMES = 3
 DEFAULTS = vos.Job(
@@ -29,6 +31,13 @@ DEFAULTS = vos.Job(
 def stand_in(choice: vos.ModelChoice) -> vos.SamModel:
     torch.set_num_threads(1)
     return vos.SamModel(ColourSam(), name="colour", weights_sha256="0" * 64)
+
+
+def load_stand_in_in_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes of a set have the stand-in too, by the default of their settings."""
+    defaults = WorkerSettings.__init__.__kwdefaults__
+    assert defaults["load_model"] is load_model
+    monkeypatch.setitem(defaults, "load_model", stand_in)
 
 
 class Slow:

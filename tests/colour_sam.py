@@ -71,9 +71,9 @@ class _Decoder(nn.Module):
 
 
 class ColourSam(nn.Module):
-    """The stand-in; pictures are 256 model pixels."""
+    """The stand-in; pictures are 128 model pixels."""
 
-    def __init__(self, image_size: int = 256) -> None:
+    def __init__(self, image_size: int = 128) -> None:
         super().__init__()
         self.image_encoder = _Encoder(image_size)
         self.prompt_encoder = _PromptEncoder()

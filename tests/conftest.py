@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import vos
+
 # The same examples in every run, and no limit of time: neither luck nor load decides a test.
 settings.register_profile("vos", derandomize=True, deadline=None)
 settings.load_profile("vos")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def nano() -> vos.SamModel:
+    from embedded_model import load_nano
+
+    return load_nano()
 
 
 @pytest.fixture(scope="session")

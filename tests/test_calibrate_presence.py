@@ -7,7 +7,6 @@ import numpy as np
 from image_sets import draw
 from PIL import Image
 
-import vos
 from vos.track.published import presence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -54,12 +53,11 @@ def test_a_pasted_object_is_where_its_mask_says():
         assert not ground.any()
 
 
-def test_searching_gives_what_spoke_for_each_find():
+def test_searching_gives_what_spoke_for_each_find(nano):
     rgb, labels = draw((120, 160), [(1, 0.5, 0.5, 0.25)])
     other, _ = draw((96, 96), [(2, 0.5, 0.5, 0.25)], seed=1)
-    sam = vos.load_sam("nano", device="cpu", dtype="float32")
     pictures = [(rgb[:, ::-1].copy(), labels[:, ::-1] > 0), (other, None)]
-    found = search("x", (rgb, labels > 0), pictures, sam)
+    found = search("x", (rgb, labels > 0), pictures, nano)
     assert found.evidence.shape == (2, 2)
     assert found.is_there.tolist() == [True, False]
     assert found.is_right.tolist() == [True, False]

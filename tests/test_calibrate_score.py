@@ -38,16 +38,15 @@ def test_right_weights_have_no_error_and_wrong_ones_do(capsys):
     assert "expected IoU: mean error 0.000" not in wrong
 
 
-def test_tracking_gives_what_spoke_for_each_frame():
-    config = ClipConfig(num_frames=5, frame_hw=(96, 128), num_objects=1, seed=1)
+def test_tracking_gives_what_spoke_for_each_frame(nano):
+    config = ClipConfig(num_frames=4, frame_hw=(96, 128), num_objects=1, seed=1)
     clip = [(frame.rgb, labels == 1) for frame, labels in make_clip(config)]
-    sam = vos.load_sam("nano", device="cpu", dtype="float32")
-    tracked = track(clip, sam)
-    assert tracked.evidence.shape == (4, 4)
+    tracked = track(clip, nano)
+    assert tracked.evidence.shape == (3, 4)
     assert ((tracked.evidence >= 0) & (tracked.evidence <= 1)).all()
     assert tracked.ious.min() > 0.7
     frames = vos.frames_from_arrays([rgb for rgb, _ in clip])
-    results = vos.segment_video(frames, clip[0][1].astype(np.uint8), sam)
+    results = vos.segment_video(frames, clip[0][1].astype(np.uint8), nano)
     scores = [masks.scores[0] for _, masks in results][1:]
     for evidence, score in zip(tracked.evidence, scores, strict=True):
         assert trust.expected_iou(trust.Evidence(*evidence)) == pytest.approx(score, abs=1e-6)

@@ -113,6 +113,7 @@ def test_the_summary_says_how_the_model_was_run(clip, tmp_path, monkeypatch):
         assert summary["dtype"] == "float32"
 
 
+@pytest.mark.usefixtures("stand_in_model")
 def test_clicks_and_boxes_make_the_reference(clip, tmp_path):
     for hint in (["--ref-point", "45,50"], ["--ref-box", "18,28,72,72"]):
         saved = tmp_path / f"{hint[0]}.png"
@@ -260,8 +261,8 @@ def test_synth_writes_a_clip_and_exact_masks(tmp_path, capsys):
 
 
 def test_three_shapes_are_followed_with_the_embedded_model(tmp_path):
-    """What `make demo` shows, on a quarter as many frames."""
-    assert shell(main, "synth", tmp_path, "--frames", 12) == 0
+    """What `make demo` shows, on an eighth as many frames."""
+    assert shell(main, "synth", tmp_path, "--frames", 6) == 0
     annotations = tmp_path / "Annotations"
     reference = annotations / "shapes" / "00000.png"
     args = [tmp_path / "shapes.mp4", "--ref-mask", reference, "--out", tmp_path / "out"]

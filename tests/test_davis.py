@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from batches import load_stand_in_in_workers
 from interrupted_runs import contents, stand_in
 from PIL import Image
 
@@ -90,7 +91,7 @@ def test_a_set_keeps_soft_edges_for_its_exports(root, tmp_path, capsys):
 
 
 def test_two_workers_give_the_same_figures(root, tmp_path, capsys, monkeypatch):
-    monkeypatch.undo()  # other processes load the model itself
+    load_stand_in_in_workers(monkeypatch)
     assert davis(root, tmp_path / "one", "--threads", "1") == 0
     one = capsys.readouterr().out.splitlines()
     assert davis(root, tmp_path / "two", "--threads", "1", "--workers", "2") == 0

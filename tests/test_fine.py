@@ -16,11 +16,6 @@ from vos.track.memory.tracks import Track, learn
 HEIGHT, WIDTH = 480, 640
 
 
-@pytest.fixture(scope="module")
-def nano():
-    return vos.load_sam("nano", dtype="float32", device="cpu")
-
-
 def draw_spokes(t: int) -> tuple[np.ndarray, np.ndarray]:
     """A red disc with long spokes two pixels wide, that moves over a blurred background."""
     noise = np.random.default_rng(3).integers(60, 140, (HEIGHT // 20, WIDTH // 20, 3))
@@ -52,10 +47,16 @@ def learn_drawn(draw, sam, config: Memory | None = None) -> Track:
     return track
 
 
+@pytest.fixture(scope="module")
+def spokes(nano) -> Track:
+    """What is learned of the first frame."""
+    return learn_drawn(draw_spokes, nano)
+
+
 def mean_scores(draw, sam, config: Memory) -> tuple[float, float]:
-    frames = vos.frames_from_arrays([draw(t)[0] for t in range(5)])
+    frames = vos.frames_from_arrays([draw(t)[0] for t in range(4)])
     results = list(vos.segment_video(frames, draw(0)[1], sam, vos.RunConfig(method=config)))
-    scores = [score_labels(draw(t)[1], results[t][1].labels, 1) for t in range(1, 5)]
+    scores = [score_labels(draw(t)[1], results[t][1].labels, 1) for t in range(1, 4)]
     j, f = np.mean(scores, axis=0)[:, 0]
     return float(j), float(f)
 
@@ -69,8 +70,8 @@ def test_spokes_are_found_that_decoder_pixels_cannot_hold(nano):
     assert with_f > without_f
 
 
-def test_an_object_that_decoder_pixels_hold_is_left_alone(nano):
-    assert learn_drawn(draw_spokes, nano).fine_head is not None
+def test_an_object_that_decoder_pixels_hold_is_left_alone(nano, spokes):
+    assert spokes.fine_head is not None
     assert learn_drawn(draw_disc, nano).fine_head is None
     for config in (Memory(thin_parts=False), Memory(pixel_head=False)):
         assert learn_drawn(draw_spokes, nano, config).fine_head is None
@@ -86,8 +87,8 @@ def test_thin_is_what_a_decoder_pixel_cannot_hold(nano, width_px, thin):
     assert is_thin(crop, mask) is thin
 
 
-def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_saved(nano):
-    first, second = (learn_drawn(draw_spokes, nano).fine_head for _ in range(2))
+def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_saved(nano, spokes):
+    first, second = spokes.fine_head, learn_drawn(draw_spokes, nano).fine_head
     assert first is not None
     assert second is not None
     assert encode_state(first) == encode_state(second)
@@ -96,16 +97,15 @@ def test_the_same_reference_gives_the_same_weights_to_the_bit_and_they_can_be_sa
     torch.testing.assert_close(again.correction(maps), first.correction(maps), rtol=0, atol=0)
 
 
-def test_decided_logits_are_left_as_they_are(nano):
-    track = learn_drawn(draw_spokes, nano)
+def test_decided_logits_are_left_as_they_are(nano, spokes):
     (frame,) = vos.frames_from_arrays([draw_spokes(1)[0]])
     (crop,) = encode_crops(frame, [(0, 0, WIDTH, HEIGHT)], nano)
     logits = torch.full((HEIGHT, WIDTH), -9.0)
-    assert track.fine_head is not None
+    assert spokes.fine_head is not None
     torch.testing.assert_close(
-        apply_fine_head(track.fine_head, crop, logits, track.colours), logits
+        apply_fine_head(spokes.fine_head, crop, logits, spokes.colours), logits
     )
-    assert fit_fine_head([(crop, draw_spokes(1)[1] == 1, logits)], track.colours) is None
+    assert fit_fine_head([(crop, draw_spokes(1)[1] == 1, logits)], spokes.colours) is None
 
 
 def test_a_window_larger_than_the_limit_is_corrected_at_the_limit_and_keeps_its_size(nano):

@@ -33,11 +33,6 @@ def colour_sam() -> vos.SamModel:
 
 
 @pytest.fixture(scope="module")
-def nano() -> vos.SamModel:
-    return vos.load_sam("nano", device="cpu", dtype="float32")
-
-
-@pytest.fixture(scope="module")
 def frame() -> Frame:
     """A red and a green rectangle on black."""
     rgb = np.zeros((100, 160, 3), dtype=np.uint8)

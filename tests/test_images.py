@@ -28,7 +28,7 @@ FEW_STEPS = FitConfig(num_steps=40, learning_rate=1e-3, box_prompt=False)
 
 @pytest.fixture(scope="module")
 def sam() -> vos.SamModel:
-    return vos.SamModel(ColourSam())
+    return vos.SamModel(ColourSam(256))
 
 
 def config(method: str = "persam_f", **settings) -> RunConfig:
@@ -185,7 +185,7 @@ class OneAtATimeSam(ColourSam):
     """Segments the disc at the prompt, not all of its colour."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(image_size=256)
         plain = self.mask_decoder.forward
 
         def forward(sparse_prompt_embeddings, **given):
@@ -257,11 +257,6 @@ def test_scores_tell_pictures_with_the_object_from_those_without(sam, method):
         assert masks.present.tolist() == [False]
         assert masks.scores.tolist() == [0]
         assert not masks.labels.any()
-
-
-@pytest.fixture(scope="module")
-def nano() -> SamModel:
-    return vos.load_sam("nano", device="cpu", dtype="float32")
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ FIT = FitConfig(num_steps=40)
 
 @pytest.fixture(scope="module")
 def sam() -> vos.SamModel:
-    return vos.SamModel(ColourSam())
+    return vos.SamModel(ColourSam(256))
 
 
 def draw(places: dict[int, tuple[int, int]], colours: dict[int, int] | None = None):

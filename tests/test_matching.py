@@ -46,7 +46,7 @@ METHODS = (QUICK_MEMORY, vos.PersamF(fit=vos.FitConfig(num_steps=5)), vos.Persam
 def sam_with(weight: float | None = 0.5, **options: object) -> vos.SamModel:
     matcher = None if weight is None else colour_matcher(weight)
     return vos.SamModel(
-        ColourSam(128), name="colour", weights_sha256="0" * 64, matcher=matcher, **options
+        ColourSam(), name="colour", weights_sha256="0" * 64, matcher=matcher, **options
     )
 
 

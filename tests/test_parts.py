@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import vos
 from vos.records import Frame
 from vos.track.memory.correspond import Correspondence
 from vos.track.memory.crops import encode_crops
@@ -18,10 +17,9 @@ SPECK = (20, 70, 22, 72)
 
 
 @pytest.fixture(scope="module")
-def crop():
-    sam = vos.load_sam("nano", device="cpu", dtype="float32")
+def crop(nano):
     frame = Frame(0, 0.0, "0", np.zeros((*FRAME_HW, 3), np.uint8))
-    (only,) = encode_crops(frame, [WINDOW_XYXY], sam)
+    (only,) = encode_crops(frame, [WINDOW_XYXY], nano)
     return only
 
 

@@ -20,7 +20,7 @@ SIDE = 36
 
 @pytest.fixture(scope="module")
 def sam() -> vos.SamModel:
-    return vos.SamModel(ColourSam())
+    return vos.SamModel(ColourSam(256))
 
 
 def draw(places: dict[int, tuple[int, int] | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -136,6 +136,13 @@ def test_batches_and_reading_ahead_do_not_change_the_masks(sam, batch_size, num_
     config = vos.RunConfig(method=method, num_read_ahead=num_read_ahead)
     for ours, theirs in zip(run(pictures, sam, config), one_by_one, strict=True):
         np.testing.assert_array_equal(ours.labels, theirs.labels)
+
+
+def test_reading_ahead_changes_neither_masks_nor_scores(sam):
+    here, ahead = (run(clip(5), sam, vos.RunConfig(num_read_ahead=count)) for count in (0, 8))
+    for one, other in zip(here, ahead, strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.scores, other.scores)
 
 
 @every_method(vos.PersamF(batch_size=4), vos.Memory())

@@ -1,5 +1,6 @@
 """What the README tells people to type works, on drawn clips and with the stand-in model."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -69,10 +70,18 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def with_results(folder, tmp_path_factory) -> Path:
+    """The same with the results of the first command."""
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("results") / "copy")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(copy):
+        patch.setattr("vos.sam.load.load_sam", stand_in)
+        assert shell("vos-run video.mp4 --ref-mask mask.png") == 0
+    return copy
+
+
 @pytest.fixture
-def in_folder(folder, tmp_path, monkeypatch):
-    """Work in a copy of the folder, with the stand-in model."""
-    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "copy"))
+def stand_in_model(monkeypatch):
     monkeypatch.setattr("vos.sam.load.load_sam", stand_in)
     monkeypatch.setattr("vos.load_sam", stand_in)
 
@@ -89,20 +98,21 @@ def test_there_are_commands_to_try():
     assert {"vos-run", "vos", "vos-eval"} == {line.split(" ")[0] for line in commands()}
 
 
-@pytest.mark.usefixtures("in_folder")
+@pytest.mark.usefixtures("stand_in_model")
 @pytest.mark.parametrize("line", dict.fromkeys(commands()))
-def test_a_command_of_the_readme_works(line, capsys, monkeypatch):
+def test_a_command_of_the_readme_works(line, folder, with_results, tmp_path, capsys, monkeypatch):
     if line.startswith(NOT_RUN):
         return
     monkeypatch.setattr("sys.prefix", "environment")  # where vos man --install writes
     is_of_results = line.startswith(("vos-eval", "vos export", "vos review"))
-    if is_of_results or "--update" in line or "--resume" in line:
-        assert shell("vos-run video.mp4 --ref-mask mask.png") == 0
+    goes_on = is_of_results or "--update" in line or "--resume" in line
+    monkeypatch.chdir(shutil.copytree(with_results if goes_on else folder, tmp_path / "copy"))
     assert shell(line) == 0, capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("in_folder")
-def test_the_python_of_the_readme_works(capsys):
+@pytest.mark.usefixtures("stand_in_model")
+def test_the_python_of_the_readme_works(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "copy"))
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     arrays = [draw(t)[0] for t in range(3)]
     exec(code, {"arrays": arrays, "module": ColourSam()})

@@ -190,7 +190,7 @@ def test_a_far_frame_is_reached_by_seeking(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_label_png(tmp_path / "mask.png", draw(250, 300)[1])
     options = ("clip.mp4", "--ref-mask", "mask.png", "--save-every", 0)
-    options = (*options, "--start", 250)
+    options = (*options, "--start", 250, "--end", 262)
     code, num_events = run_process(tmp_path, *options, "--out", "whole")
     assert code == 0, (tmp_path / "stderr").read_text()
     kill_at = num_events * 2 // 3
@@ -495,18 +495,17 @@ def test_the_clip_shows_what_resuming_must_carry(uninterrupted):
 
 
 @pytest.fixture(scope="module", params=[PersamF(fit=FitConfig(num_steps=20)), Memory()])
-def nano_steps(request):
+def nano_steps(request, nano):
     """A clip, its settings, and all its steps; the third frame teaches a second object."""
     pictures = [draw(t, 8) for t in range(6)]
     rgb = [np.kron(picture, np.ones((3, 3, 1), np.uint8)) for picture, _ in pictures]
     labels = [np.kron(mask, np.ones((3, 3), np.uint8)) for _, mask in pictures]
-    sam = vos.load_sam("nano")
     config = vos.RunConfig(method=request.param)
     later = {2: labels[2], 4: labels[1]}
 
     def go_on(start: np.ndarray | Progress, first: int = 0) -> list[Step]:
         frames = (frame for frame in vos.frames_from_arrays(rgb) if frame.index >= first)
-        return list(segment_steps(frames, start, sam, config, later_references=later))
+        return list(segment_steps(frames, start, nano, config, later_references=later))
 
     return go_on, go_on(labels[0])
 

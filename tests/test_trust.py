@@ -67,15 +67,15 @@ def test_masks_of_nothing_have_no_evidence():
 
 
 @pytest.mark.portable
-def test_scores_are_near_the_ious_of_real_video(shared: Path):
-    sam = vos.load_sam("nano", device="cpu", dtype="float32")
+def test_scores_are_near_the_ious_of_real_video(shared: Path, nano):
     ious, scores = [], []
     for name in ("blackswan", "kite-surf"):
         annotations = shared / "davis" / "Annotations" / "480p" / name
         truths = [read_mask(path) > 0 for path in sorted(annotations.glob("*.png"))[:8]]
-        with vos.open_source(shared / "davis" / "JPEGImages" / "480p" / name) as frames:
-            results = vos.segment_video(frames, truths[0].astype(np.uint8), sam)
-            own = [masks for (_, masks), _ in zip(results, truths, strict=False)][1:]
+        images = shared / "davis" / "JPEGImages" / "480p" / name
+        with vos.open_source(images, end=len(truths)) as frames:
+            results = vos.segment_video(frames, truths[0].astype(np.uint8), nano)
+            own = [masks for _, masks in results][1:]
         found = [masks.labels > 0 for masks in own]
         ious.append(
             np.mean([(a & b).sum() / (a | b).sum() for a, b in zip(found, truths[1:], strict=True)])

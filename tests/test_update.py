@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from colour_sam import ColourSam
 from interrupted_runs import contents, draw, make_clip, run_process, shell
-from test_both_ways import NUM_FRAMES, TRUTH, folder, found, ious, make_job, presence, sam
+from test_both_ways import (
+    NUM_FRAMES,
+    TRUTH,
+    folder,
+    found,
+    ious,
+    make_job,
+    presence,
+    sam,
+    write_inputs,
+)
 
 import vos
 from vos.errors import InputError, OutputError
@@ -51,12 +61,30 @@ def label_names(indices) -> set[str]:
     return {f"clip/{index:05d}.png" for index in indices}
 
 
-@pytest.fixture
-def corrected(folder) -> Path:
-    """Object 1 is somewhere else in the mask only1_8."""
+def correct(folder: Path) -> Path:
+    """Put object 1 somewhere else in the mask only1_8."""
     mask = np.roll(np.where(TRUTH[8] == 1, 1, 0), 3, axis=1).astype(np.uint8)
     write_label_png(folder / "only1_8.png", mask)
     return folder
+
+
+@pytest.fixture
+def corrected(folder) -> Path:
+    return correct(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    write_inputs(folder)
+    vos.run_job(make_job(folder, (0, "both0")), sam())
+    return correct(folder)
+
+
+@pytest.fixture
+def done(finished, tmp_path) -> Path:
+    """A copy with the results of make_job(done, (0, "both0"))."""
+    return shutil.copytree(finished, tmp_path / "done")
 
 
 @pytest.mark.parametrize("method", [vos.Memory(), vos.Persam()], ids=lambda method: method.name)
@@ -99,14 +127,13 @@ def test_an_update_without_a_change_touches_nothing(corrected):
     assert touched(before, corrected / "out") == set()
 
 
-def test_what_is_done_again_is_said_before(corrected, caplog):
+def test_what_is_done_again_is_said_before(done, caplog):
     caplog.set_level("INFO", "vos")
-    job = make_job(corrected, (0, "both0"))
-    vos.run_job(job, sam())
+    job = make_job(done, (0, "both0"))
     job = replace(
         job,
         absences=(vos.Absence(object_id=2, first=3, last=4),),
-        references=(*job.references, Reference(frame=8, mask=corrected / "only1_8.png")),
+        references=(*job.references, Reference(frame=8, mask=done / "only1_8.png")),
     )
     update(job, should_stop=lambda: True)
     assert "object 1 is tracked again in frames 5 to the end" in caplog.text
@@ -122,25 +149,23 @@ def test_new_names_are_in_the_overlay_and_the_summary_only(folder):
     assert touched(before, folder / "out") == {"clip.mp4", "clip.json"}
 
 
-def test_a_dropped_object_goes_and_the_others_stay(folder):
-    job = make_job(folder, (0, "both0"))
-    vos.run_job(job, sam())
+def test_a_dropped_object_goes_and_the_others_stay(done):
+    job = make_job(done, (0, "both0"))
     maps = found(job)
     update(replace(job, dropped=(2,)))
     for index, labels in found(job).items():
         assert (labels == np.where(maps[index] == 2, 0, maps[index])).all()
-    summary = json.loads((folder / "out" / "clip.json").read_text())
+    summary = json.loads((done / "out" / "clip.json").read_text())
     assert summary["objects"] == [1]
     assert [each["id"] for each in summary["frames"][3]["objects"]] == [1]
 
 
-def test_an_absence_is_cut_out_and_searched_behind(folder):
-    job = make_job(folder, (0, "both0"))
-    vos.run_job(job, sam())
-    before = stamps(folder / "out")
+def test_an_absence_is_cut_out_and_searched_behind(done):
+    job = make_job(done, (0, "both0"))
+    before = stamps(done / "out")
     update(replace(job, absences=(vos.Absence(object_id=2, first=4, last=6),)))
     assert presence(job, 2) == [0, 1, 2, 3, *range(7, NUM_FRAMES)]
-    assert not touched(before, folder / "out") & label_names(range(4))
+    assert not touched(before, done / "out") & label_names(range(4))
 
 
 def test_a_new_object_is_brought_in(folder):
@@ -153,24 +178,22 @@ def test_a_new_object_is_brought_in(folder):
     assert all(((labels == 1) == ones[t]).all() for t, labels in found(job).items())
 
 
-def test_a_removed_reference_gives_what_its_absence_would_have(corrected):
-    job = make_job(corrected, (0, "both0"))
-    vos.run_job(job, sam())
+def test_a_removed_reference_gives_what_its_absence_would_have(done):
+    job = make_job(done, (0, "both0"))
     maps = found(job)
-    update(job.with_reference(Reference(frame=8, mask=corrected / "only1_8.png")))
+    update(job.with_reference(Reference(frame=8, mask=done / "only1_8.png")))
     assert (found(job)[8] != maps[8]).any()
     update(job)
     assert all((labels == maps[t]).all() for t, labels in found(job).items())
 
 
-def test_outside_of_a_range_nothing_changes(corrected):
-    job = make_job(corrected, (0, "both0"))
-    vos.run_job(job, sam())
-    before = stamps(corrected / "out")
-    job = job.with_reference(Reference(frame=8, mask=corrected / "only1_8.png"))
+def test_outside_of_a_range_nothing_changes(done):
+    job = make_job(done, (0, "both0"))
+    before = stamps(done / "out")
+    job = job.with_reference(Reference(frame=8, mask=done / "only1_8.png"))
     frames, _ = update(replace(job, tracked=(7, 9)))
     assert {*frames} == {7, 8, 9}
-    assert touched(before, corrected / "out") <= label_names([7, 8, 9]) | {"clip.json"}
+    assert touched(before, done / "out") <= label_names([7, 8, 9]) | {"clip.json"}
     frames, _ = update(job)  # the rest
     assert {5, 6, 10, 11} <= {*frames}
     assert min(ious(job, 2)) > 0.8
@@ -201,22 +224,21 @@ def test_a_larger_range_brings_new_frames(folder):
         ({"elsewhere": True}, "there are no results to update"),
     ],
 )
-def test_what_cannot_be_updated_is_one_line(folder, change, message):
-    job = make_job(folder, (0, "both0"))
-    vos.run_job(job, sam())
-    before = stamps(folder / "out")
+def test_what_cannot_be_updated_is_one_line(done, change, message):
+    job = make_job(done, (0, "both0"))
+    before = stamps(done / "out")
     model = sam()
     if change.pop("other_weights", False):
         model = vos.SamModel(ColourSam(), name="colour", weights_sha256="1" * 64)
     if change.pop("other_video", False):
-        with (folder / "clip.mp4").open("ab") as file:
+        with (done / "clip.mp4").open("ab") as file:
             file.write(b"\0")
     if change.pop("elsewhere", False):
-        job = make_job(folder, (0, "both0"), out="elsewhere")
+        job = make_job(done, (0, "both0"), out="elsewhere")
     with pytest.raises((InputError, OutputError), match=message) as refused:
         vos.run_job(replace(job, **change), model, update=True)
     assert "\n" not in str(refused.value)
-    assert touched(before, folder / "out") == set()
+    assert touched(before, done / "out") == set()
 
 
 def test_an_unfinished_run_is_not_updated(folder):
@@ -252,14 +274,13 @@ def test_a_forged_list_reaches_no_other_file(folder):
         assert (folder / "secret.png").read_text() == "mine"
 
 
-def test_a_foreign_folder_in_the_place_of_an_update_is_left(folder):
-    job = make_job(folder, (0, "both0"))
-    vos.run_job(job, sam())
-    (folder / "out" / ".clip.update").mkdir()
-    (folder / "out" / ".clip.update" / "mine").write_text("mine")
+def test_a_foreign_folder_in_the_place_of_an_update_is_left(done):
+    job = make_job(done, (0, "both0"))
+    (done / "out" / ".clip.update").mkdir()
+    (done / "out" / ".clip.update" / "mine").write_text("mine")
     with pytest.raises(OutputError, match="is not an update of vos"):
         update(replace(job, dropped=(2,)))
-    assert (folder / "out" / ".clip.update" / "mine").read_text() == "mine"
+    assert (done / "out" / ".clip.update" / "mine").read_text() == "mine"
 
 
 # --- killed on its way

@@ -14,6 +14,7 @@ with tempfile.TemporaryDirectory() as _folder, contextlib.redirect_stdout(io.Str
     os.chdir(_folder)
     make_clip(Path(_folder), 4)
     shell("clip.mp4", *OPTIONS)
+    shell("clip.mp4", *OPTIONS, "--published", "--fit-steps", 1, "--overwrite")
     os.chdir(_before)
 # A frame and its side data hold each other. A forked process that frees them waits for ever for a
 # thread of the decoder, which it does not have.
