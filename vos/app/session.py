@@ -7,7 +7,7 @@ import logging
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -432,7 +432,9 @@ class Session:
     ) -> None:
         """Make the mask of what was clicked or boxed."""
         hints = self._with_hint(index, object_id, clicks, boxes)
-        self._sketch(index, object_id, hints[object_id])
+        # A further click corrects the mask that is there, in the time that a sketch takes.
+        if object_id not in self._hints_on(index):
+            self._sketch(index, object_id, hints[object_id])
         labels, scores = self._frame_model(index).segment(hints)
         self._edit(
             "draw a box" if boxes else "click",
@@ -457,10 +459,13 @@ class Session:
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
     ) -> dict[int, Hint]:
         """Give what is pointed out on a frame, by object, with further clicks or boxes."""
-        marks = self._history.project.marks.get(index)
-        known = {} if marks is None else marks.hints
+        known = self._hints_on(index)
         mask_box = box_of(self.labels(index), object_id)
         return {**known, object_id: further_hint(known.get(object_id), clicks, boxes, mask_box)}
+
+    def _hints_on(self, index: int) -> Mapping[int, Hint]:
+        marks = self._history.project.marks.get(index)
+        return {} if marks is None else marks.hints
 
     # Tracking and exporting.
 
