@@ -4,7 +4,7 @@ against vos-run, and memory.
     python benchmarks/app.py clip.mp4 --click 640,440 --out /tmp/app
 
 The clip is one of 1280 x 720; it is joined to itself for the long videos. Memory is measured with a
-browser too where playwright and chromium are there.
+browser too where chromium is there.
 """
 
 import argparse
@@ -165,9 +165,10 @@ def below(pid: int) -> list[int]:
     return [pid, *(each for child in children for each in below(int(child)))]
 
 
-def is_browser(pid: int) -> bool:
-    command = Path(f"/proc/{pid}/cmdline").read_text()
-    return "chromium" in command and "--headless" in command and "--type=" not in command
+def sum_pss_mib(pids: list[int]) -> float:
+    """What the processes take, each shared page counted once."""
+    texts = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    return sum(int(re.search(r"^Pss: *(\d+) kB", text, re.M)[1]) for text in texts) / 1024
 
 
 def report(what: str, value: str, limit: str) -> None:
@@ -269,11 +270,7 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
 
 
 def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
-    """Show every frame, several at a time as the page does when it plays.
-
-    The browser counts as the sum over its processes, what they share several times; and playwright
-    has it keep what the page loads, so that it grows at first.
-    """
+    """Show every frame, several at a time as the page does when it plays."""
     long = join_to_itself(clip, out / "long.mp4", num_frames)
     server, values = Server(long, out), []
     with server.page(), ThreadPoolExecutor(NUM_AT_A_TIME) as pool:
@@ -286,31 +283,83 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
     report(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
     server.end()
     chromium = shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        chromium = None
     if chromium is None:
-        print("no browser: the page's memory is not measured")
+        print("no chromium: the page's memory is not measured")
         return
-    server, values, of_server = Server(long, out), [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        root = next(pid for pid in below(os.getpid()) if is_browser(pid))
-        page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.goto(server.address)
-        page.wait_for_url(re.compile("/$"))
-        page.wait_for_timeout(3000)
+    server = Server(long, out)
+    names = ("processes", "JS heap", "nodes", "listeners", "server")
+    rows = []
+    with Browser(chromium, out / "browser", server.address) as browser:
+        time.sleep(3)
         for quarter in quarters(num_frames):
             for first in range(quarter.start, quarter.stop, 100):
-                page.evaluate(SHOW_FRAMES, [first, min(first + 100, quarter.stop)])
-            values.append(f"{sum_rss_mib(below(root)):.0f}")
-            of_server.append(f"{server.rss_mib():.0f}")
-            print(f"  {quarter.stop} frames: {values[-1]}, {of_server[-1]} MiB", flush=True)
-        browser.close()
-    report(f"browser, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
-    report("its server", f"{' '.join(of_server)} MiB", "flat")
+                bounds = [first, min(first + 100, quarter.stop)]
+                browser.evaluate(f"({SHOW_FRAMES})({bounds})")
+            rows.append([*browser.measure(), server.rss_mib()])
+            values = zip(names, rows[-1], strict=True)
+            print(f"  {quarter.stop}:", *(f"{name} {n:.1f}" for name, n in values), flush=True)
     server.end()
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        unit = "" if name in ("nodes", "listeners") else " MiB"
+        report(f"page: {name}", " ".join(f"{n:.0f}" for n in values) + unit, "flat")
+
+
+class Browser:
+    """Chromium with one page, driven by its own protocol: playwright would keep what is loaded."""
+
+    def __init__(self, program: str, folder: Path, address: str) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--remote-debugging-port=0",
+            "--window-size=1280,720",
+        ]
+        self.process = subprocess.Popen(
+            [program, *options, f"--user-data-dir={folder}", "about:blank"],
+            stderr=subprocess.DEVNULL,
+        )
+        told = folder / "DevToolsActivePort"
+        while not told.exists() or not told.read_text():
+            time.sleep(0.1)
+        connection = http.client.HTTPConnection("127.0.0.1", int(told.read_text().split()[0]))
+        connection.request("PUT", f"/json/new?{address}")
+        target = json.loads(connection.getresponse().read())
+        self.socket = connect(target["webSocketDebuggerUrl"], max_size=None)
+        self.num_calls = 0
+
+    def __enter__(self) -> "Browser":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait()
+
+    def call(self, method: str, **params: object) -> dict:
+        self.num_calls += 1
+        self.socket.send(json.dumps({"id": self.num_calls, "method": method, "params": params}))
+        while (answer := json.loads(self.socket.recv())).get("id") != self.num_calls:
+            pass
+        return answer["result"]
+
+    def evaluate(self, expression: str) -> None:
+        done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True)
+        assert "exceptionDetails" not in done, done
+
+    def measure(self) -> tuple[float, ...]:
+        """MiB of all processes (what they share once) and of JS objects, nodes, and listeners."""
+        self.call("HeapProfiler.collectGarbage")
+        self.call("Performance.enable")
+        metrics = {
+            each["name"]: each["value"] for each in self.call("Performance.getMetrics")["metrics"]
+        }
+        return (
+            sum_pss_mib(below(self.process.pid)),
+            metrics["JSHeapUsedSize"] / (1 << 20),
+            metrics["Nodes"],
+            metrics["JSEventListeners"],
+        )
 
 
 def quarters(num_frames: int) -> list[range]:

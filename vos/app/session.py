@@ -442,7 +442,7 @@ class Session:
         )
 
     def _point_ahead(self, index: int, object_id: int, click: Click) -> None:
-        """Compute what a click is likely to take, until something else waits.
+        """Compute what a click is likely to take, until something else waits, and show it.
 
         In the object's mask that is likely a click that takes away, elsewhere one that adds.
         """
@@ -453,7 +453,12 @@ class Session:
             hints = self._with_hint(
                 index, object_id, (replace(click, is_positive=bool(is_positive)),), ()
             )
-            self._frame_model(index).segment_ahead(hints, self._model.is_awaited)
+            model = self._frame_model(index)
+            if model.segment_ahead(hints, self._model.is_awaited) and is_positive:
+                polygons = model.mask_outlines(hints[object_id])
+                self._publish(
+                    {"type": "preview", "frame": index, "object": None, "polygons": polygons}
+                )
 
     def _with_hint(
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]

@@ -96,11 +96,6 @@ class Candidate:
         is_in_mask: NDArray[np.bool_] = self.covers(points_xy) & is_on
         return is_in_mask
 
-    @property
-    def side_px(self) -> float:
-        """Longer side of the box around the mask, frame pixels."""
-        return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max()) + 1
-
     def heeds(self, click: Click) -> bool:
         """Say whether a click is on the side of the mask's contour that it asks for."""
         return bool(self.holds(np.array([(click.x, click.y)]))[0]) == click.is_positive

@@ -2,12 +2,12 @@
 
 An object that is small in the frame is lost in SAM's input, and a click may mean a part, a thing
 or a group. So a box is looked at through crops around it, and the mask of each crop is refined by a
-further call with its own logits (arXiv 2305.03048, 3.2). A click is looked at through crops of
-several sizes. Of all their masks the one is taken that holds the click, that SAM expects to be
-good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends within its crop.
-Then the crop around that mask is looked at like a box; where it shows another object, or none, the
-mask stays. Each further click corrects that mask in its crop; only where the mask is far off is the
-object searched for again.
+further call with its own logits (arXiv 2305.03048, 3.2). A click is looked at through smaller and
+smaller crops, until a mask is clear. Of all their masks the one is taken that holds the click, that
+SAM expects to be good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends
+within its crop. Then the crop around that mask is looked at like a box; where it shows another
+object, or none, the mask stays. Each further click corrects that mask in its crop; only where the
+mask is far off is the object searched for again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from vos.sam.model import SamModel
 from vos.track.candidates import Candidate, Float, Wanted, best_mask
 from vos.track.hint_parts import Part, join
 from vos.track.masks import Claim, settle
-from vos.track.memory.crops import Crop, Window, encode_crops, side_px, window_around
+from vos.track.memory.crops import Crop, Window, encode_crops, window_around
 
 _CONTEXTS: Final = (1.8, 2.6)  # sides of the crops around a box, over its longer side
 _SHARES: Final = (1.0, 0.5, 0.25)  # sides of the crops around clicks, over the frame's longer side
-_CLEAR: Final = 0.45  # merit of a mask above which crops that it does not fit in are left out
+_CLEAR: Final = 0.5  # merit of a mask above which no further crop of clicks is looked at
 _SAME_OBJECT: Final = 0.5  # IoU below which a closer crop has shown something else
 _LARGEST_PATCH: Final = 0.5  # what one click may add or take away, over the mask's area
 _FAR_OFF: Final = 0.3  # how deep on the wrong side a click lies if another object is meant
@@ -248,10 +248,7 @@ class HintSession:
         )
         guesses: list[Candidate] = []
         for window in windows:
-            if any(
-                guess.merit(wanted) > _CLEAR and guess.side_px > side_px(window)
-                for guess in guesses
-            ):
+            if any(guess.merit(wanted) > _CLEAR for guess in guesses):
                 break
             (crop,) = self._crops_of([window])
             with suppress(MaskError):
