@@ -289,7 +289,7 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
     server = Server(long, out)
     names = ("processes", "JS heap", "nodes", "listeners", "server")
     rows = []
-    with Browser(chromium, out / "browser", server.address) as browser:
+    with opened(chromium, out / "browser", server.address) as browser:
         time.sleep(3)
         for quarter in quarters(num_frames):
             for first in range(quarter.start, quarter.stop, 100):
@@ -304,37 +304,32 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
         report(f"page: {name}", " ".join(f"{n:.0f}" for n in values) + unit, "flat")
 
 
-class Browser:
-    """Chromium with one page, driven by its own protocol: playwright would keep what is loaded."""
-
-    def __init__(self, program: str, folder: Path, address: str) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--remote-debugging-port=0",
-            "--window-size=1280,720",
-        ]
-        self.process = subprocess.Popen(
-            [program, *options, f"--user-data-dir={folder}", "about:blank"],
-            stderr=subprocess.DEVNULL,
-        )
-        told = folder / "DevToolsActivePort"
-        while not told.exists() or not told.read_text():
+@contextmanager
+def opened(program: str, folder: Path, address: str) -> Iterator["Browser"]:
+    """Open a page in Chromium by its own protocol: playwright would have it keep what it loads."""
+    shutil.rmtree(folder, ignore_errors=True)
+    options = ["--headless", "--no-sandbox", "--remote-debugging-port=0", "--window-size=1280,720"]
+    command = [program, *options, f"--user-data-dir={folder}", "about:blank"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        port_file = folder / "DevToolsActivePort"
+        while not port_file.exists() or not port_file.read_text():
             time.sleep(0.1)
-        connection = http.client.HTTPConnection("127.0.0.1", int(told.read_text().split()[0]))
-        connection.request("PUT", f"/json/new?{address}")
+        connection = http.client.HTTPConnection("127.0.0.1", int(port_file.read_text().split()[0]))
+        connection.request("PUT", "/json/new?about:blank")
         target = json.loads(connection.getresponse().read())
-        self.socket = connect(target["webSocketDebuggerUrl"], max_size=None)
+        with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
+            browser = Browser(process.pid, socket)
+            browser.call("Page.navigate", url=address)
+            yield browser
+        process.terminate()
+
+
+class Browser:
+    """What is asked of a browser's page."""
+
+    def __init__(self, pid: int, socket) -> None:
+        self.pid, self.socket = pid, socket
         self.num_calls = 0
-
-    def __enter__(self) -> "Browser":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait()
 
     def call(self, method: str, **params: object) -> dict:
         self.num_calls += 1
@@ -355,7 +350,7 @@ class Browser:
             each["name"]: each["value"] for each in self.call("Performance.getMetrics")["metrics"]
         }
         return (
-            sum_pss_mib(below(self.process.pid)),
+            sum_pss_mib(below(self.pid)),
             metrics["JSHeapUsedSize"] / (1 << 20),
             metrics["Nodes"],
             metrics["JSEventListeners"],

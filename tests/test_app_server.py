@@ -368,6 +368,13 @@ def test_a_range_alone_is_tracked(served):
         assert page.state["is_up_to_date"]
         tracked = {index for index in range(NUM_FRAMES) if page.labels(index).any()}
         assert tracked == {*range(3, 10)}
+        page.edit(type="range", range=None)
+        page.track()
+        page.edit(type="range", range=[11, 12])
+        page.edit(type="absent", object=1, first=11, last=12, is_absent=True)
+        page.track()
+        tracked = {index for index in range(NUM_FRAMES) if page.labels(index).any()}
+        assert tracked == {*range(NUM_FRAMES)} - {11, 12}
 
 
 def test_absent_frames_have_no_mask(served):
