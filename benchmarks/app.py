@@ -139,7 +139,7 @@ class Page:
             if message["type"] in ("state", "project"):
                 self.state |= message
             self.num_frames += len(message.get("frames", ()))
-            if message["type"] == "preview" and self.sketched is None:
+            if message["type"] == "preview" and message["object"] and self.sketched is None:
                 self.sketched = time.perf_counter()
             if message["type"] == "notice":
                 raise SystemExit(message["text"])
@@ -237,6 +237,7 @@ def measure_scrubbing(clip: Path, out: Path) -> None:
         server.get("/times")
         report("times of all frames", f"{time.perf_counter() - began:.2f} s", "none")
         times = []
+        cpu_before = server.cpu_ms()
         for index in random.Random(0).sample(range(TEN_MINUTES), NUM_STEPS):
             began = time.perf_counter()
             server.get(f"/frame/{index}.jpg")
@@ -244,6 +245,8 @@ def measure_scrubbing(clip: Path, out: Path) -> None:
     times.sort()
     value = f"{statistics.median(times):.0f}, at most {times[-1]:.0f} ms"
     report("scrubbing in ten minutes, median", value, "250 ms")
+    cpu_ms = (server.cpu_ms() - cpu_before) / NUM_STEPS
+    report("scrubbing, CPU", f"{cpu_ms:.0f} ms a frame", "none")
     server.end()
 
 

@@ -199,7 +199,7 @@ class Session:
             labels = put_objects(labels, self._canvas.shown(project, index), marks.object_ids)
         gone = {
             each
-            for each in np.unique(labels).tolist()
+            for each in np.flatnonzero(np.bincount(labels.ravel())).tolist()
             if each and (each not in project.names or project.is_absent(each, index))
         }
         return without_objects(labels, gone)
@@ -465,7 +465,9 @@ class Session:
     ) -> dict[int, Hint]:
         """Give what is pointed out on a frame, by object, with further clicks or boxes."""
         known = self._hints_on(index)
-        mask_box = box_of(self.labels(index), object_id)
+        mask_box = None
+        if not (object_id in known or boxes or any(click.is_positive for click in clicks)):
+            mask_box = box_of(self.labels(index), object_id)
         return {**known, object_id: further_hint(known.get(object_id), clicks, boxes, mask_box)}
 
     def _hints_on(self, index: int) -> Mapping[int, Hint]:
