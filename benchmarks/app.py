@@ -4,7 +4,7 @@ against vos-run, and memory.
     python benchmarks/app.py clip.mp4 --click 640,440 --out /tmp/app
 
 The clip is one of 1280 x 720; it is joined to itself for the long videos. Memory is measured with a
-browser too where playwright and chromium are there.
+browser too where chromium is there.
 """
 
 import argparse
@@ -139,7 +139,7 @@ class Page:
             if message["type"] in ("state", "project"):
                 self.state |= message
             self.num_frames += len(message.get("frames", ()))
-            if message["type"] == "preview" and self.sketched is None:
+            if message["type"] == "preview" and message["object"] and self.sketched is None:
                 self.sketched = time.perf_counter()
             if message["type"] == "notice":
                 raise SystemExit(message["text"])
@@ -165,9 +165,10 @@ def below(pid: int) -> list[int]:
     return [pid, *(each for child in children for each in below(int(child)))]
 
 
-def is_browser(pid: int) -> bool:
-    command = Path(f"/proc/{pid}/cmdline").read_text()
-    return "chromium" in command and "--headless" in command and "--type=" not in command
+def sum_pss_mib(pids: list[int]) -> float:
+    """What the processes take, each shared page counted once."""
+    texts = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    return sum(int(re.search(r"^Pss: *(\d+) kB", text, re.M)[1]) for text in texts) / 1024
 
 
 def report(what: str, value: str, limit: str) -> None:
@@ -203,7 +204,7 @@ def measure_clicks(clip: Path, out: Path, click: tuple[int, int]) -> None:
 def measure_click(
     server: Server, page: Page, x: int, y: int, is_positive: bool, *, rests: bool
 ) -> tuple[float, ...]:
-    """Click; give ms to the sketch and to the mask, and of CPU time to the sketch and the mask."""
+    """Click; give ms to what is shown first, to the mask that stays, and its CPU time."""
     at = {"frame": 0, "object": 1, "x": x, "y": y}
     if rests:
         page.socket.send(json.dumps({"type": "rest", **at}))
@@ -211,20 +212,20 @@ def measure_click(
     known, page.sketched = page.state["project"], None
     began, cpu_before = time.perf_counter(), server.cpu_ms()
     page.socket.send(json.dumps({"type": "click", **at, "positive": is_positive}))
-    page.until(lambda: page.sketched is not None)
-    sketch_cpu_ms = server.cpu_ms() - cpu_before
     page.until(lambda: page.state["project"] != known)
     server.get("/labels/0")
     mask_ms = 1000 * (time.perf_counter() - began)
-    return 1000 * (page.sketched - began), mask_ms, sketch_cpu_ms, server.cpu_ms() - cpu_before
+    sketch_ms = mask_ms if page.sketched is None else 1000 * (page.sketched - began)
+    return sketch_ms, mask_ms, server.cpu_ms() - cpu_before
 
 
 def report_clicks(what: str, rows: list[tuple[float, ...]], limit: str) -> None:
-    sketch, mask, sketch_cpu, mask_cpu = (
-        statistics.median(each) for each in zip(*rows, strict=True)
-    )
-    report(f"{what}: sketch", f"{sketch:.0f} ms, CPU {sketch_cpu:.0f} ms", limit)
+    sketch, mask, mask_cpu = (statistics.median(each) for each in zip(*rows, strict=True))
+    longest, longest_cpu = (max(each) for each in list(zip(*rows, strict=True))[1:])
+    report(f"{what}: sketch", f"{sketch:.0f} ms", limit)
     report(f"{what}: mask", f"{mask:.0f} ms, CPU {mask_cpu:.0f} ms", limit)
+    if len(rows) > 1:
+        report(f"{what}: longest", f"{longest:.0f} ms, CPU {longest_cpu:.0f} ms", limit)
 
 
 def measure_scrubbing(clip: Path, out: Path) -> None:
@@ -236,6 +237,7 @@ def measure_scrubbing(clip: Path, out: Path) -> None:
         server.get("/times")
         report("times of all frames", f"{time.perf_counter() - began:.2f} s", "none")
         times = []
+        cpu_before = server.cpu_ms()
         for index in random.Random(0).sample(range(TEN_MINUTES), NUM_STEPS):
             began = time.perf_counter()
             server.get(f"/frame/{index}.jpg")
@@ -243,6 +245,8 @@ def measure_scrubbing(clip: Path, out: Path) -> None:
     times.sort()
     value = f"{statistics.median(times):.0f}, at most {times[-1]:.0f} ms"
     report("scrubbing in ten minutes, median", value, "250 ms")
+    cpu_ms = (server.cpu_ms() - cpu_before) / NUM_STEPS
+    report("scrubbing, CPU", f"{cpu_ms:.0f} ms a frame", "none")
     server.end()
 
 
@@ -269,11 +273,7 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
 
 
 def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
-    """Show every frame, several at a time as the page does when it plays.
-
-    The browser counts as the sum over its processes, what they share several times; and playwright
-    has it keep what the page loads, so that it grows at first.
-    """
+    """Show every frame, several at a time as the page does when it plays."""
     long = join_to_itself(clip, out / "long.mp4", num_frames)
     server, values = Server(long, out), []
     with server.page(), ThreadPoolExecutor(NUM_AT_A_TIME) as pool:
@@ -286,31 +286,78 @@ def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
     report(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
     server.end()
     chromium = shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        chromium = None
     if chromium is None:
-        print("no browser: the page's memory is not measured")
+        print("no chromium: the page's memory is not measured")
         return
-    server, values, of_server = Server(long, out), [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        root = next(pid for pid in below(os.getpid()) if is_browser(pid))
-        page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.goto(server.address)
-        page.wait_for_url(re.compile("/$"))
-        page.wait_for_timeout(3000)
+    server = Server(long, out)
+    names = ("processes", "JS heap", "nodes", "listeners", "server")
+    rows = []
+    with opened(chromium, out / "browser", server.address) as browser:
+        time.sleep(3)
         for quarter in quarters(num_frames):
             for first in range(quarter.start, quarter.stop, 100):
-                page.evaluate(SHOW_FRAMES, [first, min(first + 100, quarter.stop)])
-            values.append(f"{sum_rss_mib(below(root)):.0f}")
-            of_server.append(f"{server.rss_mib():.0f}")
-            print(f"  {quarter.stop} frames: {values[-1]}, {of_server[-1]} MiB", flush=True)
-        browser.close()
-    report(f"browser, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
-    report("its server", f"{' '.join(of_server)} MiB", "flat")
+                bounds = [first, min(first + 100, quarter.stop)]
+                browser.evaluate(f"({SHOW_FRAMES})({bounds})")
+            rows.append([*browser.measure(), server.rss_mib()])
+            values = zip(names, rows[-1], strict=True)
+            print(f"  {quarter.stop}:", *(f"{name} {n:.1f}" for name, n in values), flush=True)
     server.end()
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        unit = "" if name in ("nodes", "listeners") else " MiB"
+        report(f"page: {name}", " ".join(f"{n:.0f}" for n in values) + unit, "flat")
+
+
+@contextmanager
+def opened(program: str, folder: Path, address: str) -> Iterator["Browser"]:
+    """Open a page in Chromium by its own protocol: playwright would have it keep what it loads."""
+    shutil.rmtree(folder, ignore_errors=True)
+    options = ["--headless", "--no-sandbox", "--remote-debugging-port=0", "--window-size=1280,720"]
+    command = [program, *options, f"--user-data-dir={folder}", "about:blank"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        port_file = folder / "DevToolsActivePort"
+        while not port_file.exists() or not port_file.read_text():
+            time.sleep(0.1)
+        connection = http.client.HTTPConnection("127.0.0.1", int(port_file.read_text().split()[0]))
+        connection.request("PUT", "/json/new?about:blank")
+        target = json.loads(connection.getresponse().read())
+        with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
+            browser = Browser(process.pid, socket)
+            browser.call("Page.navigate", url=address)
+            yield browser
+        process.terminate()
+
+
+class Browser:
+    """What is asked of a browser's page."""
+
+    def __init__(self, pid: int, socket) -> None:
+        self.pid, self.socket = pid, socket
+        self.num_calls = 0
+
+    def call(self, method: str, **params: object) -> dict:
+        self.num_calls += 1
+        self.socket.send(json.dumps({"id": self.num_calls, "method": method, "params": params}))
+        while (answer := json.loads(self.socket.recv())).get("id") != self.num_calls:
+            pass
+        return answer["result"]
+
+    def evaluate(self, expression: str) -> None:
+        done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True)
+        assert "exceptionDetails" not in done, done
+
+    def measure(self) -> tuple[float, ...]:
+        """MiB of all processes (what they share once) and of JS objects, nodes, and listeners."""
+        self.call("HeapProfiler.collectGarbage")
+        self.call("Performance.enable")
+        metrics = {
+            each["name"]: each["value"] for each in self.call("Performance.getMetrics")["metrics"]
+        }
+        return (
+            sum_pss_mib(below(self.pid)),
+            metrics["JSHeapUsedSize"] / (1 << 20),
+            metrics["Nodes"],
+            metrics["JSEventListeners"],
+        )
 
 
 def quarters(num_frames: int) -> list[range]:

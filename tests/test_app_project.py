@@ -198,3 +198,12 @@ def test_bytes_of_the_time_line():
     timeline.set(5, [(1, byte_of(0.0, is_present=True))])
     assert [timeline.is_tracked(index) for index in range(7)] == [0, 0, 0, 1, 0, 1, 0]
     assert timeline.to_json() == {1: "AAAA/wAC", 2: "AAAAAQ=="}
+
+
+def test_a_further_object_takes_no_colour_that_another_one_has():
+    project = add_object(add_object(Project()))
+    third = tuple(OBJECT_COLOURS[3].tolist())
+    project = add_object(colour_object(project, 2, third))
+    assert project.colours[2] == third
+    assert project.colours[3] == tuple(OBJECT_COLOURS[2].tolist())
+    assert 4 not in add_object(project).colours

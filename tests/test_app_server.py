@@ -271,9 +271,9 @@ def test_what_a_click_takes_is_computed_while_the_pointer_rests():
     hints = {1: vos.Hint((vos.Click(left + 15, top + 15),))}
     want, _ = vos.reference_from_hints(frame, hints, stand_in())
     model = FrameModel(frame, sam)
-    model.segment_ahead(hints, lambda: True)  # something else is wanted
+    assert not model.segment_ahead(hints, lambda: True)  # something else is wanted
     assert sam.num_calls == 0
-    model.segment_ahead(hints, lambda: False)
+    assert model.segment_ahead(hints, lambda: False)
     num_calls = sam.num_calls
     assert num_calls > 0
     assert model.outlines(hints[1])
@@ -290,6 +290,11 @@ def test_the_page_looks_ahead_and_clicks_are_as_ever(served):
         page.socket.send(json.dumps({"type": "look", "frame": 0}))
         rest = {"type": "rest", "frame": 0, "object": 1, "x": left + 15, "y": top + 15}
         page.socket.send(json.dumps(rest))
+        while (message := page.receive())["type"] != "preview":
+            pass
+        (polygon,) = message["polygons"]  # of the mask that a click would make
+        assert abs(min(polygon[::2]) - left) <= 2
+        assert abs(max(polygon[1::2]) - (top + SIDE - 1)) <= 2
         page.socket.send(json.dumps({**rest, "frame": 999}))
         page.click(1)
         assert iou(page.labels(0) == 1, draw(0)[1] == 1) > 0.8
@@ -363,6 +368,13 @@ def test_a_range_alone_is_tracked(served):
         assert page.state["is_up_to_date"]
         tracked = {index for index in range(NUM_FRAMES) if page.labels(index).any()}
         assert tracked == {*range(3, 10)}
+        page.edit(type="range", range=None)
+        page.track()
+        page.edit(type="range", range=[11, 12])
+        page.edit(type="absent", object=1, first=11, last=12, is_absent=True)
+        page.track()
+        tracked = {index for index in range(NUM_FRAMES) if page.labels(index).any()}
+        assert tracked == {*range(NUM_FRAMES)} - {11, 12}
 
 
 def test_absent_frames_have_no_mask(served):

@@ -74,13 +74,25 @@ def test_what_was_segmented_before_is_not_segmented_again(frame):
 
 @pytest.mark.parametrize(
     ("hint", "num_calls"),
-    [(Hint((Click(40, 40),)), 5), (Hint(boxes_xyxy=((18, 18, 62, 62),)), 4)],
+    [(Hint((Click(40, 40),)), 3), (Hint(boxes_xyxy=((18, 18, 62, 62),)), 4)],
     ids=["click", "box"],
 )
 def test_a_first_hint_takes_few_calls_of_the_decoder(frame, hint, num_calls):
     sam = CountingSam(ColourSam())
     HintSession(frame, sam).segment(hint)
     assert sam.num_calls == num_calls
+
+
+@pytest.mark.parametrize("is_positive", [True, False])
+def test_a_further_click_takes_one_call_or_two(frame, is_positive):
+    sam = CountingSam(ColourSam())
+    session = HintSession(frame, sam)
+    first = Click(40, 40)
+    session.segment(Hint((first,)))
+    num_calls = sam.num_calls
+    further = Click(46, 44) if is_positive else Click(66, 40, is_positive=False)
+    session.segment(Hint((first, further)))
+    assert 1 <= sam.num_calls - num_calls <= 2
 
 
 class BoxlessSam(vos.SamModel):
@@ -213,6 +225,24 @@ def candidate(frame: Frame, sam: vos.SamModel, mask: np.ndarray, **fields) -> Ca
     inside = rows < height
     low_res[inside] = np.where(mask[rows[inside]][:, columns], 8.0, -8.0)
     return Candidate(crop, torch.from_numpy(low_res), **{"predicted_iou": 0.9, **fields})
+
+
+@pytest.mark.parametrize("is_added", [True, False])
+def test_one_click_patches_a_part_of_a_mask_and_no_more(frame, colour_sam, is_added):
+    shape = frame.frame_hw
+    mask, small, large = np.zeros((3, *shape), bool)
+    mask[20:60, 20:60] = True
+    small[30:40, 50:70] = True
+    large[10:110, 10:150] = True
+    before, by_small, by_large = (
+        candidate(frame, colour_sam, each) for each in (mask, small, large)
+    )
+    patched = before.patched(by_small, 0.5, is_added=is_added)
+    click = Click(65, 35) if is_added else Click(55, 35, is_positive=False)
+    assert patched.heeds(click)
+    assert not before.heeds(click)
+    assert patched.heeds(Click(30, 50))
+    assert before.patched(by_large, 0.5, is_added=is_added) is before
 
 
 def test_clicks_choose_between_masks(frame, colour_sam):

@@ -38,20 +38,35 @@ class FrameModel:
         """Give the masks of what is pointed out, as :meth:`HintSession.reference` does."""
         return self._hints.reference(hints)
 
-    def segment_ahead(self, hints: Mapping[int, Hint], is_superseded: Callable[[], bool]) -> None:
+    def segment_ahead(self, hints: Mapping[int, Hint], is_superseded: Callable[[], bool]) -> bool:
         """Compute what :meth:`segment` takes, as far as there is time.
 
         Args:
             hints: What may be pointed out next.
             is_superseded: Asked before each computation: whether something else is wanted now.
+
+        Returns:
+            Whether all is computed and there are masks.
         """
         self._sam.is_superseded = is_superseded
         try:
             with suppress(Superseded, InputError, MaskError):
                 for hint in hints.values():
                     self._hints.segment(hint)
+                return True
         finally:
             self._sam.is_superseded = lambda: False
+        return False
+
+    def mask_outlines(self, hint: Hint) -> list[list[int]]:
+        """Give the outlines, in frame pixels, of the mask that :meth:`segment` gives of one hint.
+
+        Raises:
+            InputError: the hint reaches out of the frame.
+            MaskError: SAM finds nothing there.
+        """
+        labels, _ = self._hints.reference({1: hint})
+        return outlines(labels, (1.0, 1.0))
 
     def outlines(self, hint: Hint) -> list[list[int]]:
         """Give the outlines, in frame pixels, of what a hint is likely to mean; none if nothing.

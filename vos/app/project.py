@@ -99,7 +99,7 @@ class Project:
 
 
 def add_object(project: Project) -> Project:
-    """Add an object with the lowest free id.
+    """Add an object with the lowest free id, and a colour that no other object has.
 
     Raises:
         InputError: there are as many as a label map can hold.
@@ -107,7 +107,12 @@ def add_object(project: Project) -> Project:
     free = next((n for n in range(1, MAX_OBJECT_ID + 1) if n not in project.names), None)
     if free is None:
         raise InputError(f"there are {MAX_OBJECT_ID} objects already, as many as a mask can hold")
-    return with_objects(project, [free])
+    added = with_objects(project, [free])
+    palette = [tuple(rgb) for rgb in OBJECT_COLOURS.tolist()]
+    taken = {project.colours.get(each, palette[each]) for each in project.names}
+    if palette[free] not in taken:
+        return added
+    return colour_object(added, free, next(rgb for rgb in palette[1:] if rgb not in taken))
 
 
 def with_objects(project: Project, object_ids: Iterable[int]) -> Project:

@@ -7,7 +7,7 @@ import logging
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -199,7 +199,7 @@ class Session:
             labels = put_objects(labels, self._canvas.shown(project, index), marks.object_ids)
         gone = {
             each
-            for each in np.unique(labels).tolist()
+            for each in np.flatnonzero(np.bincount(labels.ravel())).tolist()
             if each and (each not in project.names or project.is_absent(each, index))
         }
         return without_objects(labels, gone)
@@ -432,7 +432,9 @@ class Session:
     ) -> None:
         """Make the mask of what was clicked or boxed."""
         hints = self._with_hint(index, object_id, clicks, boxes)
-        self._sketch(index, object_id, hints[object_id])
+        # A further click corrects the mask that is there, in the time that a sketch takes.
+        if object_id not in self._hints_on(index):
+            self._sketch(index, object_id, hints[object_id])
         labels, scores = self._frame_model(index).segment(hints)
         self._edit(
             "draw a box" if boxes else "click",
@@ -440,7 +442,7 @@ class Session:
         )
 
     def _point_ahead(self, index: int, object_id: int, click: Click) -> None:
-        """Compute what a click is likely to take, until something else waits.
+        """Compute what a click is likely to take, until something else waits, and show it.
 
         In the object's mask that is likely a click that takes away, elsewhere one that adds.
         """
@@ -451,16 +453,26 @@ class Session:
             hints = self._with_hint(
                 index, object_id, (replace(click, is_positive=bool(is_positive)),), ()
             )
-            self._frame_model(index).segment_ahead(hints, self._model.is_awaited)
+            model = self._frame_model(index)
+            if model.segment_ahead(hints, self._model.is_awaited) and is_positive:
+                polygons = model.mask_outlines(hints[object_id])
+                self._publish(
+                    {"type": "preview", "frame": index, "object": None, "polygons": polygons}
+                )
 
     def _with_hint(
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
     ) -> dict[int, Hint]:
         """Give what is pointed out on a frame, by object, with further clicks or boxes."""
-        marks = self._history.project.marks.get(index)
-        known = {} if marks is None else marks.hints
-        mask_box = box_of(self.labels(index), object_id)
+        known = self._hints_on(index)
+        mask_box = None
+        if not (object_id in known or boxes or any(click.is_positive for click in clicks)):
+            mask_box = box_of(self.labels(index), object_id)
         return {**known, object_id: further_hint(known.get(object_id), clicks, boxes, mask_box)}
+
+    def _hints_on(self, index: int) -> Mapping[int, Hint]:
+        marks = self._history.project.marks.get(index)
+        return {} if marks is None else marks.hints
 
     # Tracking and exporting.
 

@@ -96,6 +96,36 @@ class Candidate:
         is_in_mask: NDArray[np.bool_] = self.covers(points_xy) & is_on
         return is_in_mask
 
+    def heeds(self, click: Click) -> bool:
+        """Say whether a click is on the side of the mask's contour that it asks for."""
+        return bool(self.holds(np.array([(click.x, click.y)]))[0]) == click.is_positive
+
+    def depth_over_radius(self, click: Click) -> float:
+        """Give a click's distance from the mask's contour over the radius of a disc of its area."""
+        mask = (self.pixels > 0).view(np.uint8)
+        row, column = self._index(np.array([click.x, click.y]))
+        side = mask if mask[row, column] else 1 - mask
+        depth = cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[row, column]
+        return float(depth) / math.sqrt(np.count_nonzero(mask) / math.pi)
+
+    def patched(self, patch: Candidate, max_share: float, *, is_added: bool) -> Candidate:
+        """Add another mask of the same crop, or take it away.
+
+        Args:
+            patch: The other mask.
+            max_share: Where more than this share of the mask's area would change, it stays.
+            is_added: Else it is taken away.
+        """
+        low_res = (
+            torch.maximum(self.low_res, patch.low_res)
+            if is_added
+            else torch.minimum(self.low_res, -patch.low_res)
+        )
+        patched = Candidate(self.crop, low_res, self.predicted_iou)
+        before, after = self.pixels > 0, patched.pixels > 0
+        num_changed = np.count_nonzero(before != after)
+        return patched if num_changed <= max_share * np.count_nonzero(before) else self
+
     def iou_with(self, other: Candidate) -> float:
         """Give the IoU with the mask of another crop, as far as this one's crop reaches."""
         height, width = self.pixels.shape
@@ -112,8 +142,9 @@ class Candidate:
         is_wanted = np.array([click.is_positive for click in wanted.clicks], dtype=np.bool_)
         is_in_mask = self.holds(points_xy)
         merit = self.predicted_iou
-        for point_xy in points_xy[is_in_mask != is_wanted]:
-            merit /= 1 + _VIOLATION * self._depth(point_xy)
+        for click in wanted.clicks:
+            if not self.heeds(click):
+                merit /= 1 + _VIOLATION * self.depth_over_radius(click)
         if wanted.before is not None:
             merit *= mask_iou(self.pixels > 0, wanted.before.pixels > 0)
         if wanted.box_xyxy is not None:
@@ -131,14 +162,6 @@ class Candidate:
         padded = np.pad((self.pixels > 0).view(np.uint8), 1)
         depths = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
         return float(depths[self._index(point_xy)] / depths.max())
-
-    def _depth(self, point_xy: NDArray[np.int64]) -> float:
-        """Give a point's distance from the mask's contour over the radius of a disc of its area."""
-        mask = (self.pixels > 0).view(np.uint8)
-        row, column = self._index(point_xy)
-        side = mask if mask[row, column] else 1 - mask
-        depth = cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[row, column]
-        return float(depth) / math.sqrt(np.count_nonzero(mask) / math.pi)
 
     def _index(self, points_xy: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Give rows and columns of the pixels at (..., 2) points, or nearest to them."""

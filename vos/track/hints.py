@@ -2,11 +2,12 @@
 
 An object that is small in the frame is lost in SAM's input, and a click may mean a part, a thing
 or a group. So a box is looked at through crops around it, and the mask of each crop is refined by a
-further call with its own logits (arXiv 2305.03048, 3.2). A click is looked at through crops of
-several sizes. Of all their masks the one is taken that holds the click, that SAM expects to be
-good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends within its crop.
-Then the crop around that mask is looked at like a box; where it shows another object, or none, the
-mask stays.
+further call with its own logits (arXiv 2305.03048, 3.2). A click is looked at through smaller and
+smaller crops, until a mask is clear. Of all their masks the one is taken that holds the click, that
+SAM expects to be good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends
+within its crop. Then the crop around that mask is looked at like a box; where it shows another
+object, or none, the mask stays. Each further click corrects that mask in its crop; only where the
+mask is far off is the object searched for again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -32,12 +33,18 @@ from vos.track.memory.crops import Crop, Window, encode_crops, window_around
 
 _CONTEXTS: Final = (1.8, 2.6)  # sides of the crops around a box, over its longer side
 _SHARES: Final = (1.0, 0.5, 0.25)  # sides of the crops around clicks, over the frame's longer side
+_CLEAR: Final = 0.5  # merit of a mask above which no further crop of clicks is looked at
 _SAME_OBJECT: Final = 0.5  # IoU below which a closer crop has shown something else
+_LARGEST_PATCH: Final = 0.5  # what one click may add or take away, over the mask's area
+_FAR_OFF: Final = 0.3  # how deep on the wrong side a click lies if another object is meant
 _MAX_CROPS: Final = 16  # kept for further hints, of some 4 MB each
-_MAX_HINTS: Final = 8  # whose parts are kept, for when others are added to them
+_MAX_HINTS: Final = 8  # whose masks are kept, for when clicks or objects are added to them
 _DOUBTFUL: Final = 0.5  # the expected IoU below which a warning is given
 
 _ADVICE: Final = "add clicks, draw a closer box, or give a mask"
+
+_Found = tuple[Candidate, list[Candidate]]
+"""A mask of clicks, and those that were found on the way to it."""
 
 _logger = logging.getLogger("vos")
 
@@ -60,6 +67,7 @@ class HintSession:
         self.sam = sam
         self._crops: dict[Window, Crop] = {}
         self._parts: dict[Hint, list[Part]] = {}
+        self._found: dict[tuple[Click, ...], _Found] = {}
 
     @torch.inference_mode()
     def segment(self, hint: Hint) -> list[Part]:
@@ -78,8 +86,7 @@ class HintSession:
         hint.check_within(self.frame.frame_hw)
         parts = self._parts.pop(hint, None) or self._segment(hint)
         self._parts[hint] = parts
-        for oldest in list(self._parts)[:-_MAX_HINTS]:
-            del self._parts[oldest]
+        _keep_last(self._parts, _MAX_HINTS)
         return parts
 
     def _segment(self, hint: Hint) -> list[Part]:
@@ -169,29 +176,81 @@ class HintSession:
     def _from_box(self, box: Box, clicks: tuple[Click, ...]) -> Part:
         box_xyxy = np.array(box, dtype=np.float64)
         wanted = Wanted(self.frame.frame_hw, clicks, box_xyxy)
-        positive = tuple(click for click in clicks if click.is_positive)
+        unclicked = replace(wanted, clicks=())
         masks, others = [], []
-        for crop in self._crops_around(box_xyxy, [(context, 0.0) for context in _CONTEXTS]):
-            first = best_mask(self.sam, crop, wanted, [positive], box_xyxy)
-            again = (first.inmost_click, *positive)
-            mask = best_mask(self.sam, crop, wanted, [again], box_xyxy, first.low_res)
+        windows = dict.fromkeys(
+            window_around(box_xyxy, self.frame.frame_hw, context, 0.0) for context in _CONTEXTS
+        )
+        for crop in self._crops_of([*windows]):
+            first = best_mask(self.sam, crop, unclicked, [()], box_xyxy)
+            inmost = first.inmost_click
+            mask = best_mask(self.sam, crop, unclicked, [(inmost,)], box_xyxy, first.low_res)
             if clicks:
-                again = (first.inmost_click, *clicks)
-                mask = self._corrected(mask, wanted, again, box_xyxy)
+                mask = self._corrected(mask, wanted, (inmost, *clicks), box_xyxy)
             masks.append(mask)
             others.append(first)
         return join(masks, others, wanted)
 
     def _from_clicks(self, clicks: tuple[Click, ...]) -> Part:
+        # The first positive click finds the object, each later one corrects the mask before it.
+        num_first = 1 + next(n for n, click in enumerate(clicks) if click.is_positive)
+        nums = range(num_first, len(clicks) + 1)
+        num_known = max((n for n in nums if clicks[:n] in self._found), default=num_first)
+        found = self._found.get(clicks[:num_known]) or self._search(clicks[:num_known])
+        for num_clicks in range(num_known, len(clicks) + 1):
+            if num_clicks > num_known:
+                found = self._heed_last(*found, clicks[:num_clicks])
+            self._found.pop(clicks[:num_clicks], None)
+            self._found[clicks[:num_clicks]] = found
+            _keep_last(self._found, _MAX_HINTS)
+        mask, others = found
+        return join([mask], others, Wanted(self.frame.frame_hw, clicks))
+
+    def _heed_last(
+        self, mask: Candidate, others: list[Candidate], clicks: tuple[Click, ...]
+    ) -> _Found:
+        """Correct a mask by the last of some clicks."""
+        last = clicks[-1]
+        mask = self._corrected(mask, Wanted(self.frame.frame_hw, clicks), clicks, None)
+        if not mask.heeds(last):
+            mask = self._patched(mask, clicks)
+        if not mask.heeds(last) and mask.depth_over_radius(last) > _FAR_OFF:
+            return self._search(clicks)
+        return mask, others
+
+    def _patched(self, mask: Candidate, clicks: tuple[Click, ...]) -> Candidate:
+        """Add to a mask what the last click is on, or take it away; the same mask if that fails."""
+        last = clicks[-1]
+        opposed = (click for click in clicks if click.is_positive != last.is_positive)
+        on_patch = (
+            replace(last, is_positive=True),
+            *(replace(click, is_positive=False) for click in opposed),
+        )
+        try:
+            patch = best_mask(
+                self.sam, mask.crop, Wanted(self.frame.frame_hw, on_patch), [on_patch]
+            )
+        except MaskError:
+            return mask
+        return mask.patched(patch, _LARGEST_PATCH, is_added=last.is_positive)
+
+    def _search(self, clicks: tuple[Click, ...]) -> _Found:
+        """Look for the object of some clicks in crops of several sizes, then more closely."""
         wanted = Wanted(self.frame.frame_hw, clicks)
         positive = tuple(click for click in clicks if click.is_positive)
         positive_xy = np.array([(click.x, click.y) for click in positive], dtype=np.float64)
         clicked_xyxy = np.concatenate([positive_xy.min(axis=0), positive_xy.max(axis=0)])
         # A model may understand one click better than several.
         click_sets = list(dict.fromkeys([positive, positive[:1]]))
-        context = _CONTEXTS[0]
-        guesses = []
-        for crop in self._crops_around(clicked_xyxy, [(context, share) for share in _SHARES]):
+        windows = dict.fromkeys(
+            window_around(clicked_xyxy, self.frame.frame_hw, _CONTEXTS[0], share)
+            for share in _SHARES
+        )
+        guesses: list[Candidate] = []
+        for window in windows:
+            if any(guess.merit(wanted) > _CLEAR for guess in guesses):
+                break
+            (crop,) = self._crops_of([window])
             with suppress(MaskError):
                 guesses.append(best_mask(self.sam, crop, wanted, click_sets))
         if not guesses:
@@ -201,7 +260,7 @@ class HintSession:
         if len(clicks) > 1:
             mask = self._corrected(mask, wanted, clicks, None)
         others = [each for each in guesses if each is not mask]
-        return join([mask], others or [mask], wanted)
+        return mask, others or [mask]
 
     def _closer(
         self,
@@ -212,7 +271,7 @@ class HintSession:
     ) -> Candidate | None:
         """Ask again in a crop around a mask; None where that shows something else, or nothing."""
         box_xyxy = _union(guess.box_xyxy, clicked_xyxy)
-        (crop,) = self._crops_around(box_xyxy, [(_CONTEXTS[0], 0.0)])
+        (crop,) = self._crops_of([window_around(box_xyxy, self.frame.frame_hw, _CONTEXTS[0], 0.0)])
         try:
             first = best_mask(self.sam, crop, wanted, click_sets, box_xyxy)
             box_xyxy = _union(first.box_xyxy, clicked_xyxy)
@@ -228,18 +287,12 @@ class HintSession:
         wanted = replace(wanted, before=mask)
         return best_mask(self.sam, mask.crop, wanted, [clicks], box_xyxy, mask.low_res)
 
-    def _crops_around(self, box_xyxy: Float, sizes: Sequence[tuple[float, float]]) -> list[Crop]:
-        """Give crops of several contexts and least shares, encoding those that are new."""
-        frame_hw = self.frame.frame_hw
-        windows = dict.fromkeys(window_around(box_xyxy, frame_hw, *size) for size in sizes)
-        return self._crops_of([*windows])
-
-    def _crops_of(self, windows: list[Window]) -> list[Crop]:
+    def _crops_of(self, windows: Sequence[Window]) -> list[Crop]:
+        """Give crops, encoding those that are new."""
         new = [window for window in windows if window not in self._crops]
         self._crops |= {crop.window_xyxy: crop for crop in encode_crops(self.frame, new, self.sam)}
         crops = [self._crops[window] for window in windows]
-        for oldest in list(self._crops)[:-_MAX_CROPS]:
-            del self._crops[oldest]
+        _keep_last(self._crops, _MAX_CROPS)
         return crops
 
 
@@ -272,6 +325,11 @@ def reference_from_hints(
 ) -> tuple[Labels, dict[int, float]]:
     """Segment several objects of one frame: :meth:`HintSession.reference` for hints all at once."""
     return HintSession(frame, sam).reference(hints)
+
+
+def _keep_last(cached: dict[Any, Any], num_kept: int) -> None:
+    for oldest in list(cached)[:-num_kept]:
+        del cached[oldest]
 
 
 def _union(one_xyxy: Float, other_xyxy: Float) -> Float:

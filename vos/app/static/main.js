@@ -153,6 +153,7 @@ $("stop").onclick = () => send({ type: "stop" });
 $("undo").onclick = () => send({ type: "undo" });
 $("redo").onclick = () => send({ type: "redo" });
 
+let wasLinked = true;
 function showRun() {
   const { run, status } = store, isRunning = status === "tracking" || status === "exporting";
   const hasMarks = Object.keys(store.project?.marks ?? {}).length > 0;
@@ -174,7 +175,7 @@ function showRun() {
       left !== null ? `${duration(left)} left` : "",
     ].filter(Boolean).join("  ·  ");
   } else {
-    $("run-text").textContent = status === "loading" ? "Loading the model…" : status === "failed" ? "No model" : wordsOfResults();
+    $("run-text").textContent = !wasLinked ? "Not connected" : status === "loading" ? "Loading the model…" : status === "failed" ? "No model" : wordsOfResults();
   }
   const isAgain = store.timeline.size > 0;
   $("track").textContent = isAgain ? (store.isComplete ? "Update" : "Go on") : store.project?.tracked ? "Track range" : "Track all";
@@ -232,7 +233,9 @@ on("video", () => {
 on("notice", ({ text, kind }) => notice(text, kind));
 on("linked", (isLinked) => {
   document.body.classList.toggle("unlinked", !isLinked);
-  if (!isLinked && store.video) notice("The server does not answer; edits wait until it does.", "error");
+  if (wasLinked && !isLinked && store.video) notice("The server does not answer; edits wait until it does.", "error");
+  wasLinked = isLinked;
+  if (store.video) showRun();
 });
 
 // Dialogs.

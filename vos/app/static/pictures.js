@@ -1,8 +1,8 @@
 // Frames and label maps as they are needed; a few of each are kept.
 import { store, on, emit, numFrames } from "./store.js";
 
-const MAX_FRAMES = 20, MAX_LABELS = 24, AHEAD = 3;
-const frames = new Map(), labels = new Map();
+const MAX_FRAMES = 20, MAX_LABELS = 24, MAX_DROPPED = 4, AHEAD = 3;
+const frames = new Map(), labels = new Map(), dropped = [];
 let shown = -1, isLoading = false, isStale = true, epoch = 0;
 
 async function get(address) {
@@ -23,11 +23,17 @@ function remember(cache, index, value, most, drop) {
   }
 }
 
+// A bitmap may still be awaited by who is to show it; the others free their memory at once.
+function closeLater(bitmap) {
+  dropped.push(bitmap);
+  if (dropped.length > MAX_DROPPED) dropped.shift().then((oldest) => oldest.close(), () => {});
+}
+
 async function frameOf(index) {
   const known = frames.get(index);
   if (known) return remember(frames, index, known, MAX_FRAMES), known;
   const promise = get(`/frame/${index}.jpg`).then((response) => response.blob()).then((blob) => createImageBitmap(blob));
-  remember(frames, index, promise, MAX_FRAMES, (old) => old.then((bitmap) => setTimeout(() => bitmap.close(), 2000), () => {}));
+  remember(frames, index, promise, MAX_FRAMES, closeLater);
   promise.catch(() => frames.delete(index));
   return promise;
 }
