@@ -120,7 +120,7 @@ def test_all_faults_are_told_at_once_with_their_lines(folder):
         (6, "no mask"),
         (7, "strat"),
         (8, "'../x'"),
-        (9, "a batch's own files are called so"),
+        (9, "a file of the batch has this name"),
         (10, "there is no model"),
         (11, "magic"),
         (12, "the name of line 1"),
@@ -138,7 +138,7 @@ def test_all_faults_are_told_at_once_with_their_lines(folder):
         ("*.mp4", {}, "--mask-rule"),
         ("*.mp4", {"mask_rule": "{stam}.png"}, "stam"),
         ("*.avi", {"mask_rule": "{stem}.png"}, "holds no job"),
-        ("empty.jsonl", {"mask_rule": "{stem}.png"}, "rules of names"),
+        ("empty.jsonl", {"mask_rule": "{stem}.png"}, "not a pattern"),
     ],
 )
 def test_what_is_no_manifest_is_refused(folder, address, rules, message):

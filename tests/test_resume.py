@@ -307,7 +307,7 @@ def test_a_run_with_other_settings_does_not_go_on(broken_off, capsys, options, d
     assert shell(*RUN, "--resume", *options) == 1
     line = only_error(capsys)
     assert difference in line
-    assert "is of another run" in line
+    assert "holds another run" in line
     assert contents(broken_off / "out") == before
 
 

@@ -179,4 +179,4 @@ def _parse_frame(text: str) -> int | float | None:
 
 def _check_integers(what: str, numbers: tuple[int, ...]) -> None:
     if not all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
-        raise InputError(f"{what} is of whole frame pixels, got {numbers}")
+        raise InputError(f"{what} must be in whole pixels of the frame, got {numbers}")

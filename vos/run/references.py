@@ -112,7 +112,7 @@ def segment_hints(
     labels, scores = reference_from_hints(frame, reference.hints, sam)
     for object_id, score in scores.items():
         _log.info(
-            "frame %d, object %d: shown by a hint, the IoU to expect is %.2f",
+            "frame %d, object %d: mask from clicks or boxes, expected IoU %.2f",
             *(frame.index, object_id, score),
         )
     return labels, scores

@@ -29,7 +29,9 @@ from vos.track.method import Model, load_network
 SAVE_EVERY_SECONDS: Final = 60.0
 """How much work a crash may cost, if nothing else is said."""
 
-_UPDATE_LEFT: Final = "the results are as they were; the same command goes on with the update"
+_UPDATE_LEFT: Final = (
+    "the results are unchanged; run the same command again to go on with the update"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
