@@ -183,7 +183,7 @@ def test_many_rows_are_gone_through_quickly_in_the_memory_of_one(folder):
         ({"model": "nano"}, "model"),
         ({"selection": 3}, "selection"),
         ({"outputs": [], "name": "x"}, "outputs"),
-        ({"name": 3}, "no text"),
+        ({"name": 3}, "not a text"),
         ({"outputs": {"reference_path": "r.png"}}, "reference_path"),
         ({"references": [3]}, "references.0"),
         ({"references": [{"mask": 3}]}, "references.0.mask"),
