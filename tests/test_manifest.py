@@ -123,7 +123,7 @@ def test_all_faults_are_told_at_once_with_their_lines(folder):
         (9, "a file of the batch has this name"),
         (10, "there is no model"),
         (11, "magic"),
-        (12, "the name of line 1"),
+        (12, "that of line 1"),
         (13, "either a mask or references"),
         (14, "references: "),
     ):
