@@ -49,6 +49,9 @@ input, 2 a wrong option, 130 interrupted.
 
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _ROLE: Final = re.compile(r":(?:func|meth|class|mod|data|attr):(?=<code>)")
+_CODE: Final = re.compile("<code>([^<\n]*)</code>")
+_OPTION: Final = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
+_WHOLE: Final = r'<span class="option">\g<0></span>'
 _MAX_OUTPUT_LINES: Final = 40
 
 
@@ -81,8 +84,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Drop Sphinx' roles, which docstrings have before names."""
-    return _ROLE.sub("", html)
+    """Drop Sphinx' roles, which docstrings have before names, and keep options on one line."""
+    return _CODE.sub(_with_whole_options, _ROLE.sub("", html))
+
+
+def _with_whole_options(code: re.Match[str]) -> str:
+    """Keep a browser from breaking ``--option`` after one of its hyphens."""
+    return f"<code>{_OPTION.sub(_WHOLE, code[1])}</code>"
 
 
 def relinked(markdown: str, folder: str, page: str) -> str:
