@@ -52,12 +52,12 @@ class Doubt:
 
 
 def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doubt, ...]:
-    """Find the frames worth a second look, from the summary alone.
+    """Find the frames that are likely wrong, from the summary alone.
 
     Args:
         results: From :func:`vos.read_results`.
         min_risk: Frames of a lower risk are listed only if the object is lost or just found again
-            there, changes its area or place suddenly, or has it contested by another one.
+            there, changes its area or position suddenly, or has it contested by another one.
 
     Returns:
         One for each stretch of frames and object, the one of the highest risk first. Where the job

@@ -27,7 +27,7 @@ _log = logging.getLogger("vos")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """What is known of the objects on one frame.
+    """A mask, or clicks and boxes, of the objects in one frame.
 
     Attributes:
         frame: The frame, by index (int) or by time in seconds (float); None is the first frame
