@@ -307,9 +307,13 @@ def test_a_killed_run_ends_as_if_it_had_not_been(plan, tmp_path, monkeypatch):
     assert _read_steps(interrupted.out / trainer.LOG_NAME) == [1, 2]
 
 
-def test_a_run_told_to_end_keeps_what_it_learned(plan, monkeypatch):
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_run_told_to_end_keeps_what_it_learned(plan, num_workers, monkeypatch):
+    plan, trained_by = dataclasses.replace(plan, num_workers=num_workers), os.getpid()
+
     def draw_and_be_told(recipe, index):
-        os.kill(os.getpid(), signal.SIGTERM)
+        for pid in {trained_by, os.getpid()}:
+            os.kill(pid, signal.SIGTERM)
         return draw_batch(recipe, index)
 
     with monkeypatch.context() as patch:

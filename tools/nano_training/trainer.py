@@ -28,7 +28,7 @@ from nano_training.depthwise import ExactDepthwiseGradients
 from nano_training.objective import SimilarityHead, compute_losses
 from nano_training.plots import draw_log
 from nano_training.tracking_objective import compute_clip_losses
-from nano_training.views import Batch, BatchStream, Recipe, use_one_thread
+from nano_training.views import Batch, BatchStream, Recipe, prepare_loader
 from vos.errors import CheckpointError
 from vos.sam.networks.nano import build_nano
 
@@ -191,7 +191,7 @@ def train(plan: Plan, recipe: Recipe) -> State:
         BatchStream(recipe, state.step),
         batch_size=None,
         num_workers=plan.num_workers,
-        worker_init_fn=use_one_thread,
+        worker_init_fn=prepare_loader,
         prefetch_factor=PREFETCHED if plan.num_workers else None,
         pin_memory=is_gpu,
     )

@@ -6,6 +6,7 @@ top left corner and zeros elsewhere. Batch ``i`` depends on the seed and ``i`` a
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -160,10 +161,14 @@ class BatchStream(torch.utils.data.IterableDataset[Batch | ClipBatch]):
             index += step
 
 
-def use_one_thread(_worker: int) -> None:
-    """Keep a loader process off the cores that train."""
+def prepare_loader(_worker: int) -> None:
+    """Keep a loader process off the cores that train, and leave its end to the run.
+
+    Who ends a run often tells all of its processes, and without its loader it cannot finish its step.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _draw_two_views(recipe: Recipe, rng: Rng, size_px: int) -> list[View]:
