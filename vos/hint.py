@@ -24,8 +24,8 @@ _CLICK: Final = re.compile(r"(?P<not>[!-])?(?P<x>\d{1,18}),(?P<y>\d{1,18})")
 _BOX: Final = re.compile(r"(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18})")
 _FRAME_AND_ID: Final = re.compile(r"(?P<frame>\d{0,18}):(?P<id>\d{1,18})")
 _TARGET_FORMS: Final = (
-    "before it, you may write a frame (120: or 4.8s:), a frame and an object (120:2:), or an object "
-    "of the first frame (:2:)"
+    "before it, you may write a frame (120: or 4.8s:), a frame and an object (120:2:), or an "
+    "object of the first frame (:2:)"
 )
 
 
