@@ -54,8 +54,8 @@ def review_command(
 
     RESULTS is a folder that vos-run wrote. Each line is a stretch of frames in which the mask of
     one object is likely wrong. It names the worst frame, what speaks against the mask, and the
-    probability that its IoU with the true mask is below 0.5. vos review reads only the scores,
-    boxes and times in the summary, so it misses errors that the tracker did not notice.
+    risk: the probability that its IoU with the true mask is below 0.5. vos review reads only the
+    scores, boxes and times in the summary, so it misses errors that the tracker did not notice.
     """  # noqa: D301
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise InputError(f"the name of a sheet must end in .png, got {sheet}")
@@ -84,7 +84,7 @@ def _line(doubt: Doubt) -> str:
         stretch = f", frames {doubt.first_index}-{doubt.last_index}"
     return (
         f"frame {doubt.frame_index} at {doubt.pts_seconds:.3f} s, {doubt.object_name}: "
-        f"{doubt.reason}{stretch} (wrong with {doubt.risk:.0%})"
+        f"{doubt.reason}{stretch} (risk {doubt.risk:.0%})"
     )
 
 

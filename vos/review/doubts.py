@@ -147,10 +147,10 @@ def _reason(signs: Signs, number: int, results: Results, column: int) -> str:
     if abs(np.log(ratio)) > _RESCALED:
         reasons.append(f"area {ratio:.2g} times that of the frames around")
     if signs.step[number] > _JUMPED:
-        reasons.append(f"jumped by {signs.step[number]:.1f} of its size")
+        reasons.append(f"jumped by {signs.step[number]:.1f} times its size")
     if signs.contested[number] > _CONTESTED:
         other = results.names[results.object_ids[signs.rival[number]]]
-        reasons.append(f"contested with {other}")
+        reasons.append(f"{other} claims the same pixels")
     score = results.frames[number].scores[column]
     return "; ".join([*reasons, f"expected IoU {score:.2f}"])
 
