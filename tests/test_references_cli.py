@@ -199,7 +199,7 @@ def test_a_preview_replaces_nothing_unasked(run, frames, tmp_path, capsys):
         (("--ref-point", "30,40", "--preview", "{}.jpg"), 1, "must end in .png"),
         (("--ref-mask", "m.png", "--ref-point", "1,2"), 2, "--ref-mask gives the objects of this"),
         (("--ref", "3:m.png", "--ref-box", "3:1,2,9,9"), 2, "--ref 3:... gives the objects"),
-        (("--ref-point", "1:2:3:4,5"), 2, "a frame and an object as 120:2:"),
+        (("--ref-point", "1:2:3:4,5"), 2, "a frame and an object (120:2:)"),
         (("--ref-point", "2:!4,5"), 1, "needs a box or a click on the object"),
     ],
 )
