@@ -5,7 +5,7 @@
     engines/bin/python benchmarks/engines.py --pictures ../shared/train/shard_0.tar
     engines/bin/python benchmarks/engines.py --davis ../shared/davis --engine openvino-int8
 
-vos has no engine but torch: what OpenVINO gains is in docs/performance_tried.md, and this measures
+vos has no engine but torch: what OpenVINO gains is in docs/notebook/speed.md, and this measures
 whether that has changed. Each engine encodes the same pictures and segments the same synthetic
 clip of 854 x 480 px by the default method, a picture or a frame of each in turn, by one thread. An
 engine with ``+decoder`` in its name also decodes the clip's frames, by segment_anything's modules:

@@ -60,7 +60,7 @@ def test_what_is_no_shard_is_refused(manifest, shard, capsys):
 def test_check_does_nothing(manifest, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert vos_batch(manifest, "--check") == 0
-    assert "2 jobs can be done" in capsys.readouterr().out
+    assert "the manifest is right: 2 jobs" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()
 
 

@@ -153,7 +153,7 @@ def test_results_of_others_and_stale_ones_in_a_store(bucket, tmp_path):
         pack = "tar" if file.endswith("tar") else None
         for overwrite in (False, True):
             outcome = run_batch(manifest, out, overwrite=overwrite, pack=pack)["clip000"]
-            assert f"{file} is there and of no batch" in outcome.error
+            assert f"{file} exists, and no batch wrote it" in outcome.error
         assert store.read(file) == b"{}"
         store.remove([file])
     run_batch(manifest, out)

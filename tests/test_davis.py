@@ -133,7 +133,7 @@ def test_results_with_a_gap_are_not_taken_for_finished(root, tmp_path, capsys):
 def test_other_settings_and_other_joining_are_not_mixed_in(root, tmp_path, capsys, options):
     assert davis(root, tmp_path / "out") == 0
     assert davis(root, tmp_path / "out", *options) == 1
-    assert "is of another run" in capsys.readouterr().err
+    assert "holds another run" in capsys.readouterr().err
     assert davis(root, tmp_path / "out", *options, "--overwrite") == 0
 
 

@@ -23,7 +23,7 @@ def commands() -> list[str]:
             lines += re.sub(r"\\\n\s*", " ", block).splitlines()
         for row in re.findall(r"^\|.*\|$", text, re.MULTILINE):
             lines += re.findall(r"`(vos[- ][^`]*)`", row)
-    stripped = (re.split(r"\s#|\s&&\s|\s\|\s", line)[0].strip() for line in lines)
+    stripped = (re.split(r"\s#|\s(?:&&|[|>])\s", line)[0].strip() for line in lines)
     typed = (line for line in stripped if line.split(" ")[0] in PROGRAMS and " " in line)
     return [*dict.fromkeys(line for line in typed if not any(each in line for each in NOT_TYPED))]
 

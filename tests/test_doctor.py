@@ -24,12 +24,12 @@ def test_the_doctor_says_what_will_be_used(tmp_path, capsys, monkeypatch):
     rows = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
     assert torch.__version__ in rows["vos"]
     assert rows["weights of nano"].strip() == "embedded"
-    assert str(tmp_path / "cache") in rows["weights are kept in"]
-    assert "GiB free" in rows["out"]
+    assert str(tmp_path / "cache") in rows["weights folder"]
+    assert "GiB free" in rows["results folder"]
     assert "libx264" in rows["H.264 overlay"]
     assert not any(tmp_path.iterdir())
     assert command("doctor", "--model", "vit_b") == 0
-    assert "will be fetched" in capsys.readouterr().out
+    assert "will download" in capsys.readouterr().out
 
 
 def test_the_doctor_fails_where_a_run_would(tmp_path, capsys):

@@ -159,10 +159,10 @@ def test_pictures_are_no_video(made, tmp_path):
     """Formats of whole videos refuse results of pictures, the sheet does not."""
     results = vos.read_results(write_picture_results(tmp_path))
     for name in ("prores", "vp9", "ffv1", "matte-mp4", "webp", "gif", "apng", "cutout", "timeline"):
-        with pytest.raises(InputError, match="results of pictures of their own sizes"):
+        with pytest.raises(InputError, match="results of single pictures"):
             export_results(results, [name])
     for name in ("youtube-vis", "npz"):
-        with pytest.raises(InputError, match="results of pictures of their own sizes"):
+        with pytest.raises(InputError, match="results of single pictures"):
             export_results(results, [name])
     formats = ["coco", "sav", "yolo", "cvat", "label-studio", "matte", "rgba", "exr", "sheet"]
     export_results(results, formats)

@@ -328,7 +328,7 @@ def test_a_doubtful_mask_is_warned_of(nano, caplog):
     rgb = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     _, score = mask_from_hints(rgb, [Click(80, 60)], [], nano)
     assert score < 0.5
-    assert f"the IoU to expect is {score:.2f}; add clicks" in caplog.text
+    assert f"expected IoU {score:.2f}; add clicks" in caplog.text
 
 
 class Blind(ColourSam):
@@ -356,8 +356,8 @@ def test_nothing_at_a_hint_is_said(frame, hint):
         (lambda: Hint(), "needs a box or a click on the object"),
         (lambda: Hint((Click(3, 4, is_positive=False),)), "needs a box or a click on the object"),
         (lambda: Hint(boxes_xyxy=((30, 10, 20, 50),)), "30,10,20,50 must have x0 < x1"),
-        (lambda: Click(1.5, 2), r"whole frame pixels, got \(1.5, 2\)"),
-        (lambda: Hint(boxes_xyxy=((0, 0, True, 5),)), "whole frame pixels"),
+        (lambda: Click(1.5, 2), r"whole pixels of the frame, got \(1.5, 2\)"),
+        (lambda: Hint(boxes_xyxy=((0, 0, True, 5),)), "whole pixels of the frame"),
         (
             lambda: Hint((Click(160, 1),)).check_within((100, 160)),
             "160,1 lies outside of the frame",
@@ -426,7 +426,7 @@ def test_clicks_are_read(text, target, click):
     ["", "4", "4,5,6", "4;5", "!!4,5", "4,-5", "1.5,2", "x:4,5", "9" * 20, "1:2:3:4,5", ":4,5"],
 )
 def test_what_is_no_click_is_said(text):
-    with pytest.raises(InputError, match=r"is not a click: write X,Y.* as 120:2:"):
+    with pytest.raises(InputError, match=r"is not a click: write X,Y.*120:2:"):
         parse_click(text)
 
 

@@ -120,10 +120,10 @@ def test_all_faults_are_told_at_once_with_their_lines(folder):
         (6, "no mask"),
         (7, "strat"),
         (8, "'../x'"),
-        (9, "a batch's own files are called so"),
+        (9, "a file of the batch has this name"),
         (10, "there is no model"),
         (11, "magic"),
-        (12, "the name of line 1"),
+        (12, "that of line 1"),
         (13, "either a mask or references"),
         (14, "references: "),
     ):
@@ -138,7 +138,7 @@ def test_all_faults_are_told_at_once_with_their_lines(folder):
         ("*.mp4", {}, "--mask-rule"),
         ("*.mp4", {"mask_rule": "{stam}.png"}, "stam"),
         ("*.avi", {"mask_rule": "{stem}.png"}, "holds no job"),
-        ("empty.jsonl", {"mask_rule": "{stem}.png"}, "rules of names"),
+        ("empty.jsonl", {"mask_rule": "{stem}.png"}, "not a pattern"),
     ],
 )
 def test_what_is_no_manifest_is_refused(folder, address, rules, message):
@@ -183,7 +183,7 @@ def test_many_rows_are_gone_through_quickly_in_the_memory_of_one(folder):
         ({"model": "nano"}, "model"),
         ({"selection": 3}, "selection"),
         ({"outputs": [], "name": "x"}, "outputs"),
-        ({"name": 3}, "no text"),
+        ({"name": 3}, "not a text"),
         ({"outputs": {"reference_path": "r.png"}}, "reference_path"),
         ({"references": [3]}, "references.0"),
         ({"references": [{"mask": 3}]}, "references.0.mask"),

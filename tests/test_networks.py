@@ -245,5 +245,5 @@ def test_a_state_or_a_model_of_another_method_is_refused(tracker, video):
     with pytest.raises(InputError, match="needs the frame before, which pictures do not have"):
         next(vos.segment_images(frames, [(frames[0], mask)], sam, config))
     vos.run_job(job(video, config, 0), network, should_stop=lambda: True)
-    with pytest.raises(OutputError, match="is of another run"):
+    with pytest.raises(OutputError, match="holds another run"):
         vos.run_job(job(video, vos.RunConfig(), 0), sam, resume=True)

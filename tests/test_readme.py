@@ -1,4 +1,7 @@
-"""What the README tells people to type works, on drawn clips and with the stand-in model."""
+"""What the README and the page on Python tell people to type works, on drawn clips.
+
+The stand-in model takes the place of the embedded one.
+"""
 
 import contextlib
 import json
@@ -20,7 +23,8 @@ from vos.cli import eval_main, main, run_main
 from vos.masks import write_label_png
 from vos.sink import write_video
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = {"vos": main, "vos-run": run_main, "vos-eval": eval_main}
 NUM_FRAMES = 42
 # The page waits for a browser; tests/test_app_*.py open it.
@@ -111,9 +115,10 @@ def test_a_command_of_the_readme_works(line, folder, with_results, tmp_path, cap
 
 
 @pytest.mark.usefixtures("stand_in_model")
-def test_the_python_of_the_readme_works(folder, tmp_path, capsys, monkeypatch):
+def test_the_python_of_the_reference_works(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(shutil.copytree(folder, tmp_path / "copy"))
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     arrays = [draw(t)[0] for t in range(3)]
     exec(code, {"arrays": arrays, "module": ColourSam()})
     assert f"{NUM_FRAMES} {NUM_FRAMES}" in capsys.readouterr().out

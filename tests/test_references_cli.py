@@ -75,10 +75,10 @@ def test_which_frame_a_hint_is_of_is_said(run, frames, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_main([str(frames), *hints, "--out", str(tmp_path / "loud"), "--no-overlay"])
     said = capsys.readouterr().err
-    assert "frame 0, object 1: shown by a hint, the IoU to expect is 0." in said
-    assert "frame 2, object 1: shown by a hint, the IoU to expect is 0." in said
+    assert "frame 0, object 1: mask from clicks or boxes, expected IoU 0." in said
+    assert "frame 2, object 1: mask from clicks or boxes, expected IoU 0." in said
     assert run(*hints) == 0
-    assert "shown by a hint" not in capsys.readouterr().err
+    assert "mask from clicks or boxes" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_a_hint_that_may_name_an_object_is_said_to_name_a_frame(run, capsys, hin
     run("--ref-point", "30,40", "--ref-point", hint, "--preview", "look.txt")
     said = capsys.readouterr().err
     reading = (
-        "a hint that begins with 2: is read as one in frame 2; if object 2 of the first frame is "
-        "meant, write :2: (object 1 of frame 2 is 2:1:)"
+        "a click or box that begins with 2: is in frame 2; for object 2 of the first frame, "
+        "write :2: (object 1 of frame 2 is 2:1:)"
     )
     assert (reading in said) == is_ambiguous
 
@@ -142,7 +142,7 @@ def test_a_preview_shows_the_references_and_stops(run, tmp_path, capsys):
     assert run("--ref-point", "30,40", "--ref-box", "3:2:82,48,122,88", "--preview", path) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("frame 0, object 1: 1")
-    assert ", the IoU to expect is 0." in printed[0]
+    assert ", expected IoU 0." in printed[0]
     assert printed[1].startswith("frame 3, object 2: 1")
     assert printed[-1] == f"preview: {path}"
     picture = np.asarray(Image.open(path))
@@ -197,9 +197,9 @@ def test_a_preview_replaces_nothing_unasked(run, frames, tmp_path, capsys):
     [
         (("--ref-point", "9:30,40", "--preview", "{}.png"), 1, "holds no frame from frame 9"),
         (("--ref-point", "30,40", "--preview", "{}.jpg"), 1, "must end in .png"),
-        (("--ref-mask", "m.png", "--ref-point", "1,2"), 2, "--ref-mask shows the objects already"),
-        (("--ref", "3:m.png", "--ref-box", "3:1,2,9,9"), 2, "--ref 3:... shows the objects"),
-        (("--ref-point", "1:2:3:4,5"), 2, "a frame and an object as 120:2:"),
+        (("--ref-mask", "m.png", "--ref-point", "1,2"), 2, "--ref-mask gives the objects of this"),
+        (("--ref", "3:m.png", "--ref-box", "3:1,2,9,9"), 2, "--ref 3:... gives the objects"),
+        (("--ref-point", "1:2:3:4,5"), 2, "a frame and an object (120:2:)"),
         (("--ref-point", "2:!4,5"), 1, "needs a box or a click on the object"),
     ],
 )

@@ -307,7 +307,7 @@ def test_a_run_with_other_settings_does_not_go_on(broken_off, capsys, options, d
     assert shell(*RUN, "--resume", *options) == 1
     line = only_error(capsys)
     assert difference in line
-    assert "is of another run" in line
+    assert "holds another run" in line
     assert contents(broken_off / "out") == before
 
 
@@ -470,7 +470,7 @@ def test_streams_cannot_be_resumed(place, capsys, monkeypatch):
 
 def test_resume_and_overwrite_exclude_one_another(place, capsys):
     assert shell(*RUN, "--resume", "--overwrite") == 2
-    assert "either --resume, --overwrite or --update" in capsys.readouterr().err
+    assert "only one of --resume, --overwrite and --update" in capsys.readouterr().err
 
 
 def test_clicks_go_on_without_their_first_frame(place):

@@ -168,7 +168,7 @@ def test_an_object_that_another_one_swallows(steady):
     doubts = find_doubtful(results_of(boxes_xyxy, scores, present, object_2="the dog"))
     first = next(doubt for doubt in doubts if doubt.object_id == 1)
     assert 19 <= first.worst <= 24
-    assert "contested with the dog" in first.reason
+    assert "the dog claims the same pixels" in first.reason
     # Two that change together without meeting do not contest each other.
     boxes_xyxy[:, 1, 1::2] += 110
     apart = find_doubtful(results_of(boxes_xyxy, scores, present))

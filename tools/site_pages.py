@@ -49,6 +49,10 @@ input, 2 a wrong option, 130 interrupted.
 
 _LINK: Final = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _ROLE: Final = re.compile(r":(?:func|meth|class|mod|data|attr):(?=<code>)")
+_CODE: Final = re.compile("<code>([^<\n]*)</code>")
+_LONG_NAME: Final = re.compile(r"\w{24,}")
+_OPTION: Final = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
+_WHOLE: Final = r'<span class="option">\g<0></span>'
 _MAX_OUTPUT_LINES: Final = 40
 
 
@@ -81,8 +85,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Drop Sphinx' roles, which docstrings have before names."""
-    return _ROLE.sub("", html)
+    """Drop Sphinx' roles, which docstrings have before names, and break code at good points."""
+    return _CODE.sub(_with_breaks, _ROLE.sub("", html))
+
+
+def _with_breaks(code: re.Match[str]) -> str:
+    """Let a browser break long names after underscores, and no option after its hyphens."""
+    text = _LONG_NAME.sub(lambda name: name[0].replace("_", "_<wbr>"), code[1])
+    return f"<code>{_OPTION.sub(_WHOLE, text)}</code>"
 
 
 def relinked(markdown: str, folder: str, page: str) -> str:

@@ -24,8 +24,8 @@ _CLICK: Final = re.compile(r"(?P<not>[!-])?(?P<x>\d{1,18}),(?P<y>\d{1,18})")
 _BOX: Final = re.compile(r"(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18}),(-?\d{1,18})")
 _FRAME_AND_ID: Final = re.compile(r"(?P<frame>\d{0,18}):(?P<id>\d{1,18})")
 _TARGET_FORMS: Final = (
-    "before it may stand a frame as 120: or 4.8s:, a frame and an object as 120:2:, or an object "
-    "of the first frame as :2:"
+    "before it, you may write a frame (120: or 4.8s:), a frame and an object (120:2:), or an "
+    "object of the first frame (:2:)"
 )
 
 
@@ -179,4 +179,4 @@ def _parse_frame(text: str) -> int | float | None:
 
 def _check_integers(what: str, numbers: tuple[int, ...]) -> None:
     if not all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
-        raise InputError(f"{what} is of whole frame pixels, got {numbers}")
+        raise InputError(f"{what} must be in whole pixels of the frame, got {numbers}")

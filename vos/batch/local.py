@@ -178,6 +178,6 @@ def _in_words(code: int | None) -> str:
         return f"exit code {code}"
     with suppress(ValueError):
         name = signal.Signals(-code).name
-        memory = ", as the system does where memory is short" if name == "SIGKILL" else ""
+        memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
         return f"{name}{memory}"
     return f"signal {-code}"

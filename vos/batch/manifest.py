@@ -125,11 +125,13 @@ class Manifest:
         for first, second in _twice(hashes, lines):
             num_faulty += 1
             if num_faulty <= _MAX_FAULTY:
-                faults.append((second, f"it has the name of line {first}; give it another"))
+                faults.append(
+                    (second, f"its name is that of line {first} too; give it another name")
+                )
         if faults:
             texts = [f"line {line}: {fault}" for line, fault in sorted(faults, key=itemgetter(0))]
             if num_faulty > _MAX_FAULTY:
-                texts.append(f"and {num_faulty - _MAX_FAULTY} lines more")
+                texts.append(f"and {num_faulty - _MAX_FAULTY} more lines")
             raise InputError(
                 f"{self.address}: {num_faulty} of {num_rows} jobs cannot be done, and nothing was "
                 "started:\n  " + "\n  ".join(texts)
@@ -154,12 +156,12 @@ class Manifest:
         name = given.get("outputs", {}).pop("name", None)
         job = _job(json.dumps(given), self.defaults, self.base)
         if job.outputs.reference_path is not None:
-            raise InputError("outputs.reference_path cannot be had in a batch; leave it out")
+            raise InputError("a batch cannot write outputs.reference_path; leave it out")
         if name is None:
             name = Path(urlsplit(source).path if is_url(source) else source).stem
-        fault = "it is no text" if not isinstance(name, str) else name_fault(name)
+        fault = "it is not a text" if not isinstance(name, str) else name_fault(name)
         if fault is None and _TAKEN.fullmatch(name):
-            fault = "a batch's own files are called so"
+            fault = "a file of the batch has this name"
         if fault is not None:
             raise InputError(f"results cannot be named {name!r}: {fault}; give it a name")
         masks = tuple(None if each.mask is None else mask for each, mask in references)
@@ -223,7 +225,9 @@ def open_manifest(
         rows = _pattern_rows(address, mask_rule, name_rule or "{stem}")
         return Manifest(address, os.getcwd(), document, lambda: enumerate(rows, start=1))
     if mask_rule is not None or name_rule is not None:
-        raise InputError(f"rules of names are for patterns of videos, and {address} is none")
+        raise InputError(
+            f"--mask-rule and --name-rule are for a pattern of videos; {address} is not a pattern"
+        )
     path = Path(address)
     if not path.is_file():
         raise InputError(f"there is no manifest {address}")

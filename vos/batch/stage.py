@@ -66,7 +66,7 @@ class Stage:
             for file in files:
                 if file not in listed:
                     raise OutputError(
-                        f"{file} is there and of no batch; choose another name or --out"
+                        f"{file} exists, and no batch wrote it; choose another name or --out"
                         + ("" if overwrite else ", or pass --overwrite if vos wrote it")
                     )
         self._old_files = listed | ({f"{name}.mp4", f"{name}.tar"} if is_ours else set())

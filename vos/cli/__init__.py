@@ -19,19 +19,22 @@ from vos.cli.interrupt import INTERRUPTED
 from vos.errors import VosError, is_out_of_memory
 
 _COMMANDS = {
-    "run": ("vos.cli.run:run_command", "Segment the objects of one mask in a whole video."),
+    "run": ("vos.cli.run:run_command", "Segment objects in a video, from a mask, click or box."),
     "app": ("vos.cli.app:app_command", "Open a page to click objects, track and correct them."),
-    "frame": ("vos.cli.frame:frame_command", "Write a frame to paint a mask on or to click in."),
+    "frame": ("vos.cli.frame:frame_command", "Write a frame as a picture, to paint a mask on."),
     "export": ("vos.cli.export:export_command", "Export results for editors and trainers."),
-    "review": ("vos.cli.review:review_command", "List the frames of results to look at again."),
+    "review": ("vos.cli.review:review_command", "List the frames that are likely wrong."),
     "images": ("vos.cli.images:images_command", "Find the objects of one picture in many others."),
     "perseg": ("vos.cli.perseg:perseg_command", "Run and score a set of images in PerSeg layout."),
     "eval": ("vos.cli.evaluate:eval_command", "Score masks against annotations: DAVIS J&F."),
     "davis": ("vos.cli.davis:davis_command", "Run and score a whole data set in DAVIS layout."),
     "batch": ("vos.cli.batch:batch_command", "Segment many videos, on one machine or on many."),
     "synth": ("vos.cli.synth:synth_command", "Write a synthetic clip with exact masks."),
-    "models": ("vos.cli.models:models_command", "List the models: size, licence, cached or not."),
-    "doctor": ("vos.cli.doctor:doctor_command", "Say what this machine has, and what is used."),
+    "models": (
+        "vos.cli.models:models_command",
+        "List the models: size, licence, downloaded or not.",
+    ),
+    "doctor": ("vos.cli.doctor:doctor_command", "Say what this machine has and what vos will use."),
     "completion": (
         "vos.cli.completion:completion_command",
         "Print the completion script of a shell.",
@@ -57,7 +60,7 @@ class _LateGroup(click.Group):
 @click.group(cls=_LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @version_option
 def _group() -> None:
-    """Video object segmentation from one mask."""
+    """Segment objects in videos, from one click, box or mask."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

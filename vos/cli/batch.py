@@ -31,27 +31,29 @@ class BatchError(VosError):
     "--mask-rule",
     cls=InputOption,
     metavar="RULE",
-    help="Where the mask of a pattern's video is, relative to the video: {stem}, {name} and "
-    "{parent} stand for its name without and with its ending, and its folder's.",
+    help="For a pattern of videos: the path of a video's mask, relative to the video. {stem} "
+    "stands for the video's name without its ending, {name} for the name with it, {parent} for the "
+    "name of its folder.",
 )
 @click.option(
     "--name-rule",
     cls=InputOption,
     metavar="RULE",
-    help="Name of the results of a pattern's video, likewise.  [default: {stem}]",
+    help="For a pattern of videos: the name of a video's results, with the same words in braces.  "
+    "[default: {stem}]",
 )
 @click.option(
     "--shard",
     cls=InputOption,
     type=Shard(),
     default="0/1",
-    help="Do every Nth job only, from the Ith on, I from 0: for batch systems that start N "
+    help="Do only every Nth job, from the Ith on, counted from 0. For batch systems that start N "
     "machines.",
 )
 @click.option(
-    "--only-failed", cls=InputOption, is_flag=True, help="Do only those jobs that failed before."
+    "--only-failed", cls=InputOption, is_flag=True, help="Do only jobs that failed before."
 )
-@click.option("--check", cls=InputOption, is_flag=True, help="Check the manifest, and do nothing.")
+@click.option("--check", cls=InputOption, is_flag=True, help="Check the manifest, and stop.")
 @max_pixels_option
 @click.option(
     "--out",
@@ -59,7 +61,7 @@ class BatchError(VosError):
     default="results",
     metavar="FOLDER|URL",
     show_default=True,
-    help="Where the results go: a folder, or a store such as s3://bucket/results.",
+    help="Folder of the results, or a store such as s3://bucket/results.",
 )
 @click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlay videos too.")
 @click.option(
@@ -68,15 +70,20 @@ class BatchError(VosError):
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Masks of a lower score are called doubtful.",
+    help="A mask with a lower score is doubtful.",
 )
 @click.option(
     "--pack",
     cls=OutputOption,
     type=click.Choice(["tar"]),
-    help="Write the label maps of a job to one file that webdataset reads.",
+    help="Write the label maps of each job into one tar file, as webdataset reads it.",
 )
-@click.option("--overwrite", cls=OutputOption, is_flag=True, help="Do again what is done already.")
+@click.option(
+    "--overwrite",
+    cls=OutputOption,
+    is_flag=True,
+    help="Do finished jobs again, and replace their results.",
+)
 @click.option(
     "--save-every",
     cls=OutputOption,
@@ -84,14 +91,14 @@ class BatchError(VosError):
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="How much work a crash may cost.",
+    help="Time between two saved states: a crash loses at most this much work.",
 )
 @click.option(
     "--scratch",
     cls=OutputOption,
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder on this machine for downloads and results in the making.  [default: batch in the "
+    help="Folder on this machine for downloads and unfinished results.  [default: batch in the "
     "cache folder of vos]",
 )
 @click.option(
@@ -101,7 +108,7 @@ class BatchError(VosError):
     default=10,
     show_default=True,
     metavar="GB",
-    help="Room for downloaded videos; the least recently used go first.",
+    help="Disk space for downloaded videos; vos removes the least recently used first.",
 )
 @engine_options
 @method_options
@@ -114,13 +121,14 @@ def batch_command(ctx: click.Context) -> None:
       vos batch 'videos/*.mp4' --mask-rule '{stem}.png' --out results
       vos batch jobs.csv --out s3://bucket/results --shard 3/100
 
-    MANIFEST is a file of JSON lines or CSV, a job in each, or a pattern of videos. A job names a
-    video and a mask, and may have a name, a start and whatever else a job of vos has; the options
-    are for what it leaves out. All of it is checked before anything starts.
+    MANIFEST is a file of JSON lines or CSV with one job per line, or a pattern of videos. A job
+    names a video and a mask. It may have a name, a start and all other fields of a vos.Job; the
+    options hold for what it leaves out. vos checks the whole manifest before it starts.
 
-    Running again skips what is done, does again what has changed, and goes on with what broke off.
-    A job that fails does not stop the others. What became of each is in batch.json among the
-    results. Ctrl-C and SIGTERM finish the frames in hand; a second Ctrl-C stops at once.
+    The same command, run again, skips finished jobs, repeats those whose input or settings changed,
+    and goes on with those that broke off. A job that fails does not stop the others. batch.json in
+    the folder of the results says what became of each job. After Ctrl-C or SIGTERM, vos finishes
+    the current frames; a second Ctrl-C stops at once.
     """  # noqa: D301
     options = ctx.params
     config = method_config(ctx)
@@ -158,7 +166,7 @@ def batch_command(ctx: click.Context) -> None:
     )
     num_jobs = len(range(shard[0], manifest.check(), shard[1]))
     if options["check"]:
-        click.echo(f"{num_jobs} jobs can be done")
+        click.echo(f"the manifest is right: {num_jobs} jobs")
         return
     engine, num_threads = make_engine(ctx)
     # Workers of a cluster have working folders of their own.
@@ -194,6 +202,6 @@ def batch_command(ctx: click.Context) -> None:
     seconds = time.monotonic() - started
     click.echo(f"{speed(report.num_frames, 0, seconds)}: {options['out']}")
     if stop.is_set():
-        raise click.Abort("the same command goes on")
+        raise click.Abort("run the same command again to go on")
     if num_failed := report.counts["failed"]:
         raise BatchError(f"{num_failed} of {num_jobs} jobs failed; see {report_name(shard)}")

@@ -27,10 +27,12 @@ from vos.errors import ScoreError, VosError
     type=click.Choice(["2016", "2017"]),
     default="2017",
     show_default=True,
-    help="Rules and image set; 2016 joins all objects of a sequence into one.",
+    help="Rules and image sets of this year. 2016 joins all objects of a sequence into one.",
 )
 @click.option(
-    "--split", cls=InputOption, help="Image set, such as val.  [default: all that is annotated]"
+    "--split",
+    cls=InputOption,
+    help="Image set, such as val.  [default: all sequences with annotations]",
 )
 @max_pixels_option
 @click.option(
@@ -42,14 +44,14 @@ from vos.errors import ScoreError, VosError
     show_default=True,
     help="Folder of the results.",
 )
-@click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlay videos too.")
+@click.option("--overlay", cls=OutputOption, is_flag=True, help="Also write overlay videos.")
 @soft_option
 @export_option
 @click.option(
     "--overwrite",
     cls=OutputOption,
     is_flag=True,
-    help="Run again what is finished already, and replace results of other settings.",
+    help="Do finished sequences again, and replace results that have other settings.",
 )
 @engine_options
 @method_options
@@ -57,9 +59,9 @@ from vos.errors import ScoreError, VosError
 def davis_command(ctx: click.Context) -> None:
     """Segment every sequence of a DAVIS root and score the results.
 
-    ROOT holds JPEGImages, Annotations and ImageSets. Finished sequences of an earlier run are kept
-    and one that broke off goes on, if they were run with the same settings. A sequence that fails
-    is reported at the end; the others go on.
+    ROOT holds JPEGImages, Annotations and ImageSets. vos keeps finished sequences of an earlier
+    run, and goes on with one that broke off, if the settings are the same. A sequence that fails
+    does not stop the others; its error is printed at the end.
     """
     options = ctx.params
     config = replace(method_config(ctx), soft=options["soft"])
@@ -95,7 +97,7 @@ def davis_command(ctx: click.Context) -> None:
         partial(sequence_worker, worker, overwrite=options["overwrite"]),
         num_tasks=len(tasks),
         quiet=options["quiet"],
-        when_stopped="the same command goes on",
+        when_stopped="run the same command again to go on",
     )
     done = [sequence.name for sequence in sequences if sequence.name not in failures]
     for name in done:

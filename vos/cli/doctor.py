@@ -19,7 +19,12 @@ _CODECS = {"H.264 overlay": "libx264", "ProRes": "prores_ks", "VP9 with alpha": 
 
 
 @click.command("doctor")
-@click.option("--model", default="nano", show_default=True, help="A registered model.")
+@click.option(
+    "--model",
+    default="nano",
+    show_default=True,
+    help="Model that you want to use; vos models lists them.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -31,12 +36,16 @@ _CODECS = {"H.264 overlay": "libx264", "ProRes": "prores_ks", "VP9 with alpha": 
 def doctor_command(model: str, out: Path) -> None:
     """Say what this machine has, what vos-run will use of it, and why.
 
-    Exit code 1 where something is missing that vos-run needs.
+    The exit code is 1 if something is missing that vos-run needs.
     """
     prepare_process(None)
     rows = [*_machine(), *_codecs()]
     faults = []
-    for check in (_weights(model), _folder("weights are kept in", _cache()), _folder("out", out)):
+    for check in (
+        _weights(model),
+        _folder("weights folder", _cache()),
+        _folder("results folder", out),
+    ):
         try:
             rows += check
         except VosError as error:
@@ -54,7 +63,7 @@ def _machine() -> Iterator[tuple[str, str]]:
 
     yield "vos", versions()
     num_cores, num_usable = os.cpu_count() or 1, usable_cores()
-    reason = "" if num_usable == num_cores else f" of {num_cores}: bound, or a quota"
+    reason = "" if num_usable == num_cores else f" of {num_cores}, by affinity or a quota"
     yield "cores", f"{num_usable} may be used{reason}; torch uses {torch.get_num_threads()}"
     # Before torch 2.9 there is no such function.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -68,8 +77,8 @@ def _machine() -> Iterator[tuple[str, str]]:
         why = "this torch is built without it" if torch.version.cuda is None else "no GPU is seen"
         yield "CUDA", f"none: {why}"
     device = available_device("auto")
-    yield "device used", f"{device}, the best there is; --device names another"
-    yield "encoder in", f"{best_dtype(device)}; --dtype names another"
+    yield "device used", f"{device}, the fastest here; --device chooses another"
+    yield "encoder in", f"{best_dtype(device)}; --dtype chooses another"
 
 
 def _codecs() -> Iterator[tuple[str, str]]:
@@ -93,7 +102,7 @@ def _weights(model: str) -> Iterator[tuple[str, str]]:
     spec = find_model(model)
     path = cached_file(spec)
     if path is None:
-        yield f"weights of {model}", f"not here yet: {spec.size_text} will be fetched once"
+        yield f"weights of {model}", f"not here yet; vos will download {spec.size_text} once"
     else:
         yield f"weights of {model}", "embedded" if spec.url is None else str(path)
 

@@ -23,8 +23,8 @@ _OPTIONS = (
         cls=ModelOption,
         type=click.IntRange(1),
         metavar="N",
-        help="Work on N videos at the same time, each in a process with its share of the cores and "
-        "one of the GPUs.  [default: 1; with ray all GPUs or cores of the cluster]",
+        help="Processes that work at the same time, each on one video. The cores are divided among "
+        "them; GPUs are assigned in turn.  [default: 1; with ray all GPUs or cores of the cluster]",
     ),
     click.option(
         "--engine",
@@ -33,7 +33,7 @@ _OPTIONS = (
         type=click.Choice(["local", "ray"]),
         default="local",
         show_default=True,
-        help="local is this machine; ray is a cluster, and needs vos-persam[ray].",
+        help="local is this machine. ray is a cluster; it needs pip install 'vos-persam[ray]'.",
     ),
     click.option(
         "--tries",
@@ -43,8 +43,8 @@ _OPTIONS = (
         default=3,
         show_default=True,
         metavar="K",
-        help="Try a video up to K times if its failure may pass: of the network, of memory, or "
-        "of a killed worker.",
+        help="Try a video up to K times where another try may help: after a failure of the "
+        "network, lack of memory, or a killed worker.",
     ),
 )
 

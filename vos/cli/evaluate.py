@@ -22,20 +22,20 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--year",
     type=click.Choice(["2016", "2017"]),
-    help="2016 scores all objects as one; also says whose split is meant (2017 if not given).",
+    help="2016 scores all objects of a sequence as one. Also the year of --split.  [default: 2017]",
 )
 @click.option("--split", metavar="NAME", help="Score the sequences of this split, such as val.")
 @click.option(
-    "--skip-missing", is_flag=True, help="Leave out what is missing or broken, score the rest."
+    "--skip-missing", is_flag=True, help="Leave out what is missing or broken, and score the rest."
 )
 @click.option(
     "--csv",
     "csv_dir",
     type=_FOLDER,
     metavar="DIR",
-    help="Write DAVIS' two CSV files into this folder.",
+    help="Write the two CSV files of the DAVIS benchmark into this folder.",
 )
-@click.option("--json", "json_path", type=_FILE, metavar="FILE", help="Write all figures.")
+@click.option("--json", "json_path", type=_FILE, metavar="FILE", help="Write all figures as JSON.")
 @click.option(
     "--report",
     "report_path",
@@ -48,7 +48,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "num_workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Threads to work in; one per core if not given.",
+    help="Threads to score with.  [default: one per core]",
 )
 @version_option
 def eval_command(
@@ -64,9 +64,9 @@ def eval_command(
 ) -> None:
     """Score masks against annotations by the DAVIS 2017 protocol: J&F.
 
-    GT_DIR holds <sequence>/00000.png and so on, such as DAVIS/Annotations/480p; or it is
-    DAVIS/Annotations or DAVIS itself. RESULTS_DIR holds masks with the same names; without --split
-    it may hold a part of the sequences.
+    GT_DIR holds the annotations as <sequence>/00000.png and so on, such as DAVIS/Annotations/480p.
+    DAVIS/Annotations and DAVIS itself are right too. RESULTS_DIR holds masks with the same names.
+    Without --split, some sequences may be missing from it.
     """
     from vos.score import evaluate
     from vos.score.report.export import csv_paths, write_csv, write_json
@@ -99,7 +99,9 @@ def eval_command(
 def _check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Refuse outputs that would replace an input, by whatever name, or one another."""
     if len({os.path.realpath(path) for path in outputs}) < len(outputs):
-        raise OutputError(f"one file cannot be two outputs: {', '.join(map(str, outputs))}")
+        raise OutputError(
+            f"two outputs have the same path; give each its own: {', '.join(map(str, outputs))}"
+        )
     for output in outputs:
         if not output.exists():
             continue

@@ -35,14 +35,15 @@ export_option = click.option(
     type=click.Choice(FORMAT_NAMES),
     metavar="FORMAT",
     multiple=True,
-    help="Export the results too, as vos export does. Repeatable; vos export --help lists formats.",
+    help="Also export the results, as vos export does. vos export --help lists the formats. "
+    "Repeatable.",
 )
 
 soft_option = click.option(
     "--soft",
     cls=OutputOption,
     is_flag=True,
-    help="Keep soft edges from the logits, in FOLDER/<name>.edges, and export with them.",
+    help="Keep soft edges from the tracker's logits in FOLDER/<name>.edges, and export with them.",
 )
 
 
@@ -51,10 +52,10 @@ soft_option = click.option(
 @click.option(
     "--name",
     cls=InputOption,
-    help="Which results, if there are several in the folder.  [default: all of them]",
+    help="Name of the results, if the folder holds several.  [default: all of them]",
 )
 @click.option(
-    "--source", cls=InputOption, metavar="VIDEO", help="Where the video is, if it was moved."
+    "--source", cls=InputOption, metavar="VIDEO", help="Path of the video, if it was moved."
 )
 @click.option(
     "--to",
@@ -64,7 +65,7 @@ soft_option = click.option(
     metavar="FORMAT",
     multiple=True,
     required=True,
-    help=f"Format, repeatable: {', '.join(FORMAT_NAMES)}.",
+    help=f"Format: {', '.join(FORMAT_NAMES)}. Repeatable.",
 )
 @click.option(
     "--out",
@@ -78,19 +79,19 @@ soft_option = click.option(
     "--per-object",
     cls=OutputOption,
     is_flag=True,
-    help="A video or sequence for each object, in formats for editors.",
+    help="Write one video or sequence for each object, in formats for editors.",
 )
 @click.option(
     "--no-images",
     cls=OutputOption,
     is_flag=True,
-    help="Only the annotations, without the frames as pictures beside them.",
+    help="Write only the annotations, without the frames as pictures.",
 )
 @click.option(
     "--premultiply",
     cls=OutputOption,
     is_flag=True,
-    help="Multiply colours of rgba by their opacity.  [default: straight alpha]",
+    help="rgba: multiply the colours by the opacity.  [default: straight alpha]",
 )
 @click.option(
     "--first-number",
@@ -107,14 +108,14 @@ soft_option = click.option(
     default="white",
     show_default=True,
     metavar="COLOUR",
-    help="Behind a cut-out: blur, a colour's name, or #RRGGBB.",
+    help="cutout: what is behind the objects: blur, the name of a colour, or #RRGGBB.",
 )
 @click.option(
     "--soft",
     cls=CleanUpOption,
     is_flag=True,
-    help="Edges that fade over a pixel and a half: from the logits, if vos-run --soft kept them, "
-    "else by the distance to the outline.",
+    help="Let edges fade over 1.5 pixels: by the logits, if vos-run --soft kept them, else by the "
+    "distance to the outline.",
 )
 @click.option(
     "--feather",
@@ -123,7 +124,7 @@ soft_option = click.option(
     type=click.FloatRange(0),
     default=0,
     metavar="PX",
-    help="Blur the edges.",
+    help="Blur the edges by this many pixels.",
 )
 @click.option(
     "--grow",
@@ -132,7 +133,7 @@ soft_option = click.option(
     type=float,
     default=0,
     metavar="PX",
-    help="Let objects grow over the background; negative shrinks them.",
+    help="Grow objects by this many pixels; a negative number shrinks them.",
 )
 @click.option(
     "--fill-holes",
@@ -158,9 +159,9 @@ soft_option = click.option(
     type=click.IntRange(1),
     default=1,
     metavar="N",
-    help="Each pixel takes the label that it has most often in N frames around; N is odd.",
+    help="Give each pixel the label that it has most often in the N frames around; N is odd.",
 )
-@click.option("-q", "--quiet", cls=OutputOption, is_flag=True, help="No progress.")
+@click.option("-q", "--quiet", cls=OutputOption, is_flag=True, help="Print no progress.")
 def export_command(ctx: click.Context) -> None:
     """Export finished results for editors, annotators and trainers.
 
@@ -168,13 +169,15 @@ def export_command(ctx: click.Context) -> None:
       vos export results --to coco --to prores
       vos export results/clip.json --to matte --per-object --feather 2
 
-    RESULTS is the folder that vos-run, vos davis or vos images wrote, or a summary in it. Files are
-    FOLDER/<format>/<name>..., see docs/exports.md. An export that broke off goes on when it is
-    repeated.
+    RESULTS is the folder that vos-run, vos davis or vos images wrote, or a summary in it. The files
+    are FOLDER/<format>/<name>...; docs/exports.md says how to open them in each program. To go on
+    with an export that broke off, repeat the command.
     """  # noqa: D301
     options = ctx.params
     if options["smooth_time"] % 2 == 0:
-        raise click.UsageError("--smooth-time takes an odd number of frames")
+        raise click.UsageError(
+            f"--smooth-time takes an odd number of frames, got {options['smooth_time']}"
+        )
 
     from vos.export.clean_up import CleanUp
     from vos.export.clip import ExportOptions
@@ -196,7 +199,9 @@ def export_command(ctx: click.Context) -> None:
     if options["name"] is None and options["results"].is_dir():
         names = [*result_names(options["results"])] or names
     if len(names) > 1 and options["source"] is not None:
-        raise click.UsageError("--source is of one video; say which one with --name")
+        raise click.UsageError(
+            "--source is the path of one video, and RESULTS holds several: choose one with --name"
+        )
     for name in names:
         _export(
             ctx,

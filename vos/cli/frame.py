@@ -16,15 +16,15 @@ from vos.errors import InputError, OutputError
 @click.argument("video", metavar="VIDEO")
 @click.argument("moment", metavar="FRAME", type=Moment())
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it is there.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @max_pixels_option
 def frame_command(
     video: str, moment: int | float, out: Path, overwrite: bool, max_pixels: int
 ) -> None:
-    """Write a frame of VIDEO as a PNG, to paint a mask on or to read coordinates from.
+    """Write a frame of VIDEO as a PNG, to paint a mask on or to read pixel coordinates from.
 
-    FRAME is a number, counted from 0, or a time as 4.8s or 0:04.8, which takes the first frame
-    that is shown then or later. The pixels are exactly those that vos-run sees.
+    FRAME is a number, counted from 0, or a time such as 4.8s or 0:04.8, which means the first frame
+    at or after that time. OUT is the PNG. Its pixels are exactly those that vos-run reads.
     """
     if out.suffix.lower() != ".png":
         raise InputError(f"OUT must end in .png, which keeps every pixel; got {out}")

@@ -54,7 +54,7 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     default=1,
     show_default=True,
     metavar="N",
-    help="How often an object may be in a picture.",
+    help="How often an object may appear in one picture.",
 )
 @click.option(
     "--instance-ratio",
@@ -62,19 +62,19 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     type=click.FloatRange(0, 1),
     default=INSTANCE_RATIO,
     show_default=True,
-    help="A further instance needs this share of the first one's similarity.",
+    help="A further instance needs at least this share of the similarity of the first one.",
 )
 @click.option(
     "--maybe-absent",
     cls=ObjectsOption,
     is_flag=True,
-    help="Pictures may lack an object: it is left out where its score is below one half.",
+    help="Allow pictures without the object: leave it out where its score is below 0.5.",
 )
 @click.option(
     "--published",
     cls=MethodOption,
     is_flag=True,
-    help="The published method to the letter: masks need not be in one piece.",
+    help="Exactly the published method: a mask may have several pieces.",
 )
 @click.option(
     "--out",
@@ -90,13 +90,13 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
     "training",
     cls=OutputOption,
     type=click.Choice(["dreambooth", "onetrainer"]),
-    help="Write a training set too: pictures, masks (white = learn) and cut-outs.",
+    help="Also write a training set: pictures, masks (white = learn) and cut-outs.",
 )
 @click.option(
     "--resize-mask",
     cls=ObjectsOption,
     is_flag=True,
-    help="Accept masks of another size than the picture.",
+    help="Accept masks of another size than the picture, and resize them.",
 )
 @click.option(
     "--overwrite", cls=OutputOption, is_flag=True, help="Replace earlier results in this folder."
@@ -117,7 +117,7 @@ class _Pair(click.ParamType[tuple[Path, Path]]):
 def images_command(ctx: click.Context) -> None:
     """Find the objects of REF_IMAGE, which REF_MASK marks, in IMAGES.
 
-    IMAGES are pictures of any sizes, and folders of pictures. Results are FOLDER/<stem>.png
+    IMAGES are pictures of any size, and folders of pictures. Results are FOLDER/<stem>.png
     (palette PNGs of object ids), FOLDER/overlays/<stem>.jpg and FOLDER/summary.json (scores,
     boxes, settings).
     """

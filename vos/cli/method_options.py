@@ -56,7 +56,7 @@ _BATCH_SIZE: Final = click.option(
     cls=MethodOption,
     type=click.IntRange(1),
     metavar="N",
-    help="persam-f, persam: frames encoded together.  [default: 1 on a CPU, 8 on a GPU]",
+    help="persam-f, persam: frames to encode together.  [default: 1 on a CPU, 8 on a GPU]",
 )
 
 _VIDEO_OPTIONS: Final = (
@@ -64,31 +64,32 @@ _VIDEO_OPTIONS: Final = (
         "--method",
         cls=MethodOption,
         type=click.Choice(list(METHODS_BY_OPTION)),
-        help="memory remembers parts of the reference and of the last frames; persam-f fits two "
-        "weights to the reference; persam fits nothing; cutie and sam2.1-* are networks of their "
-        "own, which pip install 'vos-persam[cutie]' and 'vos-persam[models]' bring.  [default: "
+        help="memory remembers parts of the reference and of the last frames. persam-f fits two "
+        "weights to the reference. persam fits nothing. cutie and sam2.1-* are trackers by other "
+        "authors; they need pip install 'vos-persam[cutie]' or 'vos-persam[models]'.  [default: "
         "memory; persam-f with --published]",
     ),
     click.option(
         "--prior",
         cls=MethodOption,
         type=click.Choice(PRIORS),
-        help="persam-f, persam: use the box of the last frame's mask as a prompt, as published, or "
-        "nothing.  [default: box]",
+        help="persam-f, persam: what to prompt with from the frame before: the box of its mask, as "
+        "published, or nothing.  [default: box]",
     ),
     click.option(
         "--fit-steps",
         cls=MethodOption,
         type=click.IntRange(0),
         metavar="N",
-        help=f"persam-f: steps of its fit.  [default: {FitConfig().num_steps}]",
+        help=f"persam-f: steps of the fit to the reference.  [default: {FitConfig().num_steps}]",
     ),
     _BATCH_SIZE,
     click.option(
         "--published",
         cls=MethodOption,
         is_flag=True,
-        help="persam-f, persam: exactly the published method; only an empty mask counts as absent.",
+        help="persam-f, persam: exactly the published method. It calls an object absent only if "
+        "its mask is empty.",
     ),
 )
 
@@ -99,14 +100,15 @@ _IMAGE_OPTIONS: Final = (
         type=click.Choice(_OF_PUBLISHED),
         default=PersamF.name,
         show_default=True,
-        help="persam-f fits two weights to the reference; persam fits nothing.",
+        help="persam-f fits two weights to the reference. persam fits nothing.",
     ),
     click.option(
         "--fit-steps",
         cls=MethodOption,
         type=click.IntRange(0),
         metavar="N",
-        help=f"persam-f: steps of its fit.  [default: {PersamF.for_images().fit.num_steps}]",
+        help="persam-f: steps of the fit to the reference.  [default: "
+        f"{PersamF.for_images().fit.num_steps}]",
     ),
     _BATCH_SIZE,
 )

@@ -27,16 +27,16 @@ _OPTIONS = (
         show_default=True,
         metavar="NAME",
         help="nano (embedded), mobile_sam, vit_b, vit_l, vit_h, sam_hq_vit_b, sam_hq_vit_l or "
-        "sam_hq_vit_h; see vos models. With --method cutie and sam2.1-* it only makes masks of "
-        "clicks and boxes.",
+        "sam_hq_vit_h; vos models lists them. With --method cutie and sam2.1-*, this model only "
+        "turns clicks and boxes into masks.",
     ),
     click.option(
         "--checkpoint",
         cls=ModelOption,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Weights of that model, instead of the registered ones; of the method's own network "
-        "with --method cutie and sam2.1-*.",
+        help="File of weights for --model, instead of a download. With --method cutie and "
+        "sam2.1-*, weights of that network.",
     ),
     click.option(
         "--features",
@@ -44,29 +44,29 @@ _OPTIONS = (
         type=click.Choice([_OWN_FEATURES, *FEATURES]),
         default=_OWN_FEATURES,
         show_default=True,
-        help="What the methods compare parts of frames by: SAM's own features, or with them those "
-        "of DINOv2, which needs vos-persam[models].",
+        help="Features by which the method compares parts of frames: SAM's alone, or SAM's and "
+        "DINOv2's together. DINOv2 needs pip install 'vos-persam[models]'.",
     ),
     click.option(
         "--features-weight",
         cls=ModelOption,
         type=click.FloatRange(0, 1, min_open=True),
         metavar="SHARE",
-        help="Share of DINOv2's cosine similarity; the rest is SAM's.  [default: 0.5]",
+        help="Weight of DINOv2's similarity in the sum of both.  [default: 0.5]",
     ),
     click.option(
         "--features-checkpoint",
         cls=ModelOption,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Weights of the model of --features, instead of the registered ones.",
+        help="File of weights for --features, instead of a download.",
     ),
     click.option(
         "--device",
         cls=ModelOption,
         default="auto",
         show_default=True,
-        help="auto, cpu, cuda, cuda:N or mps.",
+        help="Where to compute: auto, cpu, cuda, cuda:N or mps. auto takes a GPU if there is one.",
     ),
     click.option(
         "--dtype",
@@ -74,8 +74,8 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        help="Arithmetic of the image encoder. On a processor with AMX bfloat16 is nearly twice as "
-        "fast, and masks change a little.",
+        help="Number format of the image encoder. On a processor with AMX, bfloat16 is faster; "
+        "masks change a little.",
     ),
     click.option(
         "--threads",
@@ -83,29 +83,29 @@ _OPTIONS = (
         cls=ModelOption,
         type=click.IntRange(1),
         metavar="N",
-        help="Threads of the arithmetic on a CPU.  [default: the cores that vos may use]",
+        help="Threads to compute with on a CPU.  [default: the cores that vos may use]",
     ),
     click.option(
         "--skip-padding",
         cls=ModelOption,
         is_flag=True,
-        help="Leave out most of the padding that makes a frame square in the image encoder. It is "
-        "faster with large models, and masks change a little. The method memory crops squares, so "
-        "it gains nothing.",
+        help="Do not encode most of the padding that makes a frame square. Large models become "
+        "faster; masks change a little. The method memory encodes square crops, so it gains "
+        "nothing.",
     ),
     click.option(
         "--compile",
         "compiled",
         cls=ModelOption,
         is_flag=True,
-        help="Compile the image encoder, which takes a minute; on a CPU it gains nothing.",
+        help="Compile the image encoder, which takes a minute. On a CPU it gains nothing.",
     ),
     click.option(
         "-q",
         "--quiet",
         cls=OutputOption,
         is_flag=True,
-        help="No progress and no advice, only warnings and the closing lines.",
+        help="Print no progress and no advice, only warnings and the last lines.",
     ),
 )
 
@@ -116,7 +116,8 @@ max_pixels_option = click.option(
     default=1 << 27,
     show_default="134 million, enough for 16K",
     metavar="N",
-    help="Refuse larger frames, pictures and masks; a small file may unpack to a huge picture.",
+    help="Refuse frames, pictures and masks of more pixels. It protects the memory: a small file "
+    "may unpack to a huge picture.",
 )
 
 

@@ -9,7 +9,9 @@ from vos.cli.tables import table
 
 @click.command("models")
 @click.option(
-    "--details", is_flag=True, help="Also say where each file comes from, and how to know it."
+    "--details",
+    is_flag=True,
+    help="Also print the address, size, SHA-256 and local path of each file.",
 )
 def models_command(details: bool) -> None:
     """List the models: size, licence, cached or not."""

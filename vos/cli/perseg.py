@@ -45,7 +45,7 @@ from vos.errors import SourceError
     metavar="NAME",
     help="Run only this class. Repeatable.",
 )
-@click.option("--overlay", cls=OutputOption, is_flag=True, help="Write overlays too.")
+@click.option("--overlay", cls=OutputOption, is_flag=True, help="Also write overlays.")
 @click.option(
     "--overwrite", cls=OutputOption, is_flag=True, help="Replace earlier results in this folder."
 )
@@ -54,11 +54,12 @@ from vos.errors import SourceError
 @image_method_options
 @model_options
 def perseg_command(ctx: click.Context) -> None:
-    """Find each class' object in all of its pictures, and score the results.
+    """Find the object of each class in all pictures of the class, and score the results.
 
-    ROOT holds Images/<class>/NN.jpg and Annotations/<class>/NN.png. All that is not background
-    in the reference's mask is one object. Results are FOLDER/<class>/NN.png. The reference is
-    not scored. A class that fails is reported at the end; the others go on.
+    ROOT holds Images/<class>/NN.jpg and Annotations/<class>/NN.png. Every pixel of the reference's
+    mask that is not background belongs to one object. Results are FOLDER/<class>/NN.png. The
+    reference is not scored. A class that fails does not stop the others; its error is printed at
+    the end.
     """
     options = ctx.params
     config = image_config(ctx)

@@ -94,14 +94,14 @@ def references_of(ctx: click.Context) -> tuple[Reference, ...]:
     hints = _hints_by_frame(ctx.params["ref_boxes"], ctx.params["ref_points"])
     if not masks and not hints:
         raise click.UsageError(
-            "nothing shows the object: give its mask in the first frame with --ref-mask, or click "
-            "on it with --ref-point X,Y, or draw a box around it with --ref-box X0,Y0,X1,Y1"
+            "no object is given: pass a mask of the first frame with --ref-mask, a click on the "
+            "object with --ref-point X,Y, or a box around it with --ref-box X0,Y0,X1,Y1"
         )
     for frame in hints.keys() & {frame for frame, _ in masks}:
         option = "--ref-mask" if frame is None else f"--ref {write_moment(frame)}:..."
         raise click.UsageError(
-            f"{option} shows the objects already: leave out the --ref-point and --ref-box of that "
-            "frame, or the mask"
+            f"{option} gives the objects of this frame already: leave out either the mask, or the "
+            "--ref-point and --ref-box of this frame"
         )
     references = [Reference(frame=frame, mask=path, resize=resize) for frame, path in masks]
     references += [Reference(frame=frame, hints=of_frame) for frame, of_frame in hints.items()]
@@ -117,7 +117,7 @@ def preview(job: Job, path: Path, *, overwrite: bool) -> None:
         VosError: as :func:`vos.run.preview.show_references`.
     """
     if path.suffix.lower() != ".png":
-        raise InputError(f"a preview must end in .png, got {path}")
+        raise InputError(f"the name of a preview must end in .png, got {path}")
     if not overwrite and path.exists():
         raise OutputError(f"{path} exists already; pass --overwrite")
     from vos.run.preview import draw_references, show_references
@@ -131,7 +131,7 @@ def preview(job: Job, path: Path, *, overwrite: bool) -> None:
     for each in shown:
         for object_id, area_px in each.areas_px.items():
             score = each.scores.get(object_id)
-            expected = "" if score is None else f", the IoU to expect is {score:.2f}"
+            expected = "" if score is None else f", expected IoU {score:.2f}"
             click.echo(f"frame {each.frame.index}, object {object_id}: {area_px} px{expected}")
     click.echo(f"preview: {path}")
 
@@ -146,8 +146,8 @@ def _warn_of_other_reading(hints: tuple[tuple[Target, Box | Click], ...]) -> Non
         is_number = isinstance(number, int) and 1 <= number <= _LAST_LIKELY_ID
         if is_number and target.object_id is None:
             _log.warning(
-                "a hint that begins with %d: is read as one in frame %d; if object %d of the first "
-                "frame is meant, write :%d: (object 1 of frame %d is %d:1:)",
+                "a click or box that begins with %d: is in frame %d; for object %d of the first "
+                "frame, write :%d: (object 1 of frame %d is %d:1:)",
                 *(number,) * 6,
             )
 

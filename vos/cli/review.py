@@ -20,23 +20,23 @@ _MAX_PANELS = 36
 
 @click.command("review", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("results_path", metavar="RESULTS", type=click.Path(path_type=Path))
-@click.option("--name", help="Which results, if RESULTS holds several.")
+@click.option("--name", help="Name of the results, if RESULTS holds several.")
 @click.option(
     "--max",
     "max_lines",
     type=click.IntRange(1),
     metavar="N",
-    help="List the N worst only.",
+    help="List only the N worst.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array instead of lines.")
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
-    help=f"Also draw them, the {_MAX_PANELS} worst at most, each cut out around its object.",
+    help=f"Also draw the listed frames, at most {_MAX_PANELS}, each cropped to the object.",
 )
-@click.option("--source", metavar="VIDEO", help="Where the video is now, for --sheet.")
-@click.option("--overwrite", is_flag=True, help="Replace the sheet if it is there.")
+@click.option("--source", metavar="VIDEO", help="Path of the video for --sheet, if it was moved.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.png if it exists.")
 def review_command(
     results_path: Path,
     name: str | None,
@@ -46,19 +46,19 @@ def review_command(
     source: str | None,
     overwrite: bool,
 ) -> None:
-    """List the frames of RESULTS that are worth a second look, worst first.
+    """List the frames of RESULTS that are likely wrong, worst first.
 
     \b
       vos review results/ --sheet sheet.png
-      vos-run video.mp4 ... --ref 83:fixed.png --overwrite
+      vos-run video.mp4 ... --ref 83:fixed.png --update
 
-    RESULTS is a folder that vos-run wrote. A line is a stretch of frames in which the mask of one
-    object is likely wrong: its worst frame, how likely it is there that the IoU with the truth is
-    below one half, and what speaks against the mask. It is found from the summary alone: what the
-    tracker does not notice itself is not listed.
+    RESULTS is a folder that vos-run wrote. Each line is a stretch of frames in which the mask of
+    one object is likely wrong. It names the worst frame, what speaks against the mask, and the
+    risk: the probability that its IoU with the true mask is below 0.5. vos review reads only the
+    scores, boxes and times in the summary, so it misses errors that the tracker did not notice.
     """  # noqa: D301
     if sheet is not None and sheet.suffix.lower() != ".png":
-        raise InputError(f"a sheet must end in .png, got {sheet}")
+        raise InputError(f"the name of a sheet must end in .png, got {sheet}")
     if sheet is not None and not overwrite and sheet.exists():
         raise OutputError(f"{sheet} exists already; pass --overwrite")
     from vos.review import find_doubtful
@@ -84,7 +84,7 @@ def _line(doubt: Doubt) -> str:
         stretch = f", frames {doubt.first_index}-{doubt.last_index}"
     return (
         f"frame {doubt.frame_index} at {doubt.pts_seconds:.3f} s, {doubt.object_name}: "
-        f"{doubt.reason}{stretch} (wrong with {doubt.risk:.0%})"
+        f"{doubt.reason}{stretch} (risk {doubt.risk:.0%})"
     )
 
 

@@ -60,13 +60,13 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     "--start",
     cls=InputOption,
     type=Moment(),
-    help="First frame that is used: a number, or a time such as 2.5s or 1:30.",
+    help="First frame to use: a number, counted from 0, or a time such as 2.5s or 1:30.",
 )
 @click.option(
     "--end",
     cls=InputOption,
     type=Moment(),
-    help="First frame that is not used any more: a number or a time.",
+    help="Stop before this frame: a number, or a time.",
 )
 @click.option(
     "--every",
@@ -83,7 +83,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     type=click.Choice(["av", "decord"]),
     default="av",
     show_default=True,
-    help="Video decoder. decord reads ahead without bound: long videos fill the memory.",
+    help="Video decoder. decord reads ahead without limit: long videos fill the memory.",
 )
 @max_pixels_option
 @click.option(
@@ -91,7 +91,8 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     cls=ObjectsOption,
     type=StandardInput(),
     metavar="FILE",
-    help="Mask of the first frame used: ids, black and white, or a colour per object.",
+    help="Mask of the first frame used: a picture of object ids, of one colour per object, or in "
+    "black and white.",
 )
 @click.option(
     "--ref-point",
@@ -99,10 +100,11 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     cls=ObjectsOption,
     type=ClickHint(),
     multiple=True,
-    help="Click on the object, instead of a mask; !X,Y or -X,Y is a click beside it. X and Y are "
-    "pixels. FRAME is a number or a time such as 4.8s or 0:04.8; without it, the first frame used. "
-    "ID is the object; without it, object 1. Examples: 120:X,Y is in frame 120; 120:2:X,Y is "
-    "object 2 in frame 120; :2:X,Y is object 2 in the first frame. Repeatable.",
+    help="Click on the object, instead of a mask. X and Y are pixels from the top left corner. "
+    "!X,Y or -X,Y is a click beside it. FRAME is a number or a time such as 4.8s or 0:04.8. "
+    "Without it, the first frame used. ID is the object; without it, object 1. Examples: 120:X,Y "
+    "is in frame 120; 120:2:X,Y is object 2 in frame 120; :2:X,Y is object 2 in the first frame. "
+    "Repeatable.",
 )
 @click.option(
     "--ref-box",
@@ -110,8 +112,8 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     cls=ObjectsOption,
     type=BoxHint(),
     multiple=True,
-    help="Draw a box around an object, instead of a mask; in pixels, with FRAME and ID as above. "
-    "Boxes of one frame without ID are objects 1, 2, ... Repeatable.",
+    help="Box around the object, instead of a mask: left, top, right and bottom in pixels. FRAME "
+    "and ID as above. Boxes of one frame without ID are objects 1, 2, ... Repeatable.",
 )
 @click.option(
     "--ref",
@@ -119,7 +121,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     cls=ObjectsOption,
     type=FrameMask(),
     multiple=True,
-    help="Mask of any frame, by number or time. Its objects are tracked from there in both "
+    help="Mask of any frame, given by number or time. vos tracks its objects from there in both "
     "directions, until another mask shows them. An object that the mask does not show may still "
     "be in the frame. Repeatable.",
 )
@@ -129,8 +131,8 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     cls=ObjectsOption,
     type=ObjectRange(),
     multiple=True,
-    help="Say in which frames an object is absent, both ends included. It has no mask there. "
-    "Afterwards it is searched in the whole frame. Repeatable.",
+    help="Frames in which an object is absent, from FIRST to LAST inclusive. It has no mask there. "
+    "After them, vos searches the whole frame for it. Repeatable.",
 )
 @click.option(
     "--drop",
@@ -139,7 +141,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     type=click.IntRange(1, 254),
     multiple=True,
     metavar="ID",
-    help="Forget an object that a mask shows. Repeatable.",
+    help="Leave out an object that a mask shows. Repeatable.",
 )
 @click.option(
     "--rename",
@@ -147,7 +149,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     cls=ObjectsOption,
     type=ObjectName(),
     multiple=True,
-    help="Name an object in the overlay, the summary and exports. Repeatable.",
+    help="Name of an object in the overlay, the summary and exports. Repeatable.",
 )
 @click.option(
     "--colour",
@@ -155,7 +157,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     cls=ObjectsOption,
     type=ObjectColour(),
     multiple=True,
-    help="The colour of an object in the overlay and in vos app. Label maps keep the palette of "
+    help="Colour of an object in the overlay and in vos app. Label maps keep the palette of "
     "DAVIS. Repeatable.",
 )
 @click.option(
@@ -163,34 +165,35 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     "tracked",
     cls=ObjectsOption,
     type=MomentRange(),
-    help="Track and write only these frames, both ends included; masks may be of others.",
+    help="Track and write only the frames from FIRST to LAST inclusive. Masks may be of other "
+    "frames.",
 )
 @click.option(
     "--causal",
     cls=ObjectsOption,
     is_flag=True,
-    help="Segment each frame from earlier frames only: masks count from their frame on, and "
-    "nothing is tracked backwards.",
+    help="Segment each frame from earlier frames only: a mask counts from its frame on, and vos "
+    "tracks nothing backwards.",
 )
 @click.option(
     "--resize-mask",
     cls=ObjectsOption,
     is_flag=True,
-    help="Accept masks of another size than the video.",
+    help="Accept masks of another size than the video, and resize them.",
 )
 @click.option(
     "--save-ref",
     cls=ObjectsOption,
     type=_FILE,
     metavar="FILE",
-    help="Write the first of the masks, as it is used, as a PNG.",
+    help="Write the mask of the first reference as a PNG, as vos uses it.",
 )
 @click.option(
     "--preview",
     cls=ObjectsOption,
     type=_FILE,
     metavar="FILE.png",
-    help="Draw the given objects on their frames, and stop.",
+    help="Draw the masks of all references on their frames, and stop.",
 )
 @click.option(
     "--out",
@@ -225,7 +228,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="How often to save what --resume needs.",
+    help="Time between two saved states, from which --resume goes on.",
 )
 @click.option(
     "--alpha",
@@ -241,7 +244,7 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Masks of a lower score are called doubtful; their contours are dashed in the overlay.",
+    help="A mask with a lower score is doubtful: its contour is dashed in the overlay.",
 )
 @click.option("--no-overlay", cls=OutputOption, is_flag=True, help="Write no overlay video.")
 @soft_option
@@ -250,23 +253,23 @@ class ObjectColour(click.ParamType[tuple[int, tuple[int, int, int]]]):
 @model_options
 @version_option
 def run_command(ctx: click.Context) -> None:
-    """Segment objects in every frame of VIDEO, from masks, clicks or boxes in any of them.
+    """Segment objects in every frame of VIDEO, from masks, clicks or boxes in any frame.
 
     \b
       vos-run video.mp4 --ref-mask mask.png
       vos-run video.mp4 --ref-point 120:410,220 --out results
       vos-run video.mp4 --ref-mask mask.png --ref 120:fixed.png --update
 
-    VIDEO is a file, a folder of images, the URL of a stream, or - for the standard input, which may
-    instead be the mask. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
+    VIDEO is a file, a folder of images, the URL of a stream, or - for the standard input. The mask
+    may be - instead. Results are FOLDER/<name>/00000.png ... (palette PNGs, as in DAVIS),
     FOLDER/<name>.mp4 (overlay) and FOLDER/<name>.json (scores, boxes, settings).
 
-    Ctrl-C finishes the frame in hand; the same command with --resume goes on. So it does after a
-    crash, from what was saved last. Streams and cameras cannot be resumed.
+    After Ctrl-C, vos finishes the current frame; the same command with --resume goes on. After a
+    crash, --resume goes on from the last saved state. Streams and cameras cannot be resumed.
     """  # noqa: D301
     options = ctx.params
     if options["resume"] + options["overwrite"] + options["update"] > 1:
-        raise click.UsageError("give either --resume, --overwrite or --update")
+        raise click.UsageError("give only one of --resume, --overwrite and --update")
     config = replace(method_config(ctx), soft=options["soft"])
     prepare_process(options["num_threads"])
     if options["quiet"]:

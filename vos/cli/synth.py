@@ -16,11 +16,41 @@ from vos.run.names import name_fault
 @click.command("synth", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", default="shapes", show_default=True, help="Name of the clip.")
-@click.option("--frames", "num_frames", type=click.IntRange(1), default=48, show_default=True)
-@click.option("--objects", "num_objects", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--size", default="640x360", show_default=True, metavar="WxH", help="Pixels.")
-@click.option("--fps", type=click.IntRange(1), default=24, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--frames",
+    "num_frames",
+    type=click.IntRange(1),
+    default=48,
+    show_default=True,
+    metavar="N",
+    help="Number of frames.",
+)
+@click.option(
+    "--objects",
+    "num_objects",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Number of shapes.",
+)
+@click.option("--size", default="640x360", show_default=True, metavar="WxH", help="Size in pixels.")
+@click.option(
+    "--fps",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    metavar="N",
+    help="Frames per second.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Another seed draws another clip.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an earlier clip of this name.")
 def synth_command(
     folder: Path,
@@ -32,11 +62,11 @@ def synth_command(
     seed: int,
     overwrite: bool,
 ) -> None:
-    """Write a clip of moving shapes and its exact masks.
+    """Draw a clip of moving shapes, and write its exact masks.
 
-    FOLDER/<name>.mp4 is the clip, FOLDER/Annotations/<name>/00000.png ... are the masks: the
-    first is the reference for vos-run, all of them are the annotation for vos-eval.
-    FOLDER/<name>.synth.json lists these files, so that --overwrite replaces them and no others.
+    FOLDER/<name>.mp4 is the clip. FOLDER/Annotations/<name>/00000.png ... are the masks: take the
+    first as the reference of vos-run, and all of them as the annotations of vos-eval.
+    FOLDER/<name>.synth.json lists these files; --overwrite replaces them and no others.
     """
     width, _, height = size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):

@@ -87,8 +87,8 @@ class VideoFormat:
         formats = av.codec.Codec(self.encoder, "w").video_formats if is_there else None
         if self.pix_fmt not in [each.name for each in formats or ()]:
             raise InputError(
-                f"FFmpeg as it comes with the package av here has no encoder {self.encoder} for "
-                f"{self.pix_fmt}; take another format, or another version of av"
+                f"the FFmpeg inside the installed package av has no encoder {self.encoder} for "
+                f"{self.pix_fmt}; choose another format, or install another version of av"
             )
 
     def rgba(self, frame: ExportFrame, object_id: int | None, clip: Clip) -> NDArray[np.uint8]:

@@ -170,7 +170,9 @@ def check_video(clip: Clip) -> None:
         InputError: the results are of pictures.
     """
     if clip.results.frame_hw is None:
-        raise InputError("these are results of pictures of their own sizes, and no video")
+        raise InputError(
+            "these are results of single pictures, not of a video; this format needs a video"
+        )
 
 
 def object_stem(name: str, object_id: int) -> str:

@@ -108,6 +108,6 @@ def _colour(background: str) -> tuple[int, int, int] | None:
         red, green, blue = ImageColor.getrgb(background)[:3]
     except ValueError as error:
         raise InputError(
-            f"the background is blur, a colour's name or #RRGGBB, got {background!r}"
+            f"the background must be blur, a colour's name or #RRGGBB, got {background!r}"
         ) from error
     return red, green, blue

@@ -49,7 +49,7 @@ def export_results(
     overwrite: bool = False,
     on_frame: Callable[[ExportFrame], object] | None = None,
 ) -> tuple[Exported, ...]:
-    """Export results.
+    """Write results in the formats of other programs.
 
     Files are written whole or not at all. An export that broke off goes on when it is repeated:
     pictures and files that are done are not written again. One that is done is left as it is.

@@ -83,5 +83,5 @@ def find_format(name: str) -> ExportFormat:
         InputError: there is none of this name.
     """
     if name not in FORMATS:
-        raise InputError(f"there is no export format {name}; there are {', '.join(FORMATS)}")
+        raise InputError(f"there is no export format {name}; choose one of {', '.join(FORMATS)}")
     return FORMATS[name]

@@ -49,9 +49,8 @@ def size_fault(width: int, height: int, max_pixels: int) -> str | None:
     if width * height <= max_pixels:
         return None
     return (
-        f"{width} x {height} are {_in_words(width * height)}, more than the "
-        f"{_in_words(max_pixels)} that are legal; if the file is to be trusted, allow more "
-        "(max-pixels)"
+        f"{width} x {height} are {_in_words(width * height)}, more than the limit of "
+        f"{_in_words(max_pixels)}; if you trust the file, raise the limit (--max-pixels)"
     )
 
 
@@ -117,7 +116,7 @@ def open_image(
                     raise ValueError(fault)
                 yield image
                 return
-        raise OSError(f"it is none of {', '.join(formats)}, or broken")
+        raise OSError(f"it is not one of {', '.join(formats)}, or it is broken")
     except (*BROKEN_IMAGE, VosError, MemoryError):
         raise
     except Exception as error:  # plug-ins raise what they come across

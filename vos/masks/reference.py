@@ -170,7 +170,7 @@ def match_frame(labels: Labels, frame_hw: tuple[int, int], *, resize: bool = Fal
     if not resize:
         raise MaskError(
             f"the mask is {width} x {height} pixels, the frame {frame_width} x {frame_height}; "
-            "they must be of one size, unless the mask is to be resized (resize-mask)"
+            "give a mask of the frame's size, or have it resized (--resize-mask)"
         )
     stretch = (width / height) / (frame_width / frame_height)
     if max(stretch, 1 / stretch) > _MAX_STRETCH:
@@ -223,7 +223,7 @@ def _check_array_file(path: Path, max_pixels: int) -> None:
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         if version not in _NPY_VERSIONS:
-            raise ValueError(f"it is .npy of version {version}")
+            raise ValueError(f"its version of .npy is {version}, which vos does not know")
         shape, _, _ = _NPY_VERSIONS[version](file)
     if min(shape, default=0) < 0:
         raise MaskError(f"a mask must be a non-empty (H, W) array, got shape {shape}")

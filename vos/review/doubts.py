@@ -52,12 +52,12 @@ class Doubt:
 
 
 def find_doubtful(results: Results, *, min_risk: float = MIN_RISK) -> tuple[Doubt, ...]:
-    """Find the frames worth a second look, from the summary alone.
+    """Find the frames that are likely wrong, from the summary alone.
 
     Args:
         results: From :func:`vos.read_results`.
         min_risk: Frames of a lower risk are listed only if the object is lost or just found again
-            there, changes its area or place suddenly, or has it contested by another one.
+            there, changes its area or position suddenly, or has it contested by another one.
 
     Returns:
         One for each stretch of frames and object, the one of the highest risk first. Where the job
@@ -147,10 +147,10 @@ def _reason(signs: Signs, number: int, results: Results, column: int) -> str:
     if abs(np.log(ratio)) > _RESCALED:
         reasons.append(f"area {ratio:.2g} times that of the frames around")
     if signs.step[number] > _JUMPED:
-        reasons.append(f"jumped by {signs.step[number]:.1f} of its size")
+        reasons.append(f"jumped by {signs.step[number]:.1f} times its size")
     if signs.contested[number] > _CONTESTED:
         other = results.names[results.object_ids[signs.rival[number]]]
-        reasons.append(f"contested with {other}")
+        reasons.append(f"{other} claims the same pixels")
     score = results.frames[number].scores[column]
     return "; ".join([*reasons, f"expected IoU {score:.2f}"])
 

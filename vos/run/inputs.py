@@ -176,7 +176,7 @@ def make_plan(
     }
     references = {index: labels for index, labels in references.items() if labels.any()}
     if not references:
-        raise InputError("all objects that references show are dropped")
+        raise InputError("every object of the references is dropped; keep at least one")
     check_absences(references, opened.absences)
     if not both_ways and (job.causal or opened.is_causal):
         return plan_forwards(references, opened.absences, opened.window), scores
@@ -207,8 +207,8 @@ def _window(job: Job, first: Frame) -> Window:
     window = Window(first=first.index + num_before * every, last=last, every=every)
     if window.first > window.last:
         raise InputError(
-            f"no frame that is used lies in the range to track, {begin} to {last}: they begin with "
-            f"frame {first.index}" + (f", every {every} frames" if every > 1 else "")
+            f"none of the frames used lies in the range to track, {begin} to {last}: they begin "
+            f"with frame {first.index}" + (f", every {every} frames" if every > 1 else "")
         )
     return window
 

@@ -90,10 +90,10 @@ class JobOutputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absence:
-    """Frames in which an object is not there, as the user says.
+    """Frames in which an object is absent, as the user says.
 
-    It has no mask there and nothing of it is learned; after the last frame it is searched in the
-    whole frame, as one that was lost.
+    The object has no mask there, and nothing is learned from these frames. After the last one, the
+    whole frame is searched for the object, as for a lost one.
 
     Attributes:
         object_id: 1 to 254.
@@ -123,19 +123,19 @@ class Job:
 
     Attributes:
         source: A file, a folder of images, the URL of a stream, or a camera.
-        references: What shows the objects, in any of the frames used.
+        references: Masks, clicks and boxes that show the objects, in any of the frames used.
         selection: Which frames of the source are used, and what they may be.
         outputs: Where the results go.
         model: The model.
         config: The method and its settings.
-        names: What to call objects, by id; the others are called by their numbers.
+        names: Names of objects by id; an object without a name is called by its id.
         colours: (red, green, blue) of objects in the overlay and in the page, 0 to 255, by id; the
             others have those of their mask's file, or ``vos.masks.OBJECT_COLOURS``.
-        absences: Where objects are not.
-        dropped: Objects that are forgotten, though references show them.
+        absences: Frames in which objects are absent.
+        dropped: Ids of objects to leave out, though references show them.
         tracked: First and last frame, by index or time, between which objects are tracked and
             masks written; references may be outside. None is everywhere.
-        causal: Whether a frame is segmented by what came before it alone: references are known from
+        causal: Whether each frame is segmented from earlier frames only: references count from
             their frame on, and nothing is tracked backwards. A source that can be read only once
             is always segmented so.
     """

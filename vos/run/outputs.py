@@ -226,8 +226,8 @@ class Outputs:
                 return
             if is_left:
                 raise OutputError(
-                    f"{self.masks_folder} is of a run that did not end; go on with it with "
-                    "--resume, or pass --overwrite to start again"
+                    f"{self.masks_folder} holds an unfinished run; pass --resume to go on with it, "
+                    "or --overwrite to start again"
                 )
             for path in self.written:
                 is_taken = any(path.iterdir()) if path.is_dir() else os.path.lexists(path)

@@ -151,16 +151,16 @@ class Results:
     Attributes:
         folder: Folder of the results.
         name: Name of the results; of pictures the folder's.
-        source: What was segmented: a path as it was given, or a URL; of pictures their folder.
-        job: What was wanted; None for pictures, and where this version of vos cannot read it.
+        source: The video: its path as given, or its URL; for pictures their folder.
+        job: The job; None for pictures, and if this version of vos cannot read it.
         selection: Which frames of the source were used; None for pictures.
         object_ids: The (K,) ids of the objects, in the order of all rows.
-        names: What the objects are called, by id.
+        names: Names of the objects, by id.
         frame_hw: Height and width of the frames; None for pictures, whose sizes differ.
         frame_rate_hz: Average frame rate of what was used, or None.
         frames: The frames in order of their index; of a run that broke off those that are done.
         summary_path: The summary that they were read from.
-        is_complete: Whether the run came to its end.
+        is_complete: Whether the run was finished.
         pictures: Paths of the pictures, one for each frame; empty for a video.
         sample_aspect_ratio: Width of a pixel by its height, where the frame is shown.
     """

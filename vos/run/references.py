@@ -27,7 +27,7 @@ _log = logging.getLogger("vos")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """What is known of the objects on one frame.
+    """A mask, or clicks and boxes, of the objects in one frame.
 
     Attributes:
         frame: The frame, by index (int) or by time in seconds (float); None is the first frame
@@ -112,7 +112,7 @@ def segment_hints(
     labels, scores = reference_from_hints(frame, reference.hints, sam)
     for object_id, score in scores.items():
         _log.info(
-            "frame %d, object %d: shown by a hint, the IoU to expect is %.2f",
+            "frame %d, object %d: mask from clicks or boxes, expected IoU %.2f",
             *(frame.index, object_id, score),
         )
     return labels, scores

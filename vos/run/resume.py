@@ -213,7 +213,7 @@ def _check_same(before: object, header: dict[str, object], outputs: Outputs) -> 
     now = _identity(json.loads(json.dumps(header)))
     if found := difference(_identity(before), now):
         raise OutputError(
-            f"{outputs.masks_folder} is of another run: {found}; choose another output "
+            f"{outputs.masks_folder} holds another run: {found}; choose another output "
             "folder or name, or pass --overwrite to start again"
         )
 

@@ -29,7 +29,9 @@ from vos.track.method import Model, load_network
 SAVE_EVERY_SECONDS: Final = 60.0
 """How much work a crash may cost, if nothing else is said."""
 
-_UPDATE_LEFT: Final = "the results are as they were; the same command goes on with the update"
+_UPDATE_LEFT: Final = (
+    "the results are unchanged; run the same command again to go on with the update"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +75,10 @@ def run_job(
     save_every_seconds: float = SAVE_EVERY_SECONDS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> JobResult:
-    """Do a job, or what is left of it.
+    """Run a job, or the rest of one that broke off.
 
-    The run's state is saved now and then, when it is stopped, and when anything fails. The same
-    job with ``resume`` then goes on, and ends with the same bytes as a run that did not break off.
+    The state is saved at intervals, when the run is stopped, and when anything fails. The same job
+    with ``resume`` then goes on, and ends with the same bytes as a run that did not break off.
 
     Args:
         job: What to do.
@@ -85,12 +87,12 @@ def run_job(
         on_progress: Called after every frame whose results are on the disk.
         resume: Go on with a run that broke off. A finished one is left as it is.
         overwrite: Replace earlier results of this name.
-        update: Do again only what the job changes of its earlier results: the frames and objects
-            that references, absences and the like touch which are new, gone or others. Every
-            other label map stays as it is, byte for byte. An update that broke off leaves the
-            results as they were; the same call goes on with it.
-        save_every_seconds: How much work a crash may cost.
-        should_stop: Asked after every frame.
+        update: Compute only what the job changes in its earlier results: the frames and objects
+            that new, removed or changed references, absences and the like affect. Every other
+            label map stays the same to the byte. An update that broke off leaves the results
+            unchanged; the same call goes on with it.
+        save_every_seconds: Time between two saved states; a crash loses at most this much work.
+        should_stop: Called after every frame; True stops the run.
 
     Raises:
         InputError: the job cannot be done as it is: a reference of a frame that is not used, or of

@@ -106,13 +106,13 @@ def read_earlier(outputs: Outputs, header: dict[str, Any]) -> Earlier:
     """
     path, masks = outputs.summary_path, outputs.masks_folder
     if outputs.unfinished_folder.exists():
-        raise OutputError(f"{masks} is of a run that did not end; go on with --resume")
+        raise OutputError(f"{masks} holds an unfinished run; pass --resume to go on with it")
     if not path.is_file():
         raise OutputError(f"there are no results to update: {path} is not there")
     before = read_header(path)
     if found := difference({k: before.get(k) for k in _SAME}, {k: header[k] for k in _SAME}):
         raise OutputError(
-            f"{masks} cannot be updated, it was made otherwise: {found}; choose another output "
+            f"{masks} cannot be updated, its run was different: {found}; choose another output "
             "folder or name, or pass --overwrite to start again"
         )
     if before.get("damaged"):

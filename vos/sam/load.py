@@ -73,8 +73,8 @@ def load_sam(
         module = _load_of_extra(spec, path)
     if dtype == "bfloat16" and resolved.type == "cpu" and not bfloat16_units():
         _log.warning(
-            "this processor does not multiply bfloat16, so that the image encoder will be many "
-            "times as slow as in float32; leave the dtype to auto"
+            "this processor has no instructions for bfloat16: the image encoder will be many times "
+            "slower than in float32; leave out --dtype"
         )
     return SamModel(
         module,

@@ -26,14 +26,14 @@ def open_source(
 ) -> Source:
     """Open a video, a stream, a camera, a folder of images, an animation or a single image.
 
-    What a file is, its content tells, not its ending.
+    The content of a file decides what it is, not its ending.
 
     Args:
         path: A file, a folder, a URL such as ``rtsp://...``, or a camera such as ``/dev/video0``.
-        start: First wanted frame: an int is a frame index, a float a time in seconds, counted from
+        start: First frame to use: an int is a frame index, a float a time in seconds, counted from
             the first frame of the source.
-        end: First frame no longer wanted, in the same terms.
-        every: Of the frames between, every which one is wanted, beginning with the first.
+        end: The frame to stop before, by index or time.
+        every: Use every Nth frame from the first one on.
         decoder: Library that decodes videos. ``av`` holds a few frames in memory, ``decord``
             reads ahead without bound.
         max_pixels: Most pixels that a frame may have; keeps small files from unpacking to more

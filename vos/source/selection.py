@@ -25,14 +25,14 @@ Decoder = Literal["av", "decord"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The wanted part of a source, and how it is read. All fields can be written as JSON.
+    """Which frames of a source to use, and how to read it. All fields can be written as JSON.
 
     Attributes:
-        start: First wanted frame, by index (int) or by time in seconds (float); None is the first.
-        end: First frame no longer wanted, in the same terms; None is after the last.
-        every: Of the frames between, every which one is wanted, beginning with the first.
+        start: First frame to use, by index (int) or by time in seconds (float); None is the first.
+        end: The frame to stop before, by index or time; None reads to the last frame.
+        every: Use every Nth frame from the first one on.
         decoder: Library that decodes videos. ``av`` holds a few frames in memory, ``decord``
-            reads ahead without bound.
+            reads ahead without limit.
         max_pixels: Most pixels that a frame may have; keeps small files from unpacking to more
             than fits in memory.
     """

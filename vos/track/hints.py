@@ -144,7 +144,7 @@ class HintSession:
         for object_id, score in scores.items():
             if score < _DOUBTFUL:
                 _logger.warning(
-                    "frame %d, object %d: its mask is likely wrong, the IoU to expect is %.2f; %s",
+                    "frame %d, object %d: its mask is likely wrong, expected IoU %.2f; %s",
                     self.frame.index,
                     object_id,
                     score,

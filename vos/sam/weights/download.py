@@ -178,7 +178,7 @@ def _download(spec: ModelSpec, url: str, target: Path, progress: bool) -> None:
         sha256, _ = _complete(partial, spec, url, progress)
     if sha256 != spec.sha256:
         partial.unlink()
-        raise _failure(spec, f"what was sent has the SHA-256 {sha256}")
+        raise _failure(spec, f"the file that came has the SHA-256 {sha256}")
     partial.replace(target)
     _write_note(target, _fingerprint(target, sha256))
 

@@ -153,12 +153,12 @@ _HQ_SPECS: Final = (
     _hq_spec(
         "sam_hq_vit_l",
         "e1a6c385d62bf005ded91a54d5ec55c985cfc4103ef89c08d90f39f04934c343",
-        "vit_l with that decoder",
+        "vit_l with the decoder of HQ-SAM",
     ),
     _hq_spec(
         "sam_hq_vit_h",
         "a7ac14a085326d9fa6199c8c698c4f0e7280afdbb974d2c4660ec60877b45e35",
-        "vit_h with that decoder; wants a GPU",
+        "vit_h with the decoder of HQ-SAM; wants a GPU",
     ),
 )
 
@@ -189,7 +189,7 @@ _FEATURES_SPECS: Final = (
         "ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
         88_249_960,
         "79.0 and 81.1 %",
-        "features to compare cells by, beside SAM's: DINOv2 ViT-S/14",
+        "DINOv2 ViT-S/14: features beside SAM's",
     ),
     _dinov2_spec(
         "dinov2-base",
@@ -197,7 +197,7 @@ _FEATURES_SPECS: Final = (
         "d73036b56966966d07975d696bde331762f37297e2f095de8cea0040c3aa0841",
         346_345_912,
         "82.1 and 84.5 %",
-        "the same, ViT-B/14",
+        "DINOv2 ViT-B/14: features beside SAM's",
     ),
     _dinov2_spec(
         "dinov2-large",
@@ -205,7 +205,7 @@ _FEATURES_SPECS: Final = (
         "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
         1_217_522_888,
         "83.5 and 86.3 %",
-        "the same, ViT-L/14; wants a GPU",
+        "DINOv2 ViT-L/14: features beside SAM's; wants a GPU",
     ),
 )
 
