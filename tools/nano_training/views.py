@@ -164,7 +164,7 @@ class BatchStream(torch.utils.data.IterableDataset[Batch | ClipBatch]):
 def prepare_loader(_worker: int) -> None:
     """Keep a loader process off the cores that train, and leave its end to the run.
 
-    Who ends a run often tells all of its processes, and without its loader it cannot finish its step.
+    Who ends a run often tells all of its processes. Without a loader it cannot finish its step.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
