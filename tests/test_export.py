@@ -175,7 +175,7 @@ def test_a_source_or_a_label_map_that_is_gone(folder, tmp_path):
 
 def test_formats_are_checked_before_anything_is_written(made, tmp_path):
     results = vos.read_results(made)
-    with pytest.raises(InputError, match="no export format vhs; there are coco, "):
+    with pytest.raises(InputError, match="there is no export format vhs; choose one of coco, "):
         export_results(results, ["coco", "vhs"], tmp_path / "out")
     with pytest.raises(InputError, match="name each format once"):
         export_results(results, ["coco", "coco"], tmp_path / "out")

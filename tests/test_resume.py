@@ -599,3 +599,12 @@ def test_a_file_that_misleads_seeking_is_read_from_its_start(place, monkeypatch)
     with open_again("clip.mp4", Selection(), Mark.of(9, want[0])) as (_, frames):
         assert [frame.name for frame in frames] == [frame.name for frame in want]
     assert opened == [9, None]
+
+
+def test_nothing_is_left_of_a_pass_backwards_that_was_killed_at_its_end(tmp_path):
+    outputs = Outputs(folder=tmp_path, name="clip", overlay_alpha=None)
+    spool = outputs.spool
+    spool.removed_folder.mkdir(parents=True)
+    (spool.removed_folder / spool.journal_path.name).write_text("")
+    outputs.remove_unfinished()
+    assert list(tmp_path.iterdir()) == []

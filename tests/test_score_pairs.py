@@ -43,7 +43,7 @@ def test_a_frame_of_another_image_format_is_refused(folders, part, ending):
     folder = folders[part == "result"] / "a"
     (folder / "00002.png").unlink()
     Image.fromarray(square(1)).save(folder / f"00002.{ending}")
-    with pytest.raises(ScoreError, match=rf"1 problem, (.|\n)*a, 00002: {part}: .*none of PNG"):
+    with pytest.raises(ScoreError, match=rf"1 problem, (.|\n)*a, 00002: {part}: .*not one of PNG"):
         vos.evaluate(*folders)
     assert vos.evaluate(*folders, skip_missing=True).sequences[0].frame_names == (
         *("00001", "00003", "00004"),
