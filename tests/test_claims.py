@@ -1,7 +1,9 @@
 """Claims: one worker for a job, and what becomes of those of dead ones."""
 
+import errno
 import json
 import multiprocessing
+import os
 import socket
 import threading
 import time
@@ -65,6 +67,37 @@ def test_of_many_at_the_same_time_one_gets_it(store, tmp_path):
     for thread in threads:
         thread.join()
     assert len(got) == 1
+
+
+def test_a_claim_appears_with_its_content(tmp_path, workers, monkeypatch):
+    """Who found it empty would take it for that of a worker that was killed while it wrote."""
+    first, second = workers
+    store = open_store(str(tmp_path / "out"))
+    link = os.link
+
+    def link_what_is_whole(source, target):
+        assert json.loads(Path(source).read_bytes())["token"] == first.token
+        assert not Path(target).exists()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_what_is_whole)
+    with claim(store, "a", first):
+        assert not take_over(store, "a", second)
+    assert store.names("") == []
+
+
+def test_on_a_disk_without_hard_links_one_gets_it_too(tmp_path, workers, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = open_store(str(tmp_path / "out"))
+    assert store.create("x/1", b"first")
+    assert not store.create("x/1", b"second")
+    assert store.read("x/1") == b"first"
+    assert store.names("") == ["x/1"]
+    with claim(store, "a", workers[0]):
+        assert not take_over(store, "a", workers[1])
 
 
 def hold_until_killed(address: str, locks: Path, ready) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -87,6 +88,17 @@ def open_store(address: str) -> Store:
     return RemoteStore(files, path)
 
 
+def _take_name(unfinished: Path, path: Path) -> None:
+    """Let a file appear under a name that must be free."""
+    try:
+        os.link(unfinished, path)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:  # a disk without hard links, where others may see the file before its content
+        with path.open("xb") as file:
+            file.write(unfinished.read_bytes())
+
+
 def open_file_system(address: str) -> tuple[Any, str]:
     """Give fsspec's file system for a URL, and the path in it.
 
@@ -163,21 +175,22 @@ class LocalStore:
         write_whole(path, content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file if there is none."""
+        """Write a file if there is none; others find it whole or not at all."""
         path = self.folder / name
-        descriptor = None
-        while descriptor is None:
+        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        while True:
             make_folder(path.parent)
             with refusals(f"write {path}"):
                 try:
-                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                    unfinished.write_bytes(content)
+                    _take_name(unfinished, path)
+                    return True
                 except FileExistsError:
                     return False
                 except FileNotFoundError:
                     continue  # another worker has just removed the empty folder
-        with refusals(f"write {path}"), os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        return True
+                finally:
+                    unfinished.unlink(missing_ok=True)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, and folders that are then empty."""
