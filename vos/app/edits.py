@@ -123,7 +123,7 @@ def take_hint(
         object_id: The object that was pointed out just now.
         hints: What is pointed out on the frame, of this and of other objects.
         labels: (H, W) label map of all of them.
-        scores: The IoU to expect of each.
+        scores: The expected IoU of each.
     """
     marks = project.marks.get(index) or Marks(mask="")
     painted = tuple(each for each in marks.painted if each not in hints)

@@ -26,7 +26,7 @@ class Marks:
         mask: Name of the label map of these objects, see :mod:`vos.app.stored_masks`.
         hints: The clicks and boxes of the objects whose masks SAM made.
         painted: The objects whose masks were painted, or read from a file.
-        scores: The IoU to expect of the masks that SAM made, by object id.
+        scores: The expected IoU of the masks that SAM made, by object id.
     """
 
     __pydantic_config__: ClassVar = STRICT

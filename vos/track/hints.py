@@ -106,7 +106,7 @@ class HintSession:
             hints: What is pointed out of each object, by its id.
 
         Returns:
-            (H, W) uint8 label map, and for each object the IoU to expect of it, in [0, 1]. Where
+            (H, W) uint8 label map, and for each object its expected IoU, in [0, 1]. Where
             that is below one half, a warning is logged.
 
         Raises:
@@ -308,7 +308,7 @@ def mask_from_hints(
         sam: The model.
 
     Returns:
-        (H, W) bool, and the IoU to expect, in [0, 1]. Where that is below one half, a warning is
+        (H, W) bool, and the expected IoU, in [0, 1]. Where that is below one half, a warning is
         logged.
 
     Raises:
