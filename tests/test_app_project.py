@@ -29,6 +29,7 @@ from vos.app.timeline import Timeline, byte_of
 from vos.errors import InputError, OutputError
 from vos.hint import Click, Hint
 from vos.masks import OBJECT_COLOURS
+from vos.records import MAX_OBJECT_ID
 
 ONE = with_objects(Project(), [1])
 CLICKED = Marks(mask="0" * 16 + ".png", hints={1: Hint((Click(3, 4),), ((0, 0, 5, 6),))})
@@ -207,3 +208,10 @@ def test_a_further_object_takes_no_colour_that_another_one_has():
     assert project.colours[2] == third
     assert project.colours[3] == tuple(OBJECT_COLOURS[2].tolist())
     assert 4 not in add_object(project).colours
+
+
+def test_objects_are_added_after_all_colours_are_taken():
+    project = Project()
+    for _ in range(MAX_OBJECT_ID):
+        project = add_object(project)
+    assert list(project.names) == list(range(1, MAX_OBJECT_ID + 1))

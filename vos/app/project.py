@@ -99,7 +99,7 @@ class Project:
 
 
 def add_object(project: Project) -> Project:
-    """Add an object with the lowest free id, and a colour that no other object has.
+    """Add an object with the lowest free id, and a colour that no other has while there is one.
 
     Raises:
         InputError: there are as many as a label map can hold.
@@ -110,9 +110,10 @@ def add_object(project: Project) -> Project:
     added = with_objects(project, [free])
     palette = [tuple(rgb) for rgb in OBJECT_COLOURS.tolist()]
     taken = {project.colours.get(each, palette[each]) for each in project.names}
-    if palette[free] not in taken:
+    unused = [rgb for rgb in palette[1:] if rgb not in taken]
+    if palette[free] not in taken or not unused:
         return added
-    return colour_object(added, free, next(rgb for rgb in palette[1:] if rgb not in taken))
+    return colour_object(added, free, unused[0])
 
 
 def with_objects(project: Project, object_ids: Iterable[int]) -> Project:

@@ -332,8 +332,8 @@ def _spool_in(folder: Path) -> Outputs:
 def _clear_spool(folder: Path) -> None:
     spool = _spool_in(folder)
     spool.ledger.remove_written()
-    for folder_left in (spool.unfinished_folder, spool.removed_folder):
-        _clear(folder_left)
+    for left in (spool.unfinished_folder, spool.removed_folder):
+        _clear(left)
     spool.lock_path.unlink(missing_ok=True)  # of a run that was killed
     for path in (spool.masks_folder, spool.edges_folder, spool.folder):
         with suppress(OSError):
