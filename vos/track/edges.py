@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
+from vos.masks.boxes import mask_slices
 from vos.masks.edges import NEAR, RAMP_PX
-from vos.records import MAX_OBJECT_ID, Labels, SoftEdges
+from vos.records import Labels, SoftEdges
 from vos.track.masks import Claim
 
 _REACH_PX: Final = 6  # around an object's box: the band, and its gradient's neighbours
@@ -44,10 +44,9 @@ def soft_edges(claims: Sequence[Claim], labels: Labels) -> SoftEdges:
         first, next_one = best[claim.slices], second[claim.slices]
         torch.maximum(next_one, torch.minimum(first, bids), out=next_one)
         torch.maximum(first, bids, out=first)
-    boxes = find_objects(labels, max_label=MAX_OBJECT_ID)
     parts = []
     for claim in claims:
-        box = boxes[claim.object_id - 1]
+        box = mask_slices(labels == claim.object_id)
         if box is None:
             continue
         window = _window(box, claim.slices)
