@@ -15,7 +15,9 @@ from vos.masks.edges import NEAR, RAMP_PX
 from vos.records import Labels, SoftEdges
 from vos.track.masks import Claim
 
-_REACH_PX: Final = 6  # around an object's box: the band, and its gradient's neighbours
+EDGE_REACH_PX: Final = 6
+"""Around an object's box: the band of its edges, and the neighbours of their gradient."""
+
 _LOGIT_RANGE: Final = 8.0  # so that the steep logits of what is decided do not pull at the slope
 _LEAST_SLOPE: Final = 1e-3  # logits per pixel
 
@@ -74,7 +76,7 @@ def _bids(claim: Claim) -> torch.Tensor:
 def _window(box: tuple[slice, ...], around: tuple[slice, slice]) -> tuple[slice, slice]:
     """Grow rows and columns, as far as others go."""
     rows, columns = (
-        slice(max(most.start, each.start - _REACH_PX), min(most.stop, each.stop + _REACH_PX))
+        slice(max(most.start, each.start - EDGE_REACH_PX), min(most.stop, each.stop + EDGE_REACH_PX))
         for each, most in zip(box, around, strict=True)
     )
     return rows, columns
