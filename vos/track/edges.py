@@ -75,8 +75,9 @@ def _bids(claim: Claim) -> torch.Tensor:
 
 def _window(box: tuple[slice, ...], around: tuple[slice, slice]) -> tuple[slice, slice]:
     """Grow rows and columns, as far as others go."""
+    reach = EDGE_REACH_PX
     rows, columns = (
-        slice(max(most.start, each.start - EDGE_REACH_PX), min(most.stop, each.stop + EDGE_REACH_PX))
+        slice(max(most.start, each.start - reach), min(most.stop, each.stop + reach))
         for each, most in zip(box, around, strict=True)
     )
     return rows, columns
