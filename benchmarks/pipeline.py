@@ -504,15 +504,14 @@ def cpu_name() -> str:
 def write_table(results: Path) -> None:
     """Put the newest row of each kind into the tables of docs/performance.md.
 
-    Rows with a note are of trials, and stay in the CSV alone.
+    Rows with a note are of trials. They and rows of earlier versions stay in the CSV alone.
     """
     kind = ("model", "settings", "objects", "dtype", "cpu", "threads", "clock")
     with results.open(newline="") as file:
         newest = {tuple(row[name] for name in kind): row for row in csv.DictReader(file)}
     rows = sorted(
-        (row for row in newest.values() if not row["note"]),
-        key=lambda row: (row["vos"], row["model"], row["settings"]),
-        reverse=True,
+        (row for row in newest.values() if not row["note"] and row["vos"] == vos.__version__),
+        key=lambda row: (row["model"], row["settings"], int(row["objects"])),
     )
     for part, belongs in TABLES.items():
         text = markdown(COLUMNS, [row for row in rows if belongs(row)])
