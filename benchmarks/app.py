@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,12 +61,6 @@ SHOW_FRAMES = """async ([first, end]) => {
   }
   store.isPlaying = false;
 }"""
-
-BEGIN_TO_TRACK = """(async () => {
-  const button = () => document.getElementById("track");
-  while (button()?.disabled !== false) await new Promise((done) => setTimeout(done, 100));
-  button().click();
-})()"""
 
 
 def join_to_itself(clip: Path, path: Path, num_frames: int) -> Path:
@@ -314,7 +308,8 @@ def measure_memory(clip: Path, out: Path, num_frames: int, *, is_cheap: bool) ->
     with opened(chromium, out / "browser", server.address) as browser, server.page() as page:
         x, y = SQUARE_PX // 2, height // 2
         page.edit(type="click", frame=0, object=1, x=x, y=y, positive=True)
-        browser.evaluate(BEGIN_TO_TRACK)
+        browser.until("document.getElementById('track')?.disabled === false")
+        browser.evaluate("document.getElementById('track').click()")
         page.until(lambda: page.state["status"] == "tracking")
         for bound in bounds:
             page.until(lambda bound=bound: page.num_frames >= bound)
@@ -383,9 +378,17 @@ class Browser:
             pass
         return answer["result"]
 
-    def evaluate(self, expression: str) -> None:
+    def evaluate(self, expression: str) -> object:
         done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True)
         assert "exceptionDetails" not in done, done
+        return done["result"].get("value")
+
+    def until(self, expression: str) -> None:
+        while True:
+            with suppress(KeyError):  # between two pages there is nothing to ask
+                if self.evaluate(expression):
+                    return
+            time.sleep(0.1)
 
     def measure(self) -> tuple[float, ...]:
         """MiB of all processes (what they share once) and of JS objects, nodes, and listeners."""
