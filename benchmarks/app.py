@@ -33,6 +33,7 @@ SMALL_WH = 320, 240  # of memory's measure
 SQUARE_PX = 64
 LOOP_FRAMES = 100
 NUM_ROWS = 10
+PATIENCE_SECONDS = 60.0  # for a browser to answer
 MEMORY_NAMES = ("browser", "JS heap", "nodes", "listeners", "server")
 
 # vos app with the model of the tests, which finds colours.
@@ -371,22 +372,23 @@ class Browser:
         self.pid, self.socket = pid, socket
         self.num_calls = 0
 
-    def call(self, method: str, **params: object) -> dict:
+    def call(self, method: str, patience: float = PATIENCE_SECONDS, **params: object) -> dict:
         self.num_calls += 1
         self.socket.send(json.dumps({"id": self.num_calls, "method": method, "params": params}))
-        while (answer := json.loads(self.socket.recv())).get("id") != self.num_calls:
-            pass
+        answer: dict = {}
+        while answer.get("id") != self.num_calls:
+            answer = json.loads(self.socket.recv(timeout=patience))
         return answer["result"]
 
-    def evaluate(self, expression: str) -> object:
-        done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True)
+    def evaluate(self, expression: str, patience: float = PATIENCE_SECONDS) -> object:
+        done = self.call("Runtime.evaluate", patience, expression=expression, awaitPromise=True)
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 
     def until(self, expression: str) -> None:
         while True:
-            with suppress(KeyError):  # between two pages there is nothing to ask
-                if self.evaluate(expression):
+            with suppress(KeyError, TimeoutError):  # between two pages nobody answers
+                if self.evaluate(expression, 2.0):
                     return
             time.sleep(0.1)
 
