@@ -309,7 +309,7 @@ def measure_memory(clip: Path, out: Path, num_frames: int, *, is_cheap: bool) ->
     with opened(chromium, out / "browser", server.address) as browser, server.page() as page:
         x, y = SQUARE_PX // 2, height // 2
         page.edit(type="click", frame=0, object=1, x=x, y=y, positive=True)
-        browser.until("document.querySelector('#objects li')")  # it knows of the click
+        browser.until("!!document.querySelector('#objects li')")  # it knows of the click
         browser.evaluate("document.getElementById('track').click()")
         page.until(lambda: page.state["status"] == "tracking")
         for bound in bounds:
