@@ -204,7 +204,8 @@ class HintSession:
             raise MaskError("a mask without any pixel cannot be corrected")
         last = clicks[-1]
         check_clicks_within(clicks, self.frame.frame_hw)
-        around_xyxy = _union(box_xyxy, np.array([last.x, last.y, last.x, last.y]))
+        click_xyxy = np.array([last.x, last.y, last.x, last.y], dtype=np.float64)
+        around_xyxy = _union(box_xyxy, click_xyxy)
         window = window_around(around_xyxy, self.frame.frame_hw, _CONTEXTS[0], 0.0)
         (crop,) = self._crops_of([window])
         before = mask_as_candidate(mask, crop)

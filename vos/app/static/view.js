@@ -246,6 +246,10 @@ function drawMarks(at) {
     for (const box of hint.boxes) drawBox(at, box, colour(id), [6, 4]);
     for (const [x, y, isPositive] of hint.clicks) drawClick(at(x, y), isPositive, colour(id));
   }
+  for (const [id, clicks] of Object.entries(marks.corrections)) {
+    if (store.hidden.has(Number(id))) continue;
+    for (const [x, y, isPositive] of clicks) drawClick(at(x, y), isPositive, colour(id));
+  }
 }
 
 function drawClick([x, y], isPositive, style) {
