@@ -205,7 +205,7 @@ class HintSession:
         last = clicks[-1]
         check_clicks_within(clicks, self.frame.frame_hw)
         click_xyxy = np.array([last.x, last.y, last.x, last.y], dtype=np.float64)
-        around_xyxy = _union(box_xyxy, click_xyxy)
+        around_xyxy = _union(box_xyxy.astype(np.float64), click_xyxy)
         window = window_around(around_xyxy, self.frame.frame_hw, _CONTEXTS[0], 0.0)
         (crop,) = self._crops_of([window])
         before = mask_as_candidate(mask, crop)

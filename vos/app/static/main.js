@@ -185,7 +185,9 @@ function showRun() {
 function wordsOfResults() {
   if (store.isUpToDate) return "Up to date";
   if (!store.timeline.size || !Object.keys(store.project?.marks ?? {}).length) return "";
-  return store.isComplete ? "Edits not tracked yet" : "Stopped";
+  if (!store.isComplete) return "Stopped";
+  const isStale = Object.values(store.stale.changed).some((spans) => spans.length) || Object.values(store.stale.cleared).some((spans) => spans.length);
+  return isStale ? "Edits not tracked yet" : "Not all frames tracked";
 }
 
 function duration(value) {
@@ -231,6 +233,7 @@ on("video", () => {
   $("facts").textContent = `${video.width} × ${video.height}  ·  ${+video.rate.toFixed(2)} fps`;
 });
 on("notice", ({ text, kind }) => notice(text, kind));
+on("stale", showRun);
 on("linked", (isLinked) => {
   document.body.classList.toggle("unlinked", !isLinked);
   if (wasLinked && !isLinked && store.video) notice("The server does not answer; edits wait until it does.", "error");
