@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -282,14 +282,16 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
     assert "short" in done
 
 
-def measure_memory(clip: Path, out: Path, num_frames: int, *, is_cheap: bool) -> None:
+def measure_memory(
+    clip: Path, out: Path, click: tuple[int, int], num_frames: int, *, is_cheap: bool
+) -> None:
     """Track a small video in an open page that follows, then show every frame of it there."""
     chromium = shutil.which("chromium")
     if chromium is None:
         raise SystemExit("memory is measured with chromium, which is not here")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    loop = draw_loop(clip, out / "loop.mp4")
+    loop = make_loop(clip, out / "loop.mp4", has_square=is_cheap)
     long = join_to_itself(loop, out / "long.mp4", num_frames)
     command = [sys.executable, "-c", SERVE_CHEAP, long, out] if is_cheap else None
     server = Server(long, out, command=command)
@@ -307,7 +309,7 @@ def measure_memory(clip: Path, out: Path, num_frames: int, *, is_cheap: bool) ->
 
     bounds = [num_frames * n // NUM_ROWS for n in range(1, NUM_ROWS + 1)]
     with opened(chromium, out / "browser", server.address) as browser, server.page() as page:
-        x, y = SQUARE_PX // 2, height // 2
+        x, y = (SQUARE_PX // 2, height // 2) if is_cheap else scaled(clip, click)
         page.edit(type="click", frame=0, object=1, x=x, y=y, positive=True)
         browser.until("!!document.querySelector('#objects li')")  # it knows of the click
         browser.evaluate("document.getElementById('track').click()")
@@ -328,21 +330,33 @@ def measure_memory(clip: Path, out: Path, num_frames: int, *, is_cheap: bool) ->
             report(f"{name}, {what}", numbers, "flat")
 
 
-def draw_loop(clip: Path, path: Path) -> Path:
-    """Make a small clip in which a square goes there and back, so that it can be repeated."""
+def make_loop(clip: Path, path: Path, *, has_square: bool) -> Path:
+    """Make a small clip that goes there and back, so that it can be repeated."""
     width, height = SMALL_WH
-    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+    with av.open(str(clip)) as source:
+        rgbs = [
+            frame.to_ndarray(format="rgb24", width=width, height=height)
+            for frame in islice(source.decode(video=0), LOOP_FRAMES // 2 + 1)
+        ]
+    if has_square:
+        top = (height - SQUARE_PX) // 2
+        for left, rgb in zip(range(0, width - SQUARE_PX, 5), rgbs, strict=False):
+            rgb[top : top + SQUARE_PX, left : left + SQUARE_PX] = (220, 40, 40)
+        rgbs = rgbs[: (width - SQUARE_PX) // 5]
+    with av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=RATE_HZ, options={"bf": "0", "g": "50"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        step = 2 * (width - SQUARE_PX) // LOOP_FRAMES
-        for index, frame in zip(range(LOOP_FRAMES), source.decode(video=0), strict=False):
-            rgb = frame.to_ndarray(format="rgb24", width=width, height=height)
-            left = step * min(index, LOOP_FRAMES - index)
-            top = (height - SQUARE_PX) // 2
-            rgb[top : top + SQUARE_PX, left : left + SQUARE_PX] = (220, 40, 40)
+        for rgb in (*rgbs, *rgbs[-2:0:-1]):
             target.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         target.mux(stream.encode(None))
     return path
+
+
+def scaled(clip: Path, click: tuple[int, int]) -> tuple[int, int]:
+    with av.open(str(clip)) as source:
+        context = source.streams.video[0].codec_context
+        width, height = SMALL_WH
+        return click[0] * width // context.width, click[1] * height // context.height
 
 
 @contextmanager
@@ -428,7 +442,9 @@ def main() -> None:
     if args.only in (None, "tracking"):
         measure_tracking(args.clip, args.out, (x, y), args.num_tracked)
     if args.only in (None, "memory"):
-        measure_memory(args.clip, args.out / "memory", args.num_frames, is_cheap=args.cheap)
+        measure_memory(
+            *(args.clip, args.out / "memory", (x, y), args.num_frames), is_cheap=args.cheap
+        )
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ class Tab:
         return self.page.evaluate("document.getElementById('notices').textContent")
 
     def show(self, name: str) -> None:
+        self.wait_for_picture()
         self.page.wait_for_timeout(30)
         self.page.screenshot(path=self.screenshots / f"{name}.png")
 
@@ -104,10 +105,15 @@ class Tab:
             box["y"] + (box["height"] - HEIGHT * scale) / 2 + (y + 0.5) * scale,
         )
 
+    def wait_for_picture(self) -> None:
+        self.until("import('/static/view.js').then(({ isCurrent }) => isCurrent())")
+
     def click(self, x: float, y: float, button: str = "left") -> None:
+        self.wait_for_picture()
         self.page.mouse.click(*self.on_screen(x, y), button=button)
 
     def drag(self, *points_xy: tuple[float, float]) -> None:
+        self.wait_for_picture()
         self.page.mouse.move(*self.on_screen(*points_xy[0]))
         self.page.mouse.down()
         for point in points_xy[1:]:
