@@ -246,6 +246,7 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         assert tab.labels(9)[y, x] == 0
         assert not (tab.labels(11) == 1).any()
         tab.until("document.getElementById('stale').hidden")
+        tab.until("document.getElementById('frame-number').value === '11'")  # and back
         tab.show("5-corrected")
         tab.press("Control+z")
         tab.press("Control+z")

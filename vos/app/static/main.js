@@ -141,9 +141,11 @@ $("clear-range").onclick = () => send({ type: "range", range: null });
 
 // Tracking.
 
+let correctedFrame = null;  // whoever watches an update comes back to it
 function track(direction) {
   stopPlaying();
   store.isFollowing = true;
+  correctedFrame = store.isComplete ? store.frame : null;
   send({ type: "track", frame: store.frame, direction });
 }
 $("track").onclick = () => track("both");
@@ -194,6 +196,13 @@ function duration(value) {
   return value < 60 ? `${Math.ceil(value)} s` : `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
 }
 
+let wasTracking = false;
+function comeBack() {
+  const isTracking = store.status === "tracking";
+  if (wasTracking && !isTracking && store.isFollowing && correctedFrame !== null) show(correctedFrame);
+  wasTracking = isTracking;
+}
+
 let lastFollowed = 0;
 on("run", () => {
   showRun();
@@ -215,6 +224,7 @@ on("project", () => {
   if (project.tracked) $("range-text").textContent = `frames ${project.tracked[0]} – ${project.tracked[1]}`;
   $("show-export").disabled = store.timeline.size === 0 || store.status !== "ready";
   showRun();
+  comeBack();
 });
 let hasPicture = false;
 function showWelcome() {
@@ -261,12 +271,12 @@ $("show-keys").onclick = showKeys;
 // Keys.
 
 const KEYS = [
-  ["Click, box, brush, eraser", ["C", "X", "B", "E"], null],
+  ["Click, box, brush, eraser, hand", ["C", "X", "B", "E", "H"], null],
   ["Not the object", ["Right click", "Alt click"], null],
   ["Size of the brush", ["[", "]"], null],
   ["Import a mask", ["M"], { m: () => $("import").click() }],
   ["Another object", ["N"], { n: () => send({ type: "add_object" }) }],
-  ["Choose an object", ["1", "9"], null],
+  ["Choose an object", ["1 – 9"], null],
   ["Name the object", ["R"], { r: () => renameObject(store.object) }],
   ["Colour of the object", ["Shift C"], { "Shift+C": () => colourObject(store.object) }],
   ["Absent here, in the range", ["A", "Shift A"], { a: () => $("absent").click(), "Shift+A": () => $("absent-in-range").click() }],
@@ -274,7 +284,7 @@ const KEYS = [
   ["Frame before, after", ["←", "→"], { ArrowLeft: () => step(-1), ArrowRight: () => step(1) }],
   ["Ten frames", ["Shift ←", "Shift →"], { "Shift+ArrowLeft": () => step(-10), "Shift+ArrowRight": () => step(10) }],
   ["First, last frame", ["Home", "End"], { Home: () => step(-numFrames()), End: () => step(numFrames()) }],
-  ["Frame shown before, after", ["J", "L"], { j: () => toMark(-1), l: () => toMark(1) }],
+  ["Corrected frame before, after", ["J", "L"], { j: () => toMark(-1), l: () => toMark(1) }],
   ["Play", ["Space"], { " ": togglePlay }],
   ["Range in, out", ["I", "O"], { i: rangeIn, o: rangeOut }],
   ["Track", ["T"], { t: () => $("track").click() }],
