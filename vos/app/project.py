@@ -255,16 +255,13 @@ def set_range(project: Project, tracked: tuple[int, int] | None) -> Project:
     return replace(project, tracked=tracked)
 
 
-def further_hint(
-    before: Hint | None, clicks: tuple[Click, ...], boxes: tuple[Box, ...], mask_box: Box | None
-) -> Hint:
+def further_hint(before: Hint | None, clicks: tuple[Click, ...], boxes: tuple[Box, ...]) -> Hint:
     """Add clicks or boxes to what was pointed out of an object.
 
     Args:
         before: What was pointed out of it on this frame.
         clicks: Further clicks.
         boxes: Further boxes.
-        mask_box: The box of the mask that it has; a click beside the object cuts from that mask.
 
     Raises:
         InputError: a click beside an object of which nothing is known.
@@ -272,7 +269,5 @@ def further_hint(
     if before is not None:
         return Hint((*before.clicks, *clicks), (*before.boxes_xyxy, *boxes))
     if not boxes and not any(each.is_positive for each in clicks):
-        if mask_box is None:
-            raise InputError("click on the object first; then take away what is not it")
-        boxes = (mask_box,)
+        raise InputError("click on the object first; then take away what is not it")
     return Hint(clicks, boxes)

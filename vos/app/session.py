@@ -44,9 +44,9 @@ from vos.app.project import (
     set_range,
 )
 from vos.app.runs import Runs, Stopped
-from vos.app.stored_masks import StoredMasks, box_of, outlines, put_objects, without_objects
+from vos.app.stored_masks import StoredMasks, outlines, put_objects, without_objects
 from vos.config import RunConfig
-from vos.errors import InputError, VosError, is_out_of_memory
+from vos.errors import InputError, MaskError, VosError, is_out_of_memory
 from vos.files import make_folder, write_whole
 from vos.hint import Box, Click, Hint
 from vos.masks import OBJECT_COLOURS, match_frame, read_painted_mask
@@ -458,6 +458,9 @@ class Session:
             What was clicked to correct it, the (H, W) label map of the frame with it, and its
             expected IoU. None where it has none, where clicks and boxes alone say what it is, and
             where the click means another object.
+
+        Raises:
+            MaskError: SAM finds nothing at the click that could be taken away.
         """
         labels = self.labels(index)
         mask = labels == object_id
@@ -467,6 +470,8 @@ class Session:
         earlier = () if marks is None else marks.corrections.get(object_id, ())
         clicks = (*earlier, click)
         done = self._frame_model(index).correct(mask, clicks)
+        if done is None and not click.is_positive:
+            raise MaskError("nothing is found there that could be taken away; erase it (E)")
         if done is None:
             return None
         corrected, score = done
@@ -508,10 +513,7 @@ class Session:
     ) -> dict[int, Hint]:
         """Give what is pointed out on a frame, by object, with further clicks or boxes."""
         known = self._hints_on(index)
-        mask_box = None
-        if not (object_id in known or boxes or any(click.is_positive for click in clicks)):
-            mask_box = box_of(self.labels(index), object_id)
-        return {**known, object_id: further_hint(known.get(object_id), clicks, boxes, mask_box)}
+        return {**known, object_id: further_hint(known.get(object_id), clicks, boxes)}
 
     def _hints_on(self, index: int) -> Mapping[int, Hint]:
         marks = self._history.project.marks.get(index)
