@@ -15,12 +15,14 @@ from vos.config import Memory
 from vos.errors import InputError
 from vos.records import Frame
 from vos.synthetic import ClipConfig, make_clip
+from vos.track.memory import follow as follow_module
 from vos.track.memory.colours import learn_colours
 from vos.track.memory.correspond import RememberedCells, correspond
 from vos.track.memory.crops import encode_crops, share_windows, window_around
 from vos.track.memory.follow import Tracks, follow
 from vos.track.memory.head import fit_head
 from vos.track.memory.tracks import learn
+from vos.track.memory.trust import Evidence
 
 SIZES = st.tuples(st.integers(16, 400), st.integers(16, 400))
 SHARES = st.floats(0, 1)
@@ -69,6 +71,13 @@ def test_objects_far_apart_keep_their_own_windows():
     windows = [(0, 0, 50, 50), (350, 350, 400, 400)]
     assert share_windows(windows, (400, 400), 2) == (windows, [0, 1])
     assert len(share_windows(windows, (400, 400), 1)[0]) == 1
+
+
+def test_a_small_object_keeps_its_magnification_beside_a_large_one():
+    windows = [(10, 210, 170, 370), (0, 0, 640, 480)]
+    assert share_windows(windows, (480, 640), 3) == (windows, [0, 1])
+    nearly_the_same = [(10, 10, 170, 170), (14, 14, 170, 170)]
+    assert len(share_windows(nearly_the_same, (480, 640), 3)[0]) == 1
 
 
 def unit(*values):
@@ -245,6 +254,34 @@ def test_an_object_that_is_gone_is_lost_and_found_again():
     assert all(len(masks.object_ids) == 1 for masks in results)
     annotated, found = pairs[-1][1] == 1, results[-1].labels == 1
     assert (annotated & found).sum() / (annotated | found).sum() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("share", "support", "is_seen"), [(0.05, 0.1, False), (0.05, 0.9, True), (0.8, 0.1, True)]
+)
+def test_a_sliver_with_little_support_is_what_hides_the_object(
+    monkeypatch, share, support, is_seen
+):
+    """An object that is followed on a sliver of another would not be searched for any more."""
+    rgb, mask = np.full((96, 96, 3), 90, np.uint8), np.zeros((96, 96), np.uint8)
+    rgb[30:60, 30:60], mask[30:60, 30:60] = (230, 60, 40), 1
+    (frame,) = vos.frames_from_arrays([rgb])
+    sam, config = vos.SamModel(ColourSam()), Memory()
+    tracks = Tracks((1,), (learn([(frame, mask)], 1, sam, config),))
+
+    def find_a_part(*args):
+        candidates = segment_all(*args)
+        (candidate,) = candidates.values()
+        nth = (candidate.logits > 0).flatten().cumsum(dim=0).view_as(candidate.logits)
+        logits = candidate.logits.masked_fill(nth > share * nth.max(), -9)
+        evidence = Evidence(0.8, support, support, support)
+        return {0: replace(candidate, logits=logits, evidence=evidence)}
+
+    segment_all = follow_module._segment_all
+    monkeypatch.setattr(follow_module, "_segment_all", find_a_part)
+    masks, tracks = follow(frame, tracks, sam, config)
+    assert bool(masks.present[0]) == is_seen
+    assert bool(tracks.tracks[0].motion.num_frames_lost) != is_seen
 
 
 @pytest.mark.parametrize("frame_hw", [(1, 1), (2, 300), (300, 1), (3, 5), (64, 1000)])

@@ -12,12 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import train_nano
+from nano_training import hint_objective
 from nano_training import tracking_objective as objective
 from nano_training.clips import NUM_NOISE, PADDING, ClipBatch, draw_clips, place_window
 from nano_training.damage import damage
 from nano_training.decoder import Decoded, classify, in_reading_order
 from nano_training.depthwise import ExactDepthwiseGradients
 from nano_training.moments import draw_moments
+from nano_training.objective import tight_boxes
 from nano_training.pairs import PairSet, read_pairs
 from nano_training.trainer import State, Team, train_step
 from nano_training.views import Recipe, draw_batch
@@ -242,3 +244,44 @@ def test_threads_share_a_batch_and_learn_the_same(clip_share):
     torch.testing.assert_close(total, other_total, rtol=0.02, atol=0)
     # In bfloat16, sums over other halves differ.
     assert (norms - other_norms).abs().median() < 0.05 * norms.median()
+
+
+def test_hints_are_a_box_around_the_object_and_a_click_on_it(monkeypatch):
+    clips = draw_clips(None, np.random.default_rng(5), 64, 9)
+    truth = F.avg_pool2d(clips.masks[:, 0, None].float(), 2)[:, 0]
+    inmost_xy = objective._prompt(clips, 0, F.avg_pool2d(truth, 4), 8)[0].points_xy[:, 0]
+    asked = []
+
+    def decode(sam, features, prompts, low_res, size_px):
+        asked.append((prompts, low_res))
+        logits = torch.stack([-truth, 8 * truth - 4, truth * 0], dim=1)
+        scores = torch.tensor([[0.2, 0.9, 0.1]]).expand(len(truth), -1)
+        return Decoded(logits, scores, torch.zeros(0))
+
+    monkeypatch.setattr(hint_objective, "decode", decode)
+    details = torch.ones_like(truth)
+    losses = hint_objective.compute_hint_losses(
+        None, clips, 0, torch.zeros(0), truth, details, inmost_xy
+    )
+    assert losses["Jbox"] == losses["Jclick"] == 1
+
+    (box, no_mask), (corrected, low_res), (click, nothing), (clicked, again) = asked
+    assert no_mask is None
+    assert nothing is None
+    assert low_res.equal(8 * truth - 4)
+    assert again.equal(low_res)
+    assert box.points_xy.shape[1] == 0
+    assert click.boxes_xyxy is None
+    tight_xyxy = tight_boxes(truth > 0.5, torch.zeros(len(truth), 4))
+    sides_px = (tight_xyxy[:, 2:] - tight_xyxy[:, :2]).repeat(1, 2)
+    for boxes_xyxy in (box.boxes_xyxy, corrected.boxes_xyxy):
+        assert ((boxes_xyxy - tight_xyxy).abs() <= 0.031 * sides_px).all()
+    assert clicked.boxes_xyxy.equal(tight_xyxy)
+    is_any = clips.noise[:, 0, 0] >= hint_objective.INMOST_SHARE
+    assert is_any.any()
+    assert not is_any.all()
+    for n, (x, y) in enumerate(click.points_xy[:, 0].tolist()):
+        if is_any[n]:
+            assert truth[n, int((y + 0.5) / 2), int((x + 0.5) / 2)] > 0.5
+        else:
+            assert (x, y) == tuple(inmost_xy[n].tolist())

@@ -29,6 +29,7 @@ from nano_training.decoder import (
     in_reading_order,
     reduced_precision,
 )
+from nano_training.hint_objective import compute_hint_losses
 from nano_training.objective import SimilarityHead, detail_weights, mask_ious, segmentation_loss
 
 TEMPERATURE = 0.05
@@ -97,8 +98,18 @@ def compute_clip_losses(
         asked = _prompt(batch, 0, batch.believed[:, 0], features.shape[-1])
         decoded = decode(sam, features[:, 0], asked[0], asked[1], size_px)
         classifier, bias = _fit_classifier(decoded, truths[:, 0], cells[0].is_inside)
-    memories = [_thin(cells[0], batch.noise[:, 0, 0], MAX_CELLS)]
     terms: dict[str, list[Tensor]] = {}
+    if not batch.fits_head:
+        # A batch without a classifier to fit has the time for hints.
+        for t in (0, 1):
+            asked = _prompt(batch, t, shares[:, t], features.shape[-1])
+            inmost_xy = asked[0].points_xy[:, 0]
+            hints = compute_hint_losses(
+                sam, batch, t, features[:, t], truths[:, t], details[:, t], inmost_xy
+            )
+            for name, value in hints.items():
+                terms.setdefault(name, []).append(value)
+    memories = [_thin(cells[0], batch.noise[:, 0, 0], MAX_CELLS)]
     for t in range(1, length):
         found, values = _correspond(cells, memories, t, size_px, batch)
         maps = found.unflatten(1, grid_hw)

@@ -159,7 +159,7 @@ def _cheapest_pair(windows_xyxy: NDArray[np.int64]) -> tuple[int, int, float]:
     low, high = windows_xyxy[:, :2], windows_xyxy[:, 2:]
     sides_px = (high - low).max(axis=1)
     corners = np.maximum(high[:, None], high) - np.minimum(low[:, None], low)
-    losses = corners.max(axis=2) / np.maximum(sides_px[:, None], sides_px)
+    losses = corners.max(axis=2) / np.minimum(sides_px[:, None], sides_px)
     losses[np.tril_indices(len(losses))] = np.inf
     a, b = divmod(int(losses.argmin()), len(losses))
     return a, b, float(losses[a, b])
