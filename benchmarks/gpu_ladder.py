@@ -89,8 +89,6 @@ def build(model: str) -> tuple[Any, int]:
         encoder = ImageEncoderViT(img_size=128, window_size=4, use_rel_pos=True, **TINY)
     else:
         encoder = build_module(model).image_encoder
-        if next(encoder.parameters()).is_meta:
-            encoder = encoder.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in encoder.state_dict().items():

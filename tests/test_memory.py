@@ -9,6 +9,7 @@ from colour_sam import ColourSam
 from embedded_model import load_nano
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 import vos
 from vos.config import Memory
@@ -157,6 +158,20 @@ def test_the_head_learns_what_tells_the_object_apart():
     assert torch.allclose(head.logits(by_channels, maps[:, None])[0], logits, atol=1e-3)
     assert ((logits > 0) == shares.bool()).float().mean() > 0.98
     assert abs(head.channels[2]) > 10 * abs(head.channels[0])
+
+
+def test_colours_are_histograms_blurred_as_scipy_blurs_them():
+    rgb = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 400))).float()
+    shares = torch.linspace(0, 1, 400)
+    bins = (rgb / 16).long().numpy()
+    smooth = []
+    for weights in (shares.numpy(), 1 - shares.numpy()):
+        counts = np.zeros((16, 16, 16))
+        np.add.at(counts, tuple(bins), weights)
+        blurred = gaussian_filter(counts, 1.0)
+        smooth.append(np.log(blurred / blurred.sum() + 1e-5))
+    expected = torch.from_numpy(smooth[0] - smooth[1]).float()
+    torch.testing.assert_close(learn_colours(rgb, shares).log_ratios, expected)
 
 
 def test_colours_of_the_object_are_told_from_those_beside_it():

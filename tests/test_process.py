@@ -1,6 +1,8 @@
 """What the commands set for their process: threads, and how they wait."""
 
+import gc
 import os
+from contextlib import suppress
 
 import pytest
 import torch
@@ -52,3 +54,11 @@ def test_what_the_user_says_of_waiting_stays(environment):
     environment.delenv("OMP_WAIT_POLICY")
     process.prepare_process(None)
     assert os.environ["GOMP_SPINCOUNT"] == "20000"
+
+
+def test_garbage_is_looked_for_again_where_an_import_fails():
+    with suppress(ImportError), process.without_garbage():
+        assert not gc.isenabled()
+        raise ImportError
+    gc.unfreeze()
+    assert gc.isenabled()

@@ -15,7 +15,7 @@ from vos.cli.interrupt import stopping_on_interrupt
 from vos.cli.method_options import method_config, method_options
 from vos.cli.model_options import max_pixels_option, model_choice, model_options
 from vos.cli.moments import Moment, MomentRange, ObjectRange
-from vos.cli.process import prepare_process
+from vos.cli.process import prepare_process, without_garbage
 from vos.cli.progress import Progress, speed
 from vos.cli.references import BoxHint, ClickHint, FrameMask, preview, references_of
 from vos.cli.stdin import StandardInput
@@ -277,10 +277,11 @@ def run_command(ctx: click.Context) -> None:
     references = references_of(ctx)
     check_exports(ctx, options["video"])
 
-    from vos.run.job import Absence, Job, JobOutputs
-    from vos.run.run_job import run_job
-    from vos.sink.tallies import report_objects
-    from vos.source import Selection
+    with without_garbage():
+        from vos.run.job import Absence, Job, JobOutputs
+        from vos.run.run_job import run_job
+        from vos.sink.tallies import report_objects
+        from vos.source import Selection
 
     job = Job(
         source=options["video"],

@@ -27,6 +27,12 @@ def mask_box_xyxy(mask: NDArray[np.bool_]) -> NDArray[np.int64] | None:
     return None if box_xyxy[2] < 0 else box_xyxy
 
 
+def mask_slices(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Give the rows and columns that hold all of an (H, W) mask; None for an empty mask."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (slice(top, top + height), slice(left, left + width)) if width else None
+
+
 def grow_box_xyxy(
     box_xyxy: NDArray[np.int64], margin_px: int, frame_hw: tuple[int, int], *, beyond_px: int = 0
 ) -> NDArray[np.int64]:

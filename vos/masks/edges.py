@@ -16,9 +16,9 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from vos.errors import OutputError
+from vos.masks.boxes import mask_slices
 from vos.records import Labels, SoftEdges
 
 BAND_PX: Final = 3.0  # from the outline to either side; beyond it pixels are in or out
@@ -100,7 +100,8 @@ def match_edges(edges: SoftEdges | None, labels: Labels) -> SoftEdges:
     edges = edges or SoftEdges.nothing()
     width = labels.shape[1]
     parts = []
-    for object_id, slices in enumerate(find_objects(labels), start=1):
+    for object_id in np.unique(labels[labels > 0]).tolist():
+        slices = mask_slices(labels == object_id)
         if slices is None:
             continue
         window = _grown(slices, labels.shape)
@@ -173,9 +174,9 @@ def alpha_of(edges: SoftEdges, labels: Labels, object_id: int | None = None) -> 
     pixels, index = np.unique(edges.pixels, return_inverse=True)
     opacity = np.bincount(index, edges.alpha, minlength=len(pixels)).astype(np.float32)
     # Where objects meet there is no outline of what they are together.
-    window = _grown(find_objects(mask.view(np.uint8))[0], mask.shape)
+    slices = mask_slices(mask)
     distance_px = np.full(mask.shape, np.inf, np.float32)
-    if not mask[window].all():
+    if slices is not None and not mask[window := _grown(slices, mask.shape)].all():
         distance_px[window] = signed_distance_px(mask[window])
     is_in, distance_px = mask.ravel()[pixels], distance_px.ravel()[pixels]
     alpha.ravel()[pixels] = _limited(opacity, is_in, distance_px)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -200,7 +201,7 @@ class Job:
 
     def to_json_values(self) -> dict[str, Any]:
         """Give the job as values that JSON has."""
-        document: dict[str, Any] = _adapter(Job).dump_python(self, mode="json")
+        document: dict[str, Any] = json.loads(json.dumps(asdict(self), default=os.fspath))
         document["config"] = self.config.to_json_values()
         _each_moment(document, write_moment)
         return document
@@ -296,7 +297,7 @@ def _validate(kind: Any, document: Any, prefix: str) -> Any:
 
 @cache
 def _adapter(kind: Any) -> Any:
-    # pydantic takes half a second to import, which most runs have no use for.
+    # Its import and the schema take a twelfth of a second, which most runs have no use for.
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
+from vos.masks.boxes import mask_slices
 from vos.masks.edges import NEAR, RAMP_PX
-from vos.records import MAX_OBJECT_ID, Labels, SoftEdges
+from vos.records import Labels, SoftEdges
 from vos.track.masks import Claim
 
-_REACH_PX: Final = 6  # around an object's box: the band, and its gradient's neighbours
+EDGE_REACH_PX: Final = 6
+"""Around an object's box: the band of its edges, and the neighbours of their gradient."""
+
 _LOGIT_RANGE: Final = 8.0  # so that the steep logits of what is decided do not pull at the slope
 _LEAST_SLOPE: Final = 1e-3  # logits per pixel
 
@@ -44,10 +46,9 @@ def soft_edges(claims: Sequence[Claim], labels: Labels) -> SoftEdges:
         first, next_one = best[claim.slices], second[claim.slices]
         torch.maximum(next_one, torch.minimum(first, bids), out=next_one)
         torch.maximum(first, bids, out=first)
-    boxes = find_objects(labels, max_label=MAX_OBJECT_ID)
     parts = []
     for claim in claims:
-        box = boxes[claim.object_id - 1]
+        box = mask_slices(labels == claim.object_id)
         if box is None:
             continue
         window = _window(box, claim.slices)
@@ -74,8 +75,9 @@ def _bids(claim: Claim) -> torch.Tensor:
 
 def _window(box: tuple[slice, ...], around: tuple[slice, slice]) -> tuple[slice, slice]:
     """Grow rows and columns, as far as others go."""
+    reach = EDGE_REACH_PX
     rows, columns = (
-        slice(max(most.start, each.start - _REACH_PX), min(most.stop, each.stop + _REACH_PX))
+        slice(max(most.start, each.start - reach), min(most.stop, each.stop + reach))
         for each, most in zip(box, around, strict=True)
     )
     return rows, columns

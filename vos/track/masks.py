@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
+from vos.masks.boxes import mask_slices
 from vos.records import FrameMasks, Labels, SoftEdges
 
 _CONTESTED_SHARE: Final = 0.3  # of an object's mask
@@ -121,11 +121,11 @@ def measure(labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.floa
     """
     areas_px = np.zeros(len(object_ids), dtype=np.int64)
     boxes_xyxy = np.zeros((len(object_ids), 4), dtype=np.int64)
-    slices_by_label = find_objects(labels, max_label=max(object_ids, default=0))
     for row, object_id in enumerate(object_ids):
-        if (slices := slices_by_label[object_id - 1]) is not None:
+        mask = labels == object_id
+        if (slices := mask_slices(mask)) is not None:
             rows, columns = slices
-            areas_px[row] = np.count_nonzero(labels[slices] == object_id)
+            areas_px[row] = np.count_nonzero(mask[slices])
             boxes_xyxy[row] = columns.start, rows.start, columns.stop - 1, rows.stop - 1
     present = areas_px > 0
     return FrameMasks(

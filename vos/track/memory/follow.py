@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from vos.config import Memory
+from vos.masks.boxes import grow_box_xyxy
 from vos.records import Frame, FrameMasks
 from vos.sam.geometry import average_in_cells, low_res_to_frame
 from vos.sam.model import SamModel
-from vos.track.edges import soft_edges
+from vos.track.edges import EDGE_REACH_PX, soft_edges
 from vos.track.masks import Claim, is_contested, measure, settle
 from vos.track.memory.correspond import Correspondence, correspond, remember
 from vos.track.memory.crops import Crop, Window, encode_crops, share_windows, side_px, window_around
@@ -140,18 +141,18 @@ def follow(
         scores[row] = score
     claiming = np.flatnonzero(scores > 0).tolist()
     competes = config.contests and len(claiming) > 1
-    claims = [
-        _claim(tracks.object_ids[row], known[row], candidates[row], competes=competes)
+    claims = {
+        row: _claim(tracks.object_ids[row], known[row], candidates[row], competes=competes)
         for row in claiming
-    ]
-    settled = settle(claims, frame.frame_hw, sam.device)
+    }
+    settled = settle(claims.values(), frame.frame_hw, sam.device)
     masks = measure(settled.labels, tracks.object_ids, scores)
     if soft:
-        masks = replace(masks, edges=soft_edges(claims, settled.labels))
+        masks = replace(masks, edges=soft_edges([*claims.values()], settled.labels))
     is_torn = [
-        config.contests
-        and scores[row] > 0
-        and is_contested(candidates[row].logits > 0, settled.contested[candidates[row].crop.slices])
+        competes
+        and row in claims
+        and is_contested(claims[row].logits > 0, settled.contested[claims[row].slices])
         for row in range(len(scores))
     ]
     is_clear = not any(is_torn) and all(masks.present[row] for row in known)
@@ -187,7 +188,13 @@ def _presence_of(candidate: _Candidate, track: Track) -> float:
 
 def _claim(object_id: int, track: Track, candidate: _Candidate, *, competes: bool) -> Claim:
     """Let an object bid for its pixels by its appearance, and against others by its motion."""
-    slices, logits = candidate.crop.slices, candidate.logits
+    logits = candidate.logits
+    # Most of a window is not the object. Soft edges need to see what is just beside it.
+    box_xyxy = box_of((logits > 0).cpu().numpy()).astype(np.int64)
+    x0, y0, x1, y1 = grow_box_xyxy(box_xyxy, EDGE_REACH_PX, candidate.crop.letterbox.frame_hw)
+    left, top, *_ = candidate.crop.window_xyxy
+    logits = logits[y0 : y1 + 1, x0 : x1 + 1]
+    slices = slice(top + y0, top + y1 + 1), slice(left + x0, left + x1 + 1)
     prior = log_occupancy(track.motion, slices, logits.device) if competes else None
     return Claim(object_id, slices, logits, prior)
 
@@ -203,8 +210,10 @@ def _segment_all(
     windows = {row: expected_window(track, frame.frame_hw, config) for row, track in tracks.items()}
     lost = {row: track for row, track in tracks.items() if track.motion.num_frames_lost}
     in_sight = {row: track for row, track in tracks.items() if row not in lost}
+    candidates = _segment(frame, in_sight, windows, None, sam, config)
+    if not lost:
+        return candidates
     taken = torch.zeros(frame.frame_hw, device=sam.device)
-    candidates = _segment(frame, in_sight, windows, taken, sam, config)
     for candidate in candidates.values():
         if config.contests and candidate.evidence.likeness >= config.lose_likeness:
             taken[candidate.crop.slices][candidate.logits > 0] = 1
@@ -226,7 +235,7 @@ def _segment(
     frame: Frame,
     tracks: dict[int, Track],
     windows: dict[int, Window],
-    taken: torch.Tensor,
+    taken: torch.Tensor | None,
     sam: SamModel,
     config: Memory,
 ) -> dict[int, _Candidate]:
@@ -247,17 +256,23 @@ def _segment(
 def _segment_crop(
     crop: Crop,
     tracks: dict[int, Track],
-    taken: torch.Tensor,
+    taken: torch.Tensor | None,
     sam: SamModel,
     config: Memory,
 ) -> dict[int, _Candidate]:
-    """Segment objects in one crop, all with one call of the decoder."""
+    """Segment objects in one crop, all with one call of the decoder.
+
+    Where a pixel of the frame is 1 in ``taken``, none of them can be.
+    """
     prompts: dict[int, CropPrompts] = {}
     memories: dict[int, Correspondence] = {}
-    taken_shares = average_in_cells(taken[crop.slices][None], crop.letterbox, crop.cells_hw)[0]
+    free_shares: torch.Tensor | float = 1.0
+    if taken is not None:
+        in_window = taken[crop.slices][None]
+        free_shares = 1 - average_in_cells(in_window, crop.letterbox, crop.cells_hw)[0]
     for row, track in tracks.items():
         found = _correspond(crop, track)
-        made = make_prompts(crop, crop.as_map(found.probabilities) * (1 - taken_shares))
+        made = make_prompts(crop, crop.as_map(found.probabilities) * free_shares)
         if made is not None:
             prompts[row], memories[row] = made, found
     if not prompts:

@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from torch.nn import functional as F
 
 from vos.records import Labels
@@ -92,6 +91,9 @@ def describe(encoded: Encoded, masks: NDArray[np.bool_], sam: SamModel) -> list[
         masks: (R, H, W), none of them empty.
         sam: The model.
     """
+    # It takes a sixth of a second to import, and the default method has no use for it.
+    from scipy.ndimage import uniform_filter
+
     letterbox = sam.letterbox(encoded.frame.frame_hw)
     features = sam.image_embedding(encoded.features)
     cells_hw = features.shape[1], features.shape[2]
