@@ -148,6 +148,13 @@ function track(direction) {
   correctedFrame = store.isComplete ? store.frame : null;
   send({ type: "track", frame: store.frame, direction });
 }
+// A key on a button that is off would do nothing and say nothing.
+function press(id) {
+  if (!$(id).disabled) return $(id).click();
+  if (store.status === "loading") notice("The model is still loading; press the key again in a moment.");
+  else if (store.isUpToDate) notice("Everything is tracked already.");
+  else if (store.status === "ready") notice("Nothing to track yet: click an object first.");
+}
 $("track").onclick = () => track("both");
 $("track-on").onclick = () => track("forwards");
 $("track-back").onclick = () => track("backwards");
@@ -287,8 +294,8 @@ const KEYS = [
   ["Corrected frame before, after", ["J", "L"], { j: () => toMark(-1), l: () => toMark(1) }],
   ["Play", ["Space"], { " ": togglePlay }],
   ["Range in, out", ["I", "O"], { i: rangeIn, o: rangeOut }],
-  ["Track", ["T"], { t: () => $("track").click() }],
-  ["Track on, back from here", ["Ctrl Enter", "Shift T"], { "Ctrl+Enter": () => $("track-on").click(), "Shift+T": () => $("track-back").click() }],
+  ["Track", ["T"], { t: () => press("track") }],
+  ["Track on, back from here", ["Ctrl Enter", "Shift T"], { "Ctrl+Enter": () => press("track-on"), "Shift+T": () => press("track-back") }],
   ["Stop", ["Esc"], { Escape: () => { if (!$("stop").hidden) $("stop").click(); } }],
   ["Next doubtful frame", ["D"], { d: () => $("next-doubt").click() }],
   ["It is right as it is", ["G"], { g: () => $("accept-doubt").click() }],
