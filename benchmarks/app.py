@@ -3,8 +3,8 @@ against vos-run, and memory.
 
     python benchmarks/app.py clip.mp4 --click 640,440 --out /tmp/app
 
-The clip is one of 1280 x 720; it is joined to itself for the long videos. Memory is measured with a
-browser too where chromium is there.
+The clip is one of 1280 x 720; it is joined to itself for the long videos. Memory is measured with
+chromium, in an hour and a half; --cheap takes a quarter of that, with a stand-in for the model.
 """
 
 import argparse
@@ -19,10 +19,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
-from itertools import pairwise
+from contextlib import contextmanager, suppress
+from itertools import islice, pairwise
 from pathlib import Path
 
 import av
@@ -31,7 +29,21 @@ from websockets.sync.client import connect
 RATE_HZ = 30
 TEN_MINUTES = 600 * RATE_HZ
 NUM_STEPS = 40  # of scrubbing
-NUM_AT_A_TIME = 6
+SMALL_WH = 320, 240  # of memory's measure
+SQUARE_PX = 64
+LOOP_FRAMES = 100
+NUM_ROWS = 10
+PATIENCE_SECONDS = 60.0  # for a browser to answer
+MEMORY_NAMES = ("browser", "JS heap", "nodes", "listeners", "server")
+
+# vos app with the model of the tests, which finds colours.
+SERVE_CHEAP = f"""import pathlib, signal, sys
+sys.path.insert(0, {str(Path(__file__).parents[1] / "tests")!r})
+from app_server import TOKEN, serving
+with serving(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])) as served:
+    print(f"http://127.0.0.1:{{served.port}}/?token={{TOKEN}}", flush=True)
+    signal.pause()
+"""
 
 # The page's own modules show frames one after the other, with those that come next read ahead.
 SHOW_FRAMES = """async ([first, end]) => {
@@ -78,12 +90,10 @@ def join_to_itself(clip: Path, path: Path, num_frames: int) -> Path:
 class Server:
     """``vos app`` in a process of its own, and what a page asks of it."""
 
-    def __init__(self, video: Path, out: Path, *options: str) -> None:
+    def __init__(self, video: Path, out: Path, *, command: list[str | Path] | None = None) -> None:
         self.started = time.perf_counter()
-        command = [sys.executable, "-m", "vos", "app", str(video), "--out", str(out)]
-        self.process = subprocess.Popen(
-            [*command, "--no-browser", "-q", *options], stdout=subprocess.PIPE, text=True
-        )
+        plain = [sys.executable, "-m", "vos", "app", video, "--out", out, "--no-browser", "-q"]
+        self.process = subprocess.Popen(command or plain, stdout=subprocess.PIPE, text=True)
         self.address = re.search(r"http://\S+", self.process.stdout.readline()).group()
         host, self.token = re.fullmatch(r"http://(.+)/\?token=(.+)", self.address).groups()
         self.host, self.port = host, int(host.rpartition(":")[2])
@@ -272,39 +282,81 @@ def measure_tracking(clip: Path, out: Path, click: tuple[int, int], num_frames: 
     assert "short" in done
 
 
-def measure_memory(clip: Path, out: Path, num_frames: int) -> None:
-    """Show every frame, several at a time as the page does when it plays."""
-    long = join_to_itself(clip, out / "long.mp4", num_frames)
-    server, values = Server(long, out), []
-    with server.page(), ThreadPoolExecutor(NUM_AT_A_TIME) as pool:
-        server.get("/times")
-        for quarter in quarters(num_frames):
-            paths = [f"/{kind}" for n in quarter for kind in (f"frame/{n}.jpg", f"labels/{n}")]
-            for _ in pool.map(partial(get_alone, server), paths):
-                pass
-            values.append(f"{server.rss_mib():.0f}")
-    report(f"server, {num_frames} frames shown", f"{' '.join(values)} MiB", "flat")
-    server.end()
+def measure_memory(
+    clip: Path, out: Path, click: tuple[int, int], num_frames: int, *, is_cheap: bool
+) -> None:
+    """Track a small video in an open page that follows, then show every frame of it there."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        print("no chromium: the page's memory is not measured")
-        return
-    server = Server(long, out)
-    names = ("processes", "JS heap", "nodes", "listeners", "server")
-    rows = []
-    with opened(chromium, out / "browser", server.address) as browser:
-        time.sleep(3)
-        for quarter in quarters(num_frames):
-            for first in range(quarter.start, quarter.stop, 100):
-                bounds = [first, min(first + 100, quarter.stop)]
-                browser.evaluate(f"({SHOW_FRAMES})({bounds})")
-            rows.append([*browser.measure(), server.rss_mib()])
-            values = zip(names, rows[-1], strict=True)
-            print(f"  {quarter.stop}:", *(f"{name} {n:.1f}" for name, n in values), flush=True)
+        raise SystemExit("memory is measured with chromium, which is not here")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    loop = make_loop(clip, out / "loop.mp4", has_square=is_cheap)
+    long = join_to_itself(loop, out / "long.mp4", num_frames)
+    command = [sys.executable, "-c", SERVE_CHEAP, long, out] if is_cheap else None
+    server = Server(long, out, command=command)
+    model = "a stand-in for the model" if is_cheap else "nano"
+    width, height = SMALL_WH
+    print(f"memory, {num_frames} frames of {width} x {height} tracked by {model}, MiB")
+    print(f"{'frames':>12}" + "".join(f"{name:>11}" for name in MEMORY_NAMES), "   minutes")
+    rows: list[tuple[float, ...]] = []
+
+    def note(what: str, browser: Browser) -> None:
+        rows.append((*browser.measure(), server.rss_mib()))
+        minutes = (time.perf_counter() - server.started) / 60
+        numbers = "".join(f"{number:11.1f}" for number in rows[-1])
+        print(f"{what:>12}{numbers} {minutes:10.1f}", flush=True)
+
+    bounds = [num_frames * n // NUM_ROWS for n in range(1, NUM_ROWS + 1)]
+    with opened(chromium, out / "browser", server.address) as browser, server.page() as page:
+        x, y = (SQUARE_PX // 2, height // 2) if is_cheap else scaled(clip, click)
+        page.edit(type="click", frame=0, object=1, x=x, y=y, positive=True)
+        browser.until("!!document.querySelector('#objects li')")  # it knows of the click
+        browser.evaluate("document.getElementById('track').click()")
+        page.until(lambda: page.state["status"] == "tracking")
+        for bound in bounds:
+            page.until(lambda bound=bound: page.num_frames >= bound)
+            note(f"{bound} tracked", browser)
+        page.until(lambda: page.state["status"] == "ready")
+        for first, end in pairwise([0, *bounds]):
+            for start in range(first, end, 100):
+                steps = [max(1, start), min(start + 100, end)]
+                browser.evaluate(f"({SHOW_FRAMES})({steps})")
+            note(f"{end} shown", browser)
     server.end()
-    for name, values in zip(names, zip(*rows, strict=True), strict=True):
-        unit = "" if name in ("nodes", "listeners") else " MiB"
-        report(f"page: {name}", " ".join(f"{n:.0f}" for n in values) + unit, "flat")
+    for name, values in zip(MEMORY_NAMES, zip(*rows, strict=True), strict=True):
+        for what, part in (("tracked", values[:NUM_ROWS]), ("shown", values[NUM_ROWS:])):
+            numbers = f"{part[0]:.1f} to {part[-1]:.1f}, at most {max(part):.1f}"
+            report(f"{name}, {what}", numbers, "flat")
+
+
+def make_loop(clip: Path, path: Path, *, has_square: bool) -> Path:
+    """Make a small clip that goes there and back, so that it can be repeated."""
+    width, height = SMALL_WH
+    with av.open(str(clip)) as source:
+        rgbs = [
+            frame.to_ndarray(format="rgb24", width=width, height=height)
+            for frame in islice(source.decode(video=0), LOOP_FRAMES // 2 + 1)
+        ]
+    if has_square:
+        top = (height - SQUARE_PX) // 2
+        for left, rgb in zip(range(0, width - SQUARE_PX, 5), rgbs, strict=False):
+            rgb[top : top + SQUARE_PX, left : left + SQUARE_PX] = (220, 40, 40)
+        rgbs = rgbs[: (width - SQUARE_PX) // 5]
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=RATE_HZ, options={"bf": "0", "g": "50"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for rgb in (*rgbs, *rgbs[-2:0:-1]):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        target.mux(stream.encode(None))
+    return path
+
+
+def scaled(clip: Path, click: tuple[int, int]) -> tuple[int, int]:
+    with av.open(str(clip)) as source:
+        context = source.streams.video[0].codec_context
+        width, height = SMALL_WH
+        return click[0] * width // context.width, click[1] * height // context.height
 
 
 @contextmanager
@@ -334,16 +386,25 @@ class Browser:
         self.pid, self.socket = pid, socket
         self.num_calls = 0
 
-    def call(self, method: str, **params: object) -> dict:
+    def call(self, method: str, patience: float = PATIENCE_SECONDS, **params: object) -> dict:
         self.num_calls += 1
         self.socket.send(json.dumps({"id": self.num_calls, "method": method, "params": params}))
-        while (answer := json.loads(self.socket.recv())).get("id") != self.num_calls:
-            pass
+        answer: dict = {}
+        while answer.get("id") != self.num_calls:
+            answer = json.loads(self.socket.recv(timeout=patience))
         return answer["result"]
 
-    def evaluate(self, expression: str) -> None:
-        done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True)
+    def evaluate(self, expression: str, patience: float = PATIENCE_SECONDS) -> object:
+        done = self.call("Runtime.evaluate", patience, expression=expression, awaitPromise=True)
         assert "exceptionDetails" not in done, done
+        return done["result"].get("value")
+
+    def until(self, expression: str) -> None:
+        while True:
+            with suppress(KeyError, TimeoutError):  # between two pages nobody answers
+                if self.evaluate(expression, 2.0):
+                    return
+            time.sleep(0.1)
 
     def measure(self) -> tuple[float, ...]:
         """MiB of all processes (what they share once) and of JS objects, nodes, and listeners."""
@@ -360,20 +421,6 @@ class Browser:
         )
 
 
-def quarters(num_frames: int) -> list[range]:
-    bounds = [max(1, num_frames * n // 4) for n in range(5)]  # the page begins with frame 0
-    return [range(*pair) for pair in pairwise(bounds)]
-
-
-def get_alone(server: Server, path: str) -> None:
-    connection = http.client.HTTPConnection(server.host)
-    connection.request("GET", path, headers=server.headers)
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    assert answer.status == 200, (path, answer.status, content)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", type=Path)
@@ -381,6 +428,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
     parser.add_argument("--num-tracked", type=int, default=60)
     parser.add_argument("--num-frames", type=int, default=20_000, help="of the memory's measure")
+    parser.add_argument(
+        "--cheap", action="store_true", help="measure memory with a stand-in for the model"
+    )
     parser.add_argument("--only", choices=["clicks", "scrubbing", "tracking", "memory"])
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -392,7 +442,9 @@ def main() -> None:
     if args.only in (None, "tracking"):
         measure_tracking(args.clip, args.out, (x, y), args.num_tracked)
     if args.only in (None, "memory"):
-        measure_memory(args.clip, args.out, args.num_frames)
+        measure_memory(
+            *(args.clip, args.out / "memory", (x, y), args.num_frames), is_cheap=args.cheap
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Screenshots of every step are left in the test's folder, or in VOS_SCREENSHOTS.
 
 import os
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from app_server import (
     SIDE,
     TOKEN,
     WIDTH,
+    cookie,
     corner_of,
     draw,
+    forwarded,
+    get,
     iou,
     make_clip,
     serving,
@@ -26,9 +30,11 @@ from browsers import started_browser
 
 import vos
 from vos.run.job import Job
+from vos.sink import write_video
 
 PATIENCE_SECONDS = 120  # machines that do much else
 MARGIN_PX = 16
+HIDDEN = (5, 6, 7)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +51,17 @@ def clip(tmp_path_factory):
 class Tab:
     """A tab of the browser; any error in it fails the test."""
 
-    def __init__(self, browser, served, screenshots: Path, scheme: str = "dark") -> None:
+    def __init__(
+        self,
+        browser,
+        served,
+        screenshots: Path,
+        scheme: str = "dark",
+        host: str | None = None,
+    ) -> None:
         self.faults: list[str] = []
         self.served = served
+        self.host = host or f"127.0.0.1:{served.port}"
         self.screenshots = screenshots
         self.page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
@@ -58,7 +72,7 @@ class Tab:
         self.open()
 
     def open(self) -> None:
-        address = f"http://127.0.0.1:{self.served.port}/"
+        address = f"http://{self.host}/"
         self.page.goto(f"{address}?token={TOKEN}")
         self.page.wait_for_url(address)
         self.until("document.getElementById('last-frame').textContent === '13'")
@@ -76,6 +90,7 @@ class Tab:
         return self.page.evaluate("document.getElementById('notices').textContent")
 
     def show(self, name: str) -> None:
+        self.wait_for_picture()
         self.page.wait_for_timeout(30)
         self.page.screenshot(path=self.screenshots / f"{name}.png")
 
@@ -90,10 +105,15 @@ class Tab:
             box["y"] + (box["height"] - HEIGHT * scale) / 2 + (y + 0.5) * scale,
         )
 
+    def wait_for_picture(self) -> None:
+        self.until("import('/static/view.js').then(({ isCurrent }) => isCurrent())")
+
     def click(self, x: float, y: float, button: str = "left") -> None:
+        self.wait_for_picture()
         self.page.mouse.click(*self.on_screen(x, y), button=button)
 
     def drag(self, *points_xy: tuple[float, float]) -> None:
+        self.wait_for_picture()
         self.page.mouse.move(*self.on_screen(*points_xy[0]))
         self.page.mouse.down()
         for point in points_xy[1:]:
@@ -113,6 +133,9 @@ class Tab:
         self.press("t")
         self.until("document.getElementById('run-text').textContent === 'Up to date'")
 
+    def run_text(self) -> str:
+        return self.page.text_content("#run-text")
+
     def labels(self, index: int) -> np.ndarray:
         return self.served.session.labels(index)
 
@@ -126,6 +149,22 @@ class Tab:
             [left - box["x"], top - box["y"]],
         )
         return (red, green, blue) != (0, 0, 0)
+
+
+def draw_hidden(index: int) -> np.ndarray:
+    """The first object is gone in some frames."""
+    rgb, labels = draw(index)
+    if index in HIDDEN:
+        rgb[labels == 1] = 0
+    return rgb
+
+
+@pytest.fixture(scope="module")
+def hiding_clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hiding") / "clip.mp4"
+    frames = vos.frames_from_arrays(map(draw_hidden, range(NUM_FRAMES)), fps=10)
+    write_video(path, frames, Fraction(10))
+    return path
 
 
 @pytest.fixture
@@ -207,6 +246,7 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         assert tab.labels(9)[y, x] == 0
         assert not (tab.labels(11) == 1).any()
         tab.until("document.getElementById('stale').hidden")
+        tab.until("document.getElementById('frame-number').value === '11'")  # and back
         tab.show("5-corrected")
         tab.press("Control+z")
         tab.press("Control+z")
@@ -284,3 +324,84 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         tab.until("document.querySelectorAll('#objects li').length === 0")
         tab.page.close()
     assert (out / "clip.json").read_bytes() == document
+
+
+def test_backwards_doubtful_frames_and_a_further_object(
+    browser, hiding_clip, tmp_path, screenshots
+):
+    truth = [draw(index)[1] == 1 for index in range(NUM_FRAMES)]
+    with serving(hiding_clip, tmp_path / "out") as served:
+        tab = Tab(browser, served, screenshots, scheme="light")
+        tab.go_to(10)
+        tab.click(*middle_of(1, 10))
+        tab.until(lambda: iou(tab.labels(10) == 1, truth[10]) > 0.8)
+        tab.until("!document.getElementById('track-back').disabled")
+        tab.press("Shift+T")
+        tab.until(lambda: tab.run_text() == "Not all frames tracked")
+        assert [index for index in range(NUM_FRAMES) if (tab.labels(index) == 1).any()] == [
+            index for index in range(11) if index not in HIDDEN
+        ]
+        tab.show("11-tracked-backwards")
+        tab.press("Control+Enter")
+        tab.until(lambda: tab.run_text() == "Up to date")
+        assert iou(tab.labels(NUM_FRAMES - 1) == 1, truth[-1]) > 0.7
+
+        doubts = "document.querySelectorAll('#review-list li').length"
+        num_doubts = tab.page.evaluate(doubts)
+        assert num_doubts > 0
+        tab.press("d")
+        tab.until("document.querySelector('#review-list .here')")
+        shown = int(tab.page.input_value("#frame-number"))
+        assert shown == int(tab.page.text_content("#review-list .here .at"))
+        tab.show("12-doubtful")
+        tab.press("g")
+        tab.until(f"{doubts} === {num_doubts - 1}")
+        tab.press("Control+z")
+        tab.until(f"{doubts} === {num_doubts}")
+
+        before = [tab.labels(index) for index in range(NUM_FRAMES)]
+        tab.go_to(3)
+        tab.press("n")
+        tab.until("document.querySelectorAll('#objects li').length === 2")
+        tab.click(*middle_of(2, 3))
+        tab.until(lambda: iou(tab.labels(3) == 2, draw(3)[1] == 2) > 0.8)
+        tab.show("13-further-object")
+        tab.track()
+        for index in range(NUM_FRAMES):
+            np.testing.assert_array_equal(tab.labels(index) == 1, before[index] == 1)
+            assert iou(tab.labels(index) == 2, draw(index)[1] == 2) > 0.7
+        tab.show("14-both")
+
+        # The first click on a tracked frame corrects its mask: what is right already stays.
+        tab.press("1")
+        tab.click(*middle_of(1, 3))
+        tab.until("!document.getElementById('clear').disabled")
+        np.testing.assert_array_equal(tab.labels(3) == 1, before[3] == 1)
+        tab.page.close()
+
+
+def test_a_forwarded_port(browser, clip, tmp_path, screenshots):
+    with serving(clip, tmp_path / "out") as served, forwarded(served.port) as port:
+        assert port != served.port
+        for name in ("localhost", "127.0.0.1"):
+            tab = Tab(browser, served, screenshots, host=f"{name}:{port}")
+            tab.until("!document.body.classList.contains('unlinked')")
+            tab.page.close()
+        tab = Tab(browser, served, screenshots, host=f"localhost:{port}")
+        tab.click(*middle_of(1, 0))
+        tab.until("document.querySelectorAll('#objects li').length === 1")
+        tab.track()
+        assert iou(tab.labels(9) == 1, draw(9)[1] == 1) > 0.7
+        tab.go_to(9)
+        tab.until(lambda: tab.is_tinted(*middle_of(1, 9)))
+        tab.show("15-forwarded")
+        tab.page.close()
+        here = f"localhost:{port}"
+        for headers, status in (
+            ({"Host": here, "Origin": f"http://{here}"}, 200),
+            ({"Host": here, "Origin": f"http://localhost:{served.port}"}, 403),
+            ({"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}, 403),
+            ({"Host": here, "Origin": "", "Cookie": ""}, 403),
+        ):
+            sent = {"Cookie": cookie(served.port)} | headers
+            assert get(port, "/labels/0", **sent)[0] == status, headers

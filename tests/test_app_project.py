@@ -90,12 +90,11 @@ def test_orders_that_are_none():
             wrong()
 
 
-def test_clicks_beside_an_object_cut_from_the_mask_that_it_has():
+def test_clicks_beside_an_object_cut_from_what_was_pointed_out():
     beside = (Click(1, 2, is_positive=False),)
     with pytest.raises(InputError, match="click on the object first"):
-        further_hint(None, beside, (), None)
-    assert further_hint(None, beside, (), (0, 0, 9, 9)) == Hint(beside, ((0, 0, 9, 9),))
-    both = further_hint(CLICKED.hints[1], beside, (), None)
+        further_hint(None, beside, ())
+    both = further_hint(CLICKED.hints[1], beside, ())
     assert both.clicks == (Click(3, 4), *beside)
 
 

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,10 +34,11 @@ from websockets.sync.client import connect
 
 import vos
 from vos.app import serve
+from vos.app.cached_model import Superseded
 from vos.app.frame_model import FrameModel
 from vos.cli.app import _source_of, app_command
 from vos.errors import InputError
-from vos.masks import encode_label_png
+from vos.masks import encode_label_png, read_label_png
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +227,69 @@ def test_a_corrected_frame_changes_what_is_around_it_alone(served):
         assert page.labels(9)[top + 15, left + 15] == 2
 
 
+def test_a_first_click_on_a_tracked_frame_corrects_the_mask_that_is_there(clip, tmp_path):
+    at, truth = 7, draw(7)[1] == 1
+    left, top = corner_of(1, at)
+    out = tmp_path / "out"
+    with serving(clip, out) as served, served.page() as page:
+        page.click(1)
+        page.click(2)
+        page.track()
+        path = out / "clip" / f"{at:05d}.png"
+        found = read_label_png(path)
+        wrong = found.copy()  # what tracking may do: a part is missing, another one is too much
+        wrong[:, left + 16 : left + SIDE] *= wrong[:, left + 16 : left + SIDE] != 1
+        wrong[2:8, left - 2 : left + 8] = 1
+        path.write_bytes(encode_label_png(wrong))
+
+        page.click(1, at, dx=24)
+        added = page.labels(at)
+        assert iou((added == 1)[9:], truth[9:]) > 0.9
+        np.testing.assert_array_equal(added[:, : left + 12], wrong[:, : left + 12])
+        np.testing.assert_array_equal(added == 2, found == 2)
+        page.edit(type="click", frame=at, object=1, x=left + 3, y=top - 5, positive=False)
+        right = page.labels(at)
+        assert iou(right == 1, truth) > 0.9
+        assert page.state["project"]["marks"][str(at)]["corrections"] == {
+            "1": [[left + 24, top + 15, True], [left + 3, top - 5, False]]
+        }
+        page.edit(type="undo")
+        np.testing.assert_array_equal(page.labels(at), added)
+        page.edit(type="undo")
+        np.testing.assert_array_equal(page.labels(at), wrong)
+        page.edit(type="redo")
+        page.edit(type="redo")
+        np.testing.assert_array_equal(page.labels(at), right)
+        assert f"--ref {at}:" in get(page.port, "/command")[2].decode()
+        assert not page.notices
+    with serving(clip, out) as served, served.page() as page:  # it has ended and comes back
+        np.testing.assert_array_equal(page.labels(at), right)
+        page.track()
+        np.testing.assert_array_equal(page.labels(at) == 1, right == 1)
+        assert page.state["is_up_to_date"]
+    job = vos.read_results(out).job
+    (reference,) = [each for each in job.references if each.frame == at]
+    np.testing.assert_array_equal(read_label_png(reference.mask), right * (right == 1))
+    vos.run_job(replace(job, outputs=vos.JobOutputs(folder=tmp_path / "b", name="b")), stand_in())
+    np.testing.assert_array_equal(vos.read_results(tmp_path / "b").labels(at) == 1, right == 1)
+
+
+def test_a_click_on_a_painted_mask_corrects_it_and_one_far_off_means_another_object(served):
+    left, top = corner_of(1, 0)
+    with served.page() as page:
+        points = [[left + 8.0, top + 8.0], [left + 8.0, top + SIDE - 9.0]]
+        page.edit(type="stroke", frame=0, object=1, radius=8.0, points=points, erase=False)
+        painted = page.labels(0) == 1
+        page.click(1, dx=26)
+        whole = page.labels(0) == 1
+        assert iou(whole, draw(0)[1] == 1) > 0.85
+        np.testing.assert_array_equal(whole[:, : left + 12], painted[:, : left + 12])
+        _, other_top = corner_of(2, 0)
+        page.edit(type="click", frame=0, object=1, x=left + 15, y=other_top + 22, positive=True)
+        assert iou(page.labels(0) == 1, draw(0)[1] == 2) > 0.8
+        assert page.state["project"]["marks"]["0"]["corrections"] == {}
+
+
 def test_masks_of_an_earlier_state_are_told(served):
     last = NUM_FRAMES - 1
     with served.page() as page:
@@ -271,9 +336,11 @@ def test_what_a_click_takes_is_computed_while_the_pointer_rests():
     hints = {1: vos.Hint((vos.Click(left + 15, top + 15),))}
     want, _ = vos.reference_from_hints(frame, hints, stand_in())
     model = FrameModel(frame, sam)
-    assert not model.segment_ahead(hints, lambda: True)  # something else is wanted
+    with pytest.raises(Superseded), model.ahead(lambda: True):  # something else is wanted
+        model.segment(hints)
     assert sam.num_calls == 0
-    assert model.segment_ahead(hints, lambda: False)
+    with model.ahead(lambda: False):
+        model.segment(hints)
     num_calls = sam.num_calls
     assert num_calls > 0
     assert model.outlines(hints[1])

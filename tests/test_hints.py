@@ -438,3 +438,56 @@ def test_boxes_are_read():
     assert parse_box("0.5s:2:1,2,30,40") == (Target(0.5, 2), (1, 2, 30, 40))
     with pytest.raises(InputError, match=r"'1,2,3' is not a box: write X0,Y0,X1,Y1"):
         parse_box("1,2,3")
+
+
+def correct(frame, sam, mask, *clicks):
+    return HintSession(frame, sam).correct(mask, clicks)
+
+
+@pytest.fixture(scope="module")
+def red(frame) -> np.ndarray:
+    return (frame.rgb == PALETTE[1]).all(axis=-1)
+
+
+def test_a_click_on_a_missing_part_adds_it_to_a_mask_of_any_origin(frame, colour_sam, red):
+    mask = red.copy()
+    mask[:, 42:] = False
+    mask[30:33, 25:28] = False  # what else is wrong stays for other clicks
+    corrected, score = correct(frame, colour_sam, mask, Click(52, 40))
+    assert iou(corrected, red) > 0.93
+    np.testing.assert_array_equal(corrected[:, :40], mask[:, :40])
+    assert not corrected[:, 64:].any()
+    assert 0.3 < score <= 1
+
+
+def test_a_click_on_a_wrong_part_takes_it_from_a_mask_of_any_origin(frame, colour_sam, red):
+    mask = red.copy()
+    mask[25:55, 60:84] = True
+    mask[80:90, 20:30] = True
+    corrected, _ = correct(frame, colour_sam, mask, Click(72, 40, is_positive=False))
+    np.testing.assert_array_equal(corrected[:, :58], mask[:, :58])
+    assert not corrected[:, 62:].any()
+    both, _ = correct(
+        *(frame, colour_sam, corrected),
+        *(Click(72, 40, is_positive=False), Click(25, 85, is_positive=False)),
+    )
+    assert iou(both, red) > 0.93
+    assert not both[64:].any()
+
+
+def test_a_click_that_a_mask_heeds_leaves_it_as_it_is(frame, colour_sam, red):
+    for click in (Click(40, 40), Click(90, 20, is_positive=False)):
+        np.testing.assert_array_equal(correct(frame, colour_sam, red, click)[0], red)
+
+
+def test_a_click_far_off_a_mask_means_another_object(frame, colour_sam, red):
+    assert correct(frame, colour_sam, red, Click(120, 80)) is None
+
+
+def test_corrections_that_are_none(frame, colour_sam, red):
+    with pytest.raises(InputError, match="needs a click"):
+        correct(frame, colour_sam, red)
+    with pytest.raises(InputError, match="outside of the frame"):
+        correct(frame, colour_sam, red, Click(160, 5))
+    with pytest.raises(MaskError, match="without any pixel"):
+        correct(frame, colour_sam, red & False, Click(5, 5))

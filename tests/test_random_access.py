@@ -1,6 +1,8 @@
 """Frames in any order are those of a forward reading, however the video is made."""
 
 import random
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from clips import are_equal, make_rgb, read, write_clip
 from PIL import Image
 
 from vos.errors import SourceError
-from vos.source.random_access import FrameReader
+from vos.source.random_access import FrameReader, _Turns
 
+REORDERED = "keyint=12:bframes=3:b-adapt=0:scenecut=0"
 KINDS = {
     "mp4": {},
     "b-frames": {"num_b_frames": 3, "gop": 12},
@@ -17,12 +20,18 @@ KINDS = {
     "odd times": {"pts": [0, 1, 2, 7, 8, 30, 31, 90, 91, 92, 200, 201, *range(202, 250)]},
     "mkv": {"num_b_frames": 2},
     "avi": {},
+    # B-frames that others refer to and such that none does; pictures before a keyframe that refer
+    # across it; fields.
+    "pyramid": {"options": {"x264-params": f"{REORDERED}:b-pyramid=normal"}},
+    "open gop": {"options": {"x264-params": f"{REORDERED}:open-gop=1"}},
+    "open gop.mkv": {"options": {"x264-params": f"{REORDERED}:open-gop=1"}},
+    "interlaced": {"options": {"x264-params": f"{REORDERED}:interlaced=1"}},
 }
 NUM_FRAMES = 60
 
 
 def make(kind: str, folder):
-    suffix = kind if kind in ("mkv", "avi") else "mp4"
+    suffix = kind[-3:] if kind.endswith(("mkv", "avi")) else "mp4"
     options = dict(KINDS[kind])
     return write_clip(folder / f"a.{suffix}", len(options.get("pts", range(NUM_FRAMES))), **options)
 
@@ -45,6 +54,24 @@ def test_any_order_gives_the_frames_of_a_forward_reading(tmp_path, kind, knows_t
             reader.read(beyond)
     assert are_equal([reader.read(3)], [frames[3]])  # an error leaves it usable
     reader.close()
+
+
+def test_who_came_last_is_served_first():
+    turns, served, threads = _Turns(), [], []
+
+    def come(name: str) -> None:
+        with turns.take():
+            served.append(name)
+
+    with turns.take():
+        for name in "abc":
+            threads.append(threading.Thread(target=come, args=(name,)))
+            threads[-1].start()
+            while len(turns._waiting) < len(threads):
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert served == ["c", "b", "a"]
 
 
 def test_folders_of_pictures(tmp_path):

@@ -9,6 +9,7 @@ a unit or a decimal point, as ``4.8s`` and ``0:04.8`` have, which tells it from 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -102,11 +103,21 @@ class Hint:
                 raise InputError(
                     f"box {x0},{y0},{x1},{y1} reaches out of the frame's {width} x {height} px"
                 )
-        for click in self.clicks:
-            if not (0 <= click.x < width and 0 <= click.y < height):
-                raise InputError(
-                    f"click {click.x},{click.y} lies outside of the frame's {width} x {height} px"
-                )
+        check_clicks_within(self.clicks, frame_hw)
+
+
+def check_clicks_within(clicks: Sequence[Click], frame_hw: tuple[int, int]) -> None:
+    """Check that clicks lie in a frame.
+
+    Raises:
+        InputError: one lies outside of it.
+    """
+    height, width = frame_hw
+    for click in clicks:
+        if not (0 <= click.x < width and 0 <= click.y < height):
+            raise InputError(
+                f"click {click.x},{click.y} lies outside of the frame's {width} x {height} px"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ the masks, from clicks and boxes; the others were painted, or come from a file.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from vos.app.stored_masks import (
     put_objects,
     without_objects,
 )
-from vos.hint import Hint
+from vos.hint import Click, Hint
 from vos.records import Labels
 
 
@@ -125,15 +125,47 @@ def take_hint(
         labels: (H, W) label map of all of them.
         scores: The expected IoU of each.
     """
-    marks = project.marks.get(index) or Marks(mask="")
-    painted = tuple(each for each in marks.painted if each not in hints)
-    if painted:
-        labels = _beside_painted(labels, canvas, marks.mask, painted, object_id, hints[object_id])
-    done = Marks(
+    before = (project.marks.get(index) or Marks(mask="")).without(hints)
+    if before.painted:
+        labels = _beside_painted(labels, canvas, before, object_id, hints[object_id])
+    done = replace(
+        before,
         mask=canvas.masks.keep(labels),
         hints=dict(hints),
-        painted=painted,
-        scores={each: round(score, 3) for each, score in scores.items()},
+        scores=before.scores | {each: round(score, 3) for each, score in scores.items()},
+    )
+    return shown_on(with_objects(project, [object_id]), index, done)
+
+
+def take_correction(
+    project: Project,
+    canvas: Canvas,
+    index: int,
+    object_id: int,
+    clicks: Sequence[Click],
+    labels: Labels,
+    score: float,
+) -> Project:
+    """Show a mask that clicks have corrected on a frame.
+
+    Args:
+        project: The project.
+        canvas: Where its label maps are.
+        index: The frame's index.
+        object_id: The object.
+        clicks: What was clicked of it on this frame.
+        labels: (H, W) label map of the frame as people see it, with the corrected mask.
+        score: The expected IoU of that mask.
+    """
+    before = project.marks.get(index) or Marks(mask="")
+    shown = put_objects(np.zeros_like(labels), labels, {*before.object_ids, object_id})
+    others = before.without([object_id])
+    done = replace(
+        others,
+        mask=canvas.masks.keep(shown),
+        painted=tuple(sorted({*others.painted, object_id})),
+        corrections={**others.corrections, object_id: tuple(clicks)},
+        scores={**others.scores, object_id: round(score, 3)},
     )
     return shown_on(with_objects(project, [object_id]), index, done)
 
@@ -145,11 +177,9 @@ def take_back(project: Project, canvas: Canvas, index: int, object_id: int) -> P
         return project
     if marks.object_ids == (object_id,):
         return with_marks(project, index, None)
-    left = Marks(
+    left = replace(
+        marks.without([object_id]),
         mask=canvas.masks.keep(without_objects(canvas.shown(project, index), [object_id])),
-        hints={each: hint for each, hint in marks.hints.items() if each != object_id},
-        painted=tuple(each for each in marks.painted if each != object_id),
-        scores={each: score for each, score in marks.scores.items() if each != object_id},
     )
     return with_marks(project, index, left)
 
@@ -183,25 +213,24 @@ def _painted_marks(
     """Give the marks of a frame after some of its objects were painted."""
     before = project.marks.get(index) or Marks(mask="")
     present = set(np.unique(shown).tolist())
-    return Marks(
+    others = before.without({*painted, *(each for each in before.painted if each not in present)})
+    return replace(
+        others,
         mask=canvas.masks.keep(shown),
-        hints={each: hint for each, hint in before.hints.items() if each not in painted},
-        painted=tuple(sorted({*before.painted, *painted} & present)),
-        scores={each: score for each, score in before.scores.items() if each not in painted},
+        painted=tuple(sorted({*others.painted, *painted} & present)),
     )
 
 
 def _beside_painted(
     labels: Labels,
     canvas: Canvas,
-    mask: str,
-    painted: tuple[int, ...],
+    shown: Marks,
     object_id: int,
     hint: Hint,
 ) -> Labels:
     """Leave painted objects as they are, but where a click says that it is the other object."""
-    before = canvas.masks.read(mask)
+    before = canvas.masks.read(shown.mask)
     clicked = {int(before[click.y, click.x]) for click in hint.clicks if click.is_positive}
-    kept = only_objects(before, painted)
+    kept = only_objects(before, shown.painted)
     gives_way = np.isin(kept, [*clicked]) & (labels == object_id)
     return np.where((kept > 0) & ~gives_way, kept, labels)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vos.app.cached_model import CachedModel, Superseded
+from vos.app.cached_model import CachedModel
 from vos.app.stored_masks import outlines
 from vos.errors import InputError, MaskError
 from vos.hint import Click, Hint
@@ -38,35 +39,27 @@ class FrameModel:
         """Give the masks of what is pointed out, as :meth:`HintSession.reference` does."""
         return self._hints.reference(hints)
 
-    def segment_ahead(self, hints: Mapping[int, Hint], is_superseded: Callable[[], bool]) -> bool:
-        """Compute what :meth:`segment` takes, as far as there is time.
+    def correct(
+        self, mask: NDArray[np.bool_], clicks: Sequence[Click]
+    ) -> tuple[NDArray[np.bool_], float] | None:
+        """Correct a mask, as :meth:`HintSession.correct` does."""
+        return self._hints.correct(mask, clicks)
+
+    @contextmanager
+    def ahead(self, is_superseded: Callable[[], bool]) -> Iterator[None]:
+        """Compute what is likely to be wanted, as far as there is time.
 
         Args:
-            hints: What may be pointed out next.
             is_superseded: Asked before each computation: whether something else is wanted now.
 
-        Returns:
-            Whether all is computed and there are masks.
+        Raises:
+            Superseded: it is; what is computed already is kept.
         """
         self._sam.is_superseded = is_superseded
         try:
-            with suppress(Superseded, InputError, MaskError):
-                for hint in hints.values():
-                    self._hints.segment(hint)
-                return True
+            yield
         finally:
             self._sam.is_superseded = lambda: False
-        return False
-
-    def mask_outlines(self, hint: Hint) -> list[list[int]]:
-        """Give the outlines, in frame pixels, of the mask that :meth:`segment` gives of one hint.
-
-        Raises:
-            InputError: the hint reaches out of the frame.
-            MaskError: SAM finds nothing there.
-        """
-        labels, _ = self._hints.reference({1: hint})
-        return outlines(labels, (1.0, 1.0))
 
     def outlines(self, hint: Hint) -> list[list[int]]:
         """Give the outlines, in frame pixels, of what a hint is likely to mean; none if nothing.

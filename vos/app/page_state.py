@@ -45,6 +45,10 @@ def project_to_json(project: Project) -> dict[str, Any]:
         "marks": {
             index: {
                 "painted": marks.painted,
+                "corrections": {
+                    object_id: [[c.x, c.y, c.is_positive] for c in clicks]
+                    for object_id, clicks in marks.corrections.items()
+                },
                 "scores": marks.scores,
                 "hints": {
                     object_id: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -25,8 +25,10 @@ class Marks:
     Attributes:
         mask: Name of the label map of these objects, see :mod:`vos.app.stored_masks`.
         hints: The clicks and boxes of the objects whose masks SAM made.
-        painted: The objects whose masks were painted, or read from a file.
-        scores: The expected IoU of the masks that SAM made, by object id.
+        painted: The objects whose masks were painted, read from a file, or corrected: the mask
+            alone says what they are.
+        corrections: The clicks that corrected some of these masks, by object id.
+        scores: The expected IoU of the masks that SAM made or corrected, by object id.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -34,12 +36,25 @@ class Marks:
     mask: str
     hints: dict[int, Hint] = field(default_factory=dict)
     painted: tuple[int, ...] = ()
+    corrections: dict[int, tuple[Click, ...]] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         """The objects that are shown, ascending."""
         return tuple(sorted({*self.hints, *self.painted}))
+
+    def without(self, object_ids: Collection[int]) -> Marks:
+        """Give the same of the other objects; their label map stays."""
+        return Marks(
+            mask=self.mask,
+            hints={each: hint for each, hint in self.hints.items() if each not in object_ids},
+            painted=tuple(each for each in self.painted if each not in object_ids),
+            corrections={
+                each: clicks for each, clicks in self.corrections.items() if each not in object_ids
+            },
+            scores={each: score for each, score in self.scores.items() if each not in object_ids},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,16 +255,13 @@ def set_range(project: Project, tracked: tuple[int, int] | None) -> Project:
     return replace(project, tracked=tracked)
 
 
-def further_hint(
-    before: Hint | None, clicks: tuple[Click, ...], boxes: tuple[Box, ...], mask_box: Box | None
-) -> Hint:
+def further_hint(before: Hint | None, clicks: tuple[Click, ...], boxes: tuple[Box, ...]) -> Hint:
     """Add clicks or boxes to what was pointed out of an object.
 
     Args:
         before: What was pointed out of it on this frame.
         clicks: Further clicks.
         boxes: Further boxes.
-        mask_box: The box of the mask that it has; a click beside the object cuts from that mask.
 
     Raises:
         InputError: a click beside an object of which nothing is known.
@@ -257,7 +269,5 @@ def further_hint(
     if before is not None:
         return Hint((*before.clicks, *clicks), (*before.boxes_xyxy, *boxes))
     if not boxes and not any(each.is_positive for each in clicks):
-        if mask_box is None:
-            raise InputError("click on the object first; then take away what is not it")
-        boxes = (mask_box,)
+        raise InputError("click on the object first; then take away what is not it")
     return Hint(clicks, boxes)

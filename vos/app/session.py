@@ -24,6 +24,7 @@ from vos.app.edits import (
     paint,
     say_absent,
     take_back,
+    take_correction,
     take_hint,
     take_mask,
 )
@@ -43,9 +44,9 @@ from vos.app.project import (
     set_range,
 )
 from vos.app.runs import Runs, Stopped
-from vos.app.stored_masks import StoredMasks, box_of, put_objects, without_objects
+from vos.app.stored_masks import StoredMasks, outlines, put_objects, without_objects
 from vos.config import RunConfig
-from vos.errors import InputError, VosError, is_out_of_memory
+from vos.errors import InputError, MaskError, VosError, is_out_of_memory
 from vos.files import make_folder, write_whole
 from vos.hint import Box, Click, Hint
 from vos.masks import OBJECT_COLOURS, match_frame, read_painted_mask
@@ -431,6 +432,13 @@ class Session:
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
     ) -> None:
         """Make the mask of what was clicked or boxed."""
+        for click in clicks:
+            if (done := self._corrected(index, object_id, click)) is not None:
+                self._edit(
+                    "click",
+                    lambda now: take_correction(now, self._canvas, index, object_id, *done),
+                )
+                return
         hints = self._with_hint(index, object_id, clicks, boxes)
         # A further click corrects the mask that is there, in the time that a sketch takes.
         if object_id not in self._hints_on(index):
@@ -441,34 +449,71 @@ class Session:
             lambda now: take_hint(now, self._canvas, index, object_id, hints, labels, scores),
         )
 
+    def _corrected(
+        self, index: int, object_id: int, click: Click
+    ) -> tuple[tuple[Click, ...], Labels, float] | None:
+        """Correct the mask that an object has on a frame, from tracking or by hand.
+
+        Returns:
+            What was clicked to correct it, the (H, W) label map of the frame with it, and its
+            expected IoU. None where it has none, where clicks and boxes alone say what it is, and
+            where the click means another object.
+
+        Raises:
+            MaskError: SAM finds nothing at the click that could be taken away.
+        """
+        labels = self.labels(index)
+        mask = labels == object_id
+        if object_id in self._hints_on(index) or not mask.any() or self._goes(index, object_id):
+            return None
+        marks = self._history.project.marks.get(index)
+        earlier = () if marks is None else marks.corrections.get(object_id, ())
+        clicks = (*earlier, click)
+        done = self._frame_model(index).correct(mask, clicks)
+        if done is None and not click.is_positive:
+            raise MaskError("nothing is found there that could be taken away; erase it (E)")
+        if done is None:
+            return None
+        corrected, score = done
+        clicked = labels[click.y, click.x]
+        is_free = (labels == 0) | mask | (labels == clicked)  # others keep what is theirs
+        changed = without_objects(labels, [object_id])
+        return clicks, np.where(corrected & is_free, np.uint8(object_id), changed), score
+
+    def _goes(self, index: int, object_id: int) -> bool:
+        """Tell whether an update will take a mask away, so that the page does not show it."""
+        spans = self._stale["cleared"].get(object_id, ())
+        return any(first <= index <= last for first, last in spans)
+
     def _point_ahead(self, index: int, object_id: int, click: Click) -> None:
         """Compute what a click is likely to take, until something else waits, and show it.
 
         In the object's mask that is likely a click that takes away, elsewhere one that adds.
         """
+        from vos.app.cached_model import Superseded
+
         labels = self.labels(index)
         is_inside = 0 <= click.y < labels.shape[0] and 0 <= click.x < labels.shape[1]
-        is_in_mask = is_inside and labels[click.y, click.x] == object_id
+        is_in_mask = bool(is_inside and labels[click.y, click.x] == object_id)
+        model = self._frame_model(index)
         for is_positive in (not is_in_mask, is_in_mask):
-            hints = self._with_hint(
-                index, object_id, (replace(click, is_positive=bool(is_positive)),), ()
-            )
-            model = self._frame_model(index)
-            if model.segment_ahead(hints, self._model.is_awaited) and is_positive:
-                polygons = model.mask_outlines(hints[object_id])
-                self._publish(
-                    {"type": "preview", "frame": index, "object": None, "polygons": polygons}
-                )
+            likely = replace(click, is_positive=is_positive)
+            with suppress(Superseded, VosError), model.ahead(self._model.is_awaited):
+                if (done := self._corrected(index, object_id, likely)) is not None:
+                    labels = done[1]
+                else:
+                    labels, _ = model.segment(self._with_hint(index, object_id, (likely,), ()))
+                if is_positive:
+                    polygons = outlines((labels == object_id).view(np.uint8), (1.0, 1.0))
+                    message = {"type": "preview", "frame": index, "object": None}
+                    self._publish({**message, "polygons": polygons})
 
     def _with_hint(
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
     ) -> dict[int, Hint]:
         """Give what is pointed out on a frame, by object, with further clicks or boxes."""
         known = self._hints_on(index)
-        mask_box = None
-        if not (object_id in known or boxes or any(click.is_positive for click in clicks)):
-            mask_box = box_of(self.labels(index), object_id)
-        return {**known, object_id: further_hint(known.get(object_id), clicks, boxes, mask_box)}
+        return {**known, object_id: further_hint(known.get(object_id), clicks, boxes)}
 
     def _hints_on(self, index: int) -> Mapping[int, Hint]:
         marks = self._history.project.marks.get(index)

@@ -12,8 +12,7 @@ import numpy as np
 
 from vos.errors import InputError
 from vos.files import make_folder, write_whole
-from vos.hint import Box
-from vos.masks import encode_label_png, mask_box_xyxy, read_label_png
+from vos.masks import encode_label_png, read_label_png
 from vos.records import Labels
 
 _HASH_LENGTH = 16
@@ -121,15 +120,6 @@ def paint_stroke(
     else:
         painted[is_line] = object_id
     return painted
-
-
-def box_of(labels: Labels, object_id: int) -> Box | None:
-    """Give the box of an object, None where it has no pixel or no extent."""
-    box_xyxy = mask_box_xyxy(labels == object_id)
-    if box_xyxy is None:
-        return None
-    x0, y0, x1, y1 = map(int, box_xyxy)
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def outlines(mask: Labels, scale_xy: tuple[float, float]) -> list[list[int]]:

@@ -51,6 +51,8 @@ class OpenVideo:
         has_pts: Whether it says when frames are shown. AVI only says when they are decoded; one
             frame leaves the decoder whenever another enters it.
         pipe: Where its bytes come from, if that is a pipe.
+        wanted_from_pts: Frames that are shown before this one are decoded only if others refer to
+            them; None decodes all. For decoders that tell such frames from others without fail.
     """
 
     address: str
@@ -61,10 +63,20 @@ class OpenVideo:
     max_pixels: int
     has_pts: bool
     pipe: waiting.Pipe | None
+    wanted_from_pts: int | None = None
 
     def packets(self) -> Iterator[Packet[Stream]]:
         """Read the packets of all streams; see :func:`vos.source.waiting.packets`."""
-        return waiting.packets(self.container, self.pipe)
+        packets = waiting.packets(self.container, self.pipe)
+        return packets if self.wanted_from_pts is None else self._skipping(packets)
+
+    def _skipping(self, packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]:
+        """Tell the decoder with each packet which frames it may skip."""
+        for packet in packets:
+            if packet.stream.index == self.stream.index:
+                is_before = packet.pts is not None and packet.pts < (self.wanted_from_pts or 0)
+                self.stream.codec_context.skip_frame = "NONREF" if is_before else "DEFAULT"
+            yield packet
 
     @property
     def frame_rate_hz(self) -> Fraction | None:

@@ -7,11 +7,12 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vos.errors import DamagedSourceError, SourceError
 from vos.records import Frame
@@ -20,7 +21,17 @@ from vos.source.images import image_files, kind_of
 from vos.source.open import open_selection
 from vos.source.selection import Picture, Selection
 
+if TYPE_CHECKING:  # a page opens before FFmpeg is loaded
+    from av.video.frame import VideoFrame
+
+    from vos.source.container import OpenVideo
+    from vos.source.seek import SeekPoint
+    from vos.source.shown import Shown
+
 _NEAR_FRAMES: Final = 64  # decoded on rather than opened again, where keyframes are not known
+# Of these a decoder tells without fail which frames no other one refers to. (HEVC marks those that
+# none of the same layer refers to.)
+_CAN_SKIP: Final = frozenset(("h264",))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,10 +55,36 @@ class FrameTimes:
         return self.keyframes[after - 1] if after else None
 
 
+class _Turns:
+    """A lock that goes to whoever asked for it last."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[object] = []
+        self._is_taken = False
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Have the lock."""
+        mine = object()
+        with self._changed:
+            self._waiting.append(mine)
+            self._changed.wait_for(lambda: not self._is_taken and self._waiting[-1] is mine)
+            self._waiting.pop()
+            self._is_taken = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_taken = False
+                self._changed.notify_all()
+
+
 class FrameReader:
     """A source that can be read again, opened at any frame: the frames of a forward reading.
 
-    Methods may be called from several threads, one at a time is served.
+    Methods may be called from several threads. One at a time is served: whoever came last goes
+    first, as who scrubs through a video wants the newest frame.
 
     Args:
         path: A file or a folder of pictures, as :func:`vos.open_source` takes them.
@@ -62,7 +99,7 @@ class FrameReader:
         self._selection = replace(selection or Selection(), start=None, end=None, every=1)
         if os.path.exists(self.address) and not can_read_again(self.address):
             raise SourceError(f"{self.address} can be read only once; save it as a file first")
-        self._lock = threading.Lock()
+        self._turns = _Turns()
         with open_selection(self.address, self._selection) as source:
             self.info = source.info
             self._last: Frame = next(source)
@@ -70,6 +107,7 @@ class FrameReader:
         self._files = image_files(Path(self.address)) if os.path.isdir(self.address) else []
         self._times: FrameTimes | None = None
         self._opened = ExitStack()
+        self._video: tuple[OpenVideo, Shown] | None = None  # once it was entered at a frame
         self._pictures: Iterator[Picture] | Iterator[Frame] = iter(())
         self._next_index: int | None = None
 
@@ -100,7 +138,7 @@ class FrameReader:
             SourceError: there is no such frame.
             DamagedSourceError: it cannot be decoded.
         """
-        with self._lock:
+        with self._turns.take():
             if index != self._last.index:
                 try:
                     self._last = self._read(index)
@@ -111,16 +149,16 @@ class FrameReader:
 
     def close(self) -> None:
         """Close the source."""
-        with self._lock:
+        with self._turns.take():
             self._close()
 
     def _close(self) -> None:
-        self._next_index = None
+        self._next_index = self._video = None
+        self._pictures = iter(())
         self._opened.close()
 
     def _read(self, index: int) -> Frame:
         if not self._is_ahead(index):
-            self._close()
             self._enter(index)
         for picture in self._pictures:
             self._next_index = picture.index + 1
@@ -142,14 +180,15 @@ class FrameReader:
 
     def _enter(self, index: int) -> None:
         """Open the source at a frame, or before it."""
-        if self._is_video and self._times is not None and self._times.pts:
+        times = self._times
+        if self._is_video and times is not None and index < len(times.pts):
             with suppress(SourceError):
-                pictures = self._enter_video(index, self._times)
+                pictures = self._enter_video(index, times)
                 if pictures is not None:
                     self._pictures = pictures
                     self._next_index = index
                     return
-            self._opened.close()
+        self._close()
         wanted = replace(self._selection, start=index)
         self._pictures = self._opened.enter_context(open_selection(self.address, wanted))
         self._next_index = index
@@ -157,23 +196,35 @@ class FrameReader:
     def _enter_video(self, index: int, times: FrameTimes) -> Iterator[Picture] | None:
         from vos.source.container import open_video_container
         from vos.source.seek import SeekPoint, frames_from
-        from vos.source.video import begin, good_frames, timed
+        from vos.source.shown import Shown
+        from vos.source.video import good_frames, timed
 
         keyframe = times.keyframe_before(index)
-        if keyframe is None or index >= len(times.pts):
+        if keyframe is None:
             return None
+        if self._video is None:
+            self._close()
+            video = self._opened.enter_context(
+                open_video_container(self.address, self._selection.max_pixels)
+            )
+            # Threads by frame decode the stretch before it in half the time. They tell of damage
+            # late, which does not matter here: a frame that is not met in its turn is read the
+            # sure way.
+            video.stream.thread_type = "AUTO"
+        else:
+            video = self._video[0]
         point = SeekPoint(times.pts[keyframe], keyframe, times.pts[index], index, times.pts[0])
-        video = self._opened.enter_context(
-            open_video_container(self.address, self._selection.max_pixels)
-        )
-        # Threads by frame decode the stretch before it in half the time. They tell of damage late,
-        # which does not matter here: a frame that is not met in its turn is read the sure way.
-        video.stream.thread_type = "AUTO"
-        frames = frames_from(video, point, good_frames)
+        frames = None
+        if video.stream.codec_context.name in _CAN_SKIP:
+            frames = _skip_to(replace(video, wanted_from_pts=point.first_pts), point)
+        frames = frames or frames_from(video, point, good_frames)
         if frames is None:
             return None
-        frames, shown, _ = begin(video, frames, point)
-        return self._opened.enter_context(closing(timed(video, frames, point, shown)))
+        if self._video is None:
+            first = next(frames)
+            self._video = video, Shown.of(video, first)
+            frames = chain([first], frames)
+        return timed(video, frames, point, self._video[1])
 
     def _packet_times(self) -> FrameTimes | None:
         """Learn the times from the packets, where it is certain that they tell."""
@@ -213,3 +264,32 @@ class FrameReader:
                 decoded, shown, _ = begin(video, decoded, point)
                 with closing(timed(video, decoded, point, shown)) as pictures:
                     yield from (picture.pts_seconds for picture in pictures)
+
+
+def _skip_to(video: OpenVideo, point: SeekPoint) -> Iterator[VideoFrame] | None:
+    """Decode from a keyframe on, of the frames before the wanted one only what it is made of.
+
+    Returns:
+        The frames from the wanted one on; None where they are not met as the packets say, or where
+        a packet may be half a frame.
+    """
+    import av
+
+    from vos.source.video import good_frames
+
+    context = video.stream.codec_context
+    try:
+        video.container.seek(point.keyframe_pts, stream=video.stream)
+        frames = good_frames(video)
+        has_begun = False
+        for frame in frames:
+            has_begun = has_begun or frame.pts == point.keyframe_pts
+            if frame.pts is None or frame.pts > point.first_pts or frame.interlaced_frame:
+                return None
+            if has_begun and frame.pts == point.first_pts:
+                return chain([frame], frames)
+    except (av.FFmpegError, SourceError):
+        pass
+    finally:
+        context.skip_frame = "DEFAULT"
+    return None

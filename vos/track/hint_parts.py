@@ -86,7 +86,7 @@ def join(masks: Sequence[Candidate], others: Sequence[Candidate], wanted: Wanted
     x0, y0 = windows[:, :2].max(axis=0).tolist()
     x1, y1 = windows[:, 2:].min(axis=0).tolist()
     slices = slice(y0, y1), slice(x0, x1)
-    logits = torch.stack([_logits(mask, slices) for mask in masks]).mean(dim=0)
+    logits = torch.stack([frame_logits(mask, slices) for mask in masks]).mean(dim=0)
     if wanted.box_xyxy is not None:
         logits = _within(wanted.box_xyxy, logits, slices)
     pixels = logits.cpu().numpy()
@@ -109,7 +109,7 @@ def join(masks: Sequence[Candidate], others: Sequence[Candidate], wanted: Wanted
     return Part(slices, logits, evidence)
 
 
-def _logits(mask: Candidate, slices: tuple[slice, slice]) -> torch.Tensor:
+def frame_logits(mask: Candidate, slices: tuple[slice, slice]) -> torch.Tensor:
     """Give a mask's logits for pixels of the frame, which lie within its crop."""
     left, top = mask.crop.window_xyxy[:2]
     rows, columns = slices

@@ -7,13 +7,15 @@ smaller crops, until a mask is clear. Of all their masks the one is taken that h
 SAM expects to be good, that hardly changes with the threshold (arXiv 2304.02643, 5), and that ends
 within its crop. Then the crop around that mask is looked at like a box; where it shows another
 object, or none, the mask stays. Each further click corrects that mask in its crop; only where the
-mask is far off is the object searched for again.
+mask is far off is the object searched for again. A mask that was found in another way, by tracking
+or by hand, is corrected in the same way, but nothing of it changes that is not connected with the
+click.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -23,10 +25,12 @@ import torch
 from numpy.typing import NDArray
 
 from vos.errors import InputError, MaskError
-from vos.hint import Box, Click, Hint
+from vos.hint import Box, Click, Hint, check_clicks_within
+from vos.masks import mask_box_xyxy
 from vos.records import MAX_OBJECT_ID, Frame, Labels
 from vos.sam.model import SamModel
 from vos.track.candidates import Candidate, Float, Wanted, best_mask
+from vos.track.correction import changed_at, mask_as_candidate
 from vos.track.hint_parts import Part, join
 from vos.track.masks import Claim, settle
 from vos.track.memory.crops import Crop, Window, encode_crops, window_around
@@ -36,7 +40,9 @@ _SHARES: Final = (1.0, 0.5, 0.25)  # sides of the crops around clicks, over the 
 _CLEAR: Final = 0.5  # merit of a mask above which no further crop of clicks is looked at
 _SAME_OBJECT: Final = 0.5  # IoU below which a closer crop has shown something else
 _LARGEST_PATCH: Final = 0.5  # what one click may add or take away, over the mask's area
+_MOST_ADDED: Final = 2.0  # the same, of a mask that was found in another way: it may be a mere part
 _FAR_OFF: Final = 0.3  # how deep on the wrong side a click lies if another object is meant
+_OTHER_OBJECT: Final = 1.0  # the same, where not even a correction is tried
 _MAX_CROPS: Final = 16  # kept for further hints, of some 4 MB each
 _MAX_HINTS: Final = 8  # whose masks are kept, for when clicks or objects are added to them
 _DOUBTFUL: Final = 0.5  # the expected IoU below which a warning is given
@@ -172,6 +178,65 @@ class HintSession:
         box = None if not hint.boxes_xyxy else np.array(hint.boxes_xyxy[-1], dtype=np.float64)
         wanted = Wanted(self.frame.frame_hw, hint.clicks, box)
         return best_mask(self.sam, crop, wanted, [hint.clicks], box).pixels
+
+    @torch.inference_mode()
+    def correct(
+        self, mask: NDArray[np.bool_], clicks: Sequence[Click]
+    ) -> tuple[NDArray[np.bool_], float] | None:
+        """Correct a mask, found in whatever way, where the last of some clicks is.
+
+        Args:
+            mask: (H, W) bool with at least one pixel.
+            clicks: Of one object; those before the last have corrected the mask already.
+
+        Returns:
+            (H, W) bool and its expected IoU, in [0, 1]. None where the click is far off the mask,
+            so that it means another object, or where SAM finds nothing to change there.
+
+        Raises:
+            InputError: there is no click, or it lies outside of the frame.
+            MaskError: the mask has no pixel.
+        """
+        box_xyxy = mask_box_xyxy(mask)
+        if not clicks:
+            raise InputError("a correction needs a click")
+        if box_xyxy is None:
+            raise MaskError("a mask without any pixel cannot be corrected")
+        last = clicks[-1]
+        check_clicks_within(clicks, self.frame.frame_hw)
+        click_xyxy = np.array([last.x, last.y, last.x, last.y], dtype=np.float64)
+        around_xyxy = _union(box_xyxy.astype(np.float64), click_xyxy)
+        window = window_around(around_xyxy, self.frame.frame_hw, _CONTEXTS[0], 0.0)
+        (crop,) = self._crops_of([window])
+        before = mask_as_candidate(mask, crop)
+        after = before
+        if bool(mask[last.y, last.x]) != last.is_positive:
+            if last.is_positive and before.depth_over_radius(last) > _OTHER_OBJECT:
+                return None
+            for after in self._answers(before, tuple(clicks)):
+                corrected = changed_at(last, mask, before, after)
+                num_changed, num_px = np.count_nonzero(corrected != mask), np.count_nonzero(mask)
+                most = _MOST_ADDED if last.is_positive else _LARGEST_PATCH
+                if 0 < num_changed <= most * num_px:
+                    mask = corrected
+                    break
+            else:
+                return None
+        part = join([after], [before], Wanted(self.frame.frame_hw, tuple(clicks)))
+        return mask, part.evidence.expected_iou
+
+    def _answers(self, mask: Candidate, clicks: tuple[Click, ...]) -> Iterator[Candidate]:
+        """Ask in several ways how a mask is to be corrected, the likeliest first."""
+        guided = clicks
+        if not any(click.is_positive for click in clicks):
+            guided = (mask.inmost_click, *clicks)
+        wanted = Wanted(self.frame.frame_hw, guided)
+        with suppress(MaskError):
+            yield self._corrected(mask, wanted, guided, None)
+        yield self._patched(mask, clicks)
+        # Where SAM is told of the mask it may hold on to it.
+        with suppress(MaskError):
+            yield best_mask(self.sam, mask.crop, wanted, [guided])
 
     def _from_box(self, box: Box, clicks: tuple[Click, ...]) -> Part:
         box_xyxy = np.array(box, dtype=np.float64)

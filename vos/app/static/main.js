@@ -141,10 +141,19 @@ $("clear-range").onclick = () => send({ type: "range", range: null });
 
 // Tracking.
 
+let correctedFrame = null;  // whoever watches an update comes back to it
 function track(direction) {
   stopPlaying();
   store.isFollowing = true;
+  correctedFrame = store.isComplete ? store.frame : null;
   send({ type: "track", frame: store.frame, direction });
+}
+// A key on a button that is off would do nothing and say nothing.
+function press(id) {
+  if (!$(id).disabled) return $(id).click();
+  if (store.status === "loading") notice("The model is still loading; press the key again in a moment.");
+  else if (store.isUpToDate) notice("Everything is tracked already.");
+  else if (store.status === "ready") notice("Nothing to track yet: click an object first.");
 }
 $("track").onclick = () => track("both");
 $("track-on").onclick = () => track("forwards");
@@ -185,11 +194,20 @@ function showRun() {
 function wordsOfResults() {
   if (store.isUpToDate) return "Up to date";
   if (!store.timeline.size || !Object.keys(store.project?.marks ?? {}).length) return "";
-  return store.isComplete ? "Edits not tracked yet" : "Stopped";
+  if (!store.isComplete) return "Stopped";
+  const isStale = Object.values(store.stale.changed).some((spans) => spans.length) || Object.values(store.stale.cleared).some((spans) => spans.length);
+  return isStale ? "Edits not tracked yet" : "Not all frames tracked";
 }
 
 function duration(value) {
   return value < 60 ? `${Math.ceil(value)} s` : `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+}
+
+let wasTracking = false;
+function comeBack() {
+  const isTracking = store.status === "tracking";
+  if (wasTracking && !isTracking && store.isFollowing && correctedFrame !== null) show(correctedFrame);
+  wasTracking = isTracking;
 }
 
 let lastFollowed = 0;
@@ -213,6 +231,7 @@ on("project", () => {
   if (project.tracked) $("range-text").textContent = `frames ${project.tracked[0]} – ${project.tracked[1]}`;
   $("show-export").disabled = store.timeline.size === 0 || store.status !== "ready";
   showRun();
+  comeBack();
 });
 let hasPicture = false;
 function showWelcome() {
@@ -231,6 +250,7 @@ on("video", () => {
   $("facts").textContent = `${video.width} × ${video.height}  ·  ${+video.rate.toFixed(2)} fps`;
 });
 on("notice", ({ text, kind }) => notice(text, kind));
+on("stale", showRun);
 on("linked", (isLinked) => {
   document.body.classList.toggle("unlinked", !isLinked);
   if (wasLinked && !isLinked && store.video) notice("The server does not answer; edits wait until it does.", "error");
@@ -258,12 +278,12 @@ $("show-keys").onclick = showKeys;
 // Keys.
 
 const KEYS = [
-  ["Click, box, brush, eraser", ["C", "X", "B", "E"], null],
+  ["Click, box, brush, eraser, hand", ["C", "X", "B", "E", "H"], null],
   ["Not the object", ["Right click", "Alt click"], null],
   ["Size of the brush", ["[", "]"], null],
   ["Import a mask", ["M"], { m: () => $("import").click() }],
   ["Another object", ["N"], { n: () => send({ type: "add_object" }) }],
-  ["Choose an object", ["1", "9"], null],
+  ["Choose an object", ["1 – 9"], null],
   ["Name the object", ["R"], { r: () => renameObject(store.object) }],
   ["Colour of the object", ["Shift C"], { "Shift+C": () => colourObject(store.object) }],
   ["Absent here, in the range", ["A", "Shift A"], { a: () => $("absent").click(), "Shift+A": () => $("absent-in-range").click() }],
@@ -271,11 +291,11 @@ const KEYS = [
   ["Frame before, after", ["←", "→"], { ArrowLeft: () => step(-1), ArrowRight: () => step(1) }],
   ["Ten frames", ["Shift ←", "Shift →"], { "Shift+ArrowLeft": () => step(-10), "Shift+ArrowRight": () => step(10) }],
   ["First, last frame", ["Home", "End"], { Home: () => step(-numFrames()), End: () => step(numFrames()) }],
-  ["Frame shown before, after", ["J", "L"], { j: () => toMark(-1), l: () => toMark(1) }],
+  ["Corrected frame before, after", ["J", "L"], { j: () => toMark(-1), l: () => toMark(1) }],
   ["Play", ["Space"], { " ": togglePlay }],
   ["Range in, out", ["I", "O"], { i: rangeIn, o: rangeOut }],
-  ["Track", ["T"], { t: () => $("track").click() }],
-  ["Track on, back from here", ["Ctrl Enter", "Shift T"], { "Ctrl+Enter": () => $("track-on").click(), "Shift+T": () => $("track-back").click() }],
+  ["Track", ["T"], { t: () => press("track") }],
+  ["Track on, back from here", ["Ctrl Enter", "Shift T"], { "Ctrl+Enter": () => press("track-on"), "Shift+T": () => press("track-back") }],
   ["Stop", ["Esc"], { Escape: () => { if (!$("stop").hidden) $("stop").click(); } }],
   ["Next doubtful frame", ["D"], { d: () => $("next-doubt").click() }],
   ["It is right as it is", ["G"], { g: () => $("accept-doubt").click() }],

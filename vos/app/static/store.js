@@ -73,8 +73,7 @@ function isShown(id, index) {
 
 export function scoreOf(id, index) {
   const mark = store.project?.marks[index];
-  if (mark?.painted.includes(id)) return { kind: "shown" };
-  if (mark?.hints[id]) return { kind: "shown", score: mark.scores[id] };
+  if (mark && isShown(id, index)) return { kind: "shown", score: mark.scores[id] };
   if (store.project?.absences.some(([o, a, b]) => o === id && a <= index && index <= b)) return { kind: "absent" };
   const byte = store.timeline.get(id)?.[index] ?? 0;
   if (byte === 0 || staleKind(id, index) === "cleared") return { kind: "none" };

@@ -26,6 +26,7 @@ canvas.addEventListener("pointerdown", (event) => {
   document.activeElement?.blur?.();
   clearTimeout(resting);
   const point = view.toFrame(event), isPan = event.button === 1 || store.tool === "hand";
+  if (!isPan && !view.isCurrent()) return stopAtFrame();
   if (isPan) action = { kind: "pan", x: event.clientX, y: event.clientY };
   else if (store.isSplit && Math.abs(point.x - store.split * store.video.width) < 0.012 * store.video.width) action = { kind: "split" };
   else if (store.tool === "click") {
@@ -95,10 +96,14 @@ function click({ x, y }, positive) {
   edit({ type: "click", frame: store.frame, object: store.object, x, y, positive });
 }
 
-function edit(message) {
+function stopAtFrame() {
   store.isPlaying = false;
   store.isFollowing = false;
   emit("play");
+}
+
+function edit(message) {
+  stopAtFrame();
   emit("edit", message);
   send(message);
 }
@@ -106,7 +111,7 @@ function edit(message) {
 function hover(event, point) {
   clearTimeout(resting);
   if (store.tool !== "click" || store.isPlaying || store.status !== "ready" || event.buttons) return;
-  if (!view.isInside(point)) return view.setPreview(null);
+  if (!view.isInside(point) || !view.isCurrent()) return view.setPreview(null);
   const { x, y } = whole(point), where = `${store.frame} ${x} ${y}`, now = performance.now();
   const at = { frame: store.frame, object: store.object, x, y };
   resting = setTimeout(() => { if (at.frame === store.frame && at.object === store.object) send({ type: "rest", ...at }); }, REST_MS);

@@ -27,10 +27,8 @@ export function isInside({ x, y }) {
   return store.video && x > -0.5 && y > -0.5 && x < store.video.width - 0.5 && y < store.video.height - 0.5;
 }
 
-export function labelAt({ x, y }) {
-  if (!current || !isInside({ x, y })) return 0;
-  return current.labels[Math.round(y) * store.video.width + Math.round(x)];
-}
+// Until a frame is there, the one before it is still to be seen: nothing may be shown on that.
+export function isCurrent() { return current?.index === store.frame; }
 
 function layOut() {
   const ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
@@ -173,6 +171,7 @@ function draw() {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   const at = (x, y) => [(x + 0.5) * sx + fit.x + pan.x, (y + 0.5) * sy + fit.y + pan.y];
   if (store.isSplit) drawSplit(at(splitX - 0.5, 0)[0], at(0, -0.5)[1], at(0, height - 0.5)[1]);
+  if (!isCurrent()) return;
   if (sketch?.polygons.length) drawOutlines(at, sketch.polygons, colour(sketch.object, 0.4), colour(sketch.object), []);
   else if (preview?.length && store.tool === "click") drawOutlines(at, preview, "rgb(255 255 255 / .2)", "rgb(255 255 255 / .95)", [5, 4]);
   if (store.view === "overlay" || store.view === "contour" || store.view === "original") drawMarks(at);
@@ -245,6 +244,10 @@ function drawMarks(at) {
     if (store.hidden.has(Number(id))) continue;
     for (const box of hint.boxes) drawBox(at, box, colour(id), [6, 4]);
     for (const [x, y, isPositive] of hint.clicks) drawClick(at(x, y), isPositive, colour(id));
+  }
+  for (const [id, clicks] of Object.entries(marks.corrections)) {
+    if (store.hidden.has(Number(id))) continue;
+    for (const [x, y, isPositive] of clicks) drawClick(at(x, y), isPositive, colour(id));
   }
 }
 
