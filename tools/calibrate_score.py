@@ -31,6 +31,9 @@ from vos.track.memory import trust
 _WEIGHT_DECAY = 1e-3
 _NUM_BINS = 10
 
+SPLITS = ("val", "hard")
+"""Of the sequences that nothing is fitted to."""
+
 Clip = Iterable[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
 
 
@@ -49,7 +52,7 @@ class Tracked:
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--check", type=click.Path(path_type=Path), help="A DAVIS 2016 root, split val.")
+@click.option("--check", type=click.Path(path_type=Path), help="A DAVIS 2016 root, val and hard.")
 @click.option("--model", default="nano")
 def main(sources: tuple[Path, ...], check: Path | None, model: str) -> None:
     """Fit, and say how good the fit is."""
@@ -64,11 +67,17 @@ def main(sources: tuple[Path, ...], check: Path | None, model: str) -> None:
     others = [fit(training[:n] + training[n + 1 :]) for n in range(len(training))]
     report("left-out videos", training, others)
     if check is not None:
-        sequences = find_davis_sequences(check, year=2016, split="val")
-        unseen = [track(read_sequence(check, each.name), sam) for each in sequences]
         shipped = np.array([*trust.WEIGHTS, trust.BIAS])
-        report(f"{check.name}, weights of vos", unseen, [shipped] * len(unseen))
-        report(f"{check.name}, new weights", unseen, [weights] * len(unseen))
+        every: list[Tracked] = []
+        for split in SPLITS:
+            if not (check / "ImageSets" / "2016" / f"{split}.txt").exists():
+                continue
+            sequences = find_davis_sequences(check, year=2016, split=split)
+            unseen = [track(read_sequence(check, each.name), sam) for each in sequences]
+            every += unseen
+            for title, part in ((split, unseen), ("all so far", every)):
+                report(f"{title}, weights of vos", part, [shipped] * len(part))
+                report(f"{title}, new weights", part, [weights] * len(part))
 
 
 def read_sequence(root: Path, name: str) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
