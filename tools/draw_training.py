@@ -64,7 +64,8 @@ def draw(
     panel = np.full((height, width, 3), 255, np.uint8)
     bottom, top = height - MARGIN_PX, MARGIN_PX
     last = max(int(row["pairs"]) for row in rows)
-    for value in np.linspace(*span, 4):
+    step = 0.1 if span[1] - span[0] > 0.2 else 0.05
+    for value in np.arange(span[0], span[1] + step / 2, step):
         y = round(bottom + (value - span[0]) / (span[1] - span[0]) * (top - bottom))
         cv2.line(panel, (MARGIN_PX, y), (width - 10, y), LINE, 1)
         write(panel, f"{value:.2f}", (4, y + 4))
