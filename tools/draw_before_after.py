@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
+from captions import write
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,8 +28,7 @@ ROW_PX = 170
 CURVE_PX = 620
 MASK_PX = 260
 MARGIN_PX = 34
-GREY, BLUE, INK = (150, 150, 150), (0, 90, 181), (40, 40, 40)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+GREY, BLUE = (150, 150, 150), (0, 90, 181)
 
 Rgb = NDArray[np.uint8]
 
@@ -105,13 +105,6 @@ def window_of(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
         return slice(None), slice(None)
     x0, y0, x1, y1 = box_xyxy.tolist()
     return slice(max(0, y0 - 4), y1 + 5), slice(max(0, x0 - 4), x1 + 5)
-
-
-def write(
-    picture: Rgb, text: str, left_bottom: tuple[int, int], colour: tuple[int, int, int] = INK
-) -> None:
-    """Write a line of text."""
-    cv2.putText(picture, text, left_bottom, FONT, 0.42, colour, 1, cv2.LINE_AA)
 
 
 if __name__ == "__main__":

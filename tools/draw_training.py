@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
+from captions import write
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,8 +31,7 @@ HELD_OUT = {
     "held_out_prompt": ("true mask as prompt", (0, 90, 181)),
     "held_out_default": ("default", (220, 50, 32)),
 }
-INK, LINE = (40, 40, 40), (225, 225, 225)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+LINE = (225, 225, 225)
 
 Rgb = NDArray[np.uint8]
 
@@ -85,13 +85,6 @@ def draw(
         for x, y in points if num_averaged == 1 else ():
             cv2.circle(panel, (int(x), int(y)), 3, colour, -1, cv2.LINE_AA)
     return panel
-
-
-def write(
-    picture: Rgb, text: str, left_bottom: tuple[int, int], colour: tuple[int, int, int] = INK
-) -> None:
-    """Write a line of text."""
-    cv2.putText(picture, text, left_bottom, FONT, 0.42, colour, 1, cv2.LINE_AA)
 
 
 if __name__ == "__main__":

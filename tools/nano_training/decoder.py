@@ -42,6 +42,13 @@ class Decoded:
     scores: Tensor
     pixels: Tensor
 
+    @property
+    def best_logits(self) -> Tensor:
+        """The (B, 4h, 4w) mask of the highest predicted IoU, without gradients."""
+        best = self.scores.argmax(dim=1)
+        index = best[:, None, None, None].expand(-1, 1, *self.logits.shape[2:])
+        return self.logits.gather(1, index)[:, 0].detach()
+
 
 def reduced_precision(device: torch.device) -> torch.autocast:
     """Convolve and multiply in bfloat16.

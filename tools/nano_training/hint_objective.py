@@ -57,14 +57,14 @@ def compute_hint_losses(
         ("click", Prompts(clicks_xy[:, None], None)),
     ):
         first = decode(sam, features, prompts, None, size_px)
-        low_res = _chosen(first).detach()
+        low_res = first.best_logits
         if name == "box":
             refined = Prompts(inmost_xy[:, None], drawn_xyxy)
         else:
             refined = Prompts(clicks_xy[:, None], tight_boxes(low_res > 0, fallback))
         second = decode(sam, features, refined, low_res, size_px)
         losses[name] = (_loss(first, truth, details) + _loss(second, truth, details)) / 2
-        losses[f"J{name}"] = mask_ious(_chosen(second)[:, None] > 0, truth[:, None] > 0.5).mean()
+        losses[f"J{name}"] = mask_ious(second.best_logits[:, None] > 0, truth[:, None] > 0.5).mean()
     return losses
 
 
@@ -84,10 +84,3 @@ def _loss(decoded: Decoded, truth: Tensor, details: Tensor) -> Tensor:
     chosen = decoded.scores.detach().argmax(dim=1, keepdim=True)
     scores = SCORE_GAIN * (decoded.scores - ious).square().mean()
     return losses.amin(dim=1).mean() + 0.3 * losses.gather(1, chosen).mean() + scores
-
-
-def _chosen(decoded: Decoded) -> Tensor:
-    """Give the (N, 4h, 4w) mask of the highest predicted IoU."""
-    best = decoded.scores.argmax(dim=1)
-    index = best[:, None, None, None].expand(-1, 1, *decoded.logits.shape[2:])
-    return decoded.logits.gather(1, index)[:, 0]

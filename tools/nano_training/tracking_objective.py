@@ -118,7 +118,7 @@ def compute_clip_losses(
         prompts, low_res = _prompt(batch, t, believed, features.shape[-1])
         decoded = decode(sam, features[:, t], prompts, low_res, size_px)
         values |= _mask_losses(decoded, truths[:, t], details[:, t])
-        own = _chosen(decoded)
+        own = decoded.best_logits
         remembered = own.sigmoid()
         if classifier is not None and bias is not None:
             logits = (
@@ -301,13 +301,6 @@ def _mask_losses(decoded: Decoded, truth: Tensor, details: Tensor) -> dict[str, 
         "iou": F.mse_loss(decoded.scores, ious),
         "Jmask": ious.gather(1, chosen).mean(),
     }
-
-
-def _chosen(decoded: Decoded) -> Tensor:
-    """Give the (N, 4h, 4w) mask of the highest predicted IoU."""
-    best = decoded.scores.argmax(dim=1)
-    place = best[:, None, None, None].expand(-1, 1, *decoded.logits.shape[2:])
-    return decoded.logits.gather(1, place)[:, 0].detach()
 
 
 def _fit_classifier(decoded: Decoded, truth: Tensor, is_inside: Tensor) -> tuple[Tensor, Tensor]:

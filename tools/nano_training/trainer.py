@@ -76,8 +76,6 @@ _KERNELS = r"image_encoder\.trunk\..*\.(depthwise_conv|depthwise_norm)\.weight"
 STAGES = {
     # A new neck between parts that others trained learns within minutes while they stay.
     "neck": Stage({"image_encoder.neck": 1.5e-3}),
-    # Cells stay what they are compared by, and a step costs half.
-    "decoder": Stage({"prompt_encoder": 1e-4, "mask_decoder": 2e-4}),
     "most": Stage(_RATES, f"{_FIRST_STAGES}|{_KERNELS}"),
     "all": Stage(_RATES, _FIRST_STAGES),
 }

@@ -295,7 +295,7 @@ class Session:
                 self._edit("change the range", lambda now: set_range(now, range_))
             case messages.ClickMessage(frame=index, object=object_id):
                 click = Click(message.x, message.y, message.positive)
-                self._submit(partial(self._point, index, object_id, (click,), ()))
+                self._submit(partial(self._click, index, object_id, click))
             case messages.BoxMessage(frame=index, object=object_id, box=box):
                 self._submit(partial(self._point, index, object_id, (), (box,)))
             case messages.HoverMessage(frame=index, x=x, y=y):
@@ -428,17 +428,18 @@ class Session:
         message = {"type": "preview", "frame": index, "object": object_id}
         self._publish({**message, "polygons": polygons})
 
+    def _click(self, index: int, object_id: int, click: Click) -> None:
+        """Correct the mask that the object has here, or make one of what was clicked."""
+        done = self._corrected(index, object_id, click)
+        if done is None:
+            self._point(index, object_id, (click,), ())
+            return
+        self._edit("click", lambda now: take_correction(now, self._canvas, index, object_id, *done))
+
     def _point(
         self, index: int, object_id: int, clicks: tuple[Click, ...], boxes: tuple[Box, ...]
     ) -> None:
         """Make the mask of what was clicked or boxed."""
-        for click in clicks:
-            if (done := self._corrected(index, object_id, click)) is not None:
-                self._edit(
-                    "click",
-                    lambda now: take_correction(now, self._canvas, index, object_id, *done),
-                )
-                return
         hints = self._with_hint(index, object_id, clicks, boxes)
         # A further click corrects the mask that is there, in the time that a sketch takes.
         if object_id not in self._hints_on(index):

@@ -17,9 +17,8 @@ from vos.track.hint_parts import frame_logits
 from vos.track.memory.crops import Crop
 from vos.track.memory.prompts import to_logits
 
-_PREDICTED_IOU: Final = (
-    0.9  # of a mask that SAM has not judged; answers to a click are compared with it
-)
+_PREDICTED_IOU: Final = 0.9
+"""Of a mask that SAM has not judged; answers to a click are compared with it."""
 
 
 def mask_as_candidate(mask: NDArray[np.bool_], crop: Crop) -> Candidate:

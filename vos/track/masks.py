@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vos.masks.boxes import mask_slices
+from vos.masks import mask_box_xyxy
 from vos.records import FrameMasks, Labels, SoftEdges
 
 _CONTESTED_SHARE: Final = 0.3  # of an object's mask
@@ -123,10 +123,9 @@ def measure(labels: Labels, object_ids: tuple[int, ...], scores: NDArray[np.floa
     boxes_xyxy = np.zeros((len(object_ids), 4), dtype=np.int64)
     for row, object_id in enumerate(object_ids):
         mask = labels == object_id
-        if (slices := mask_slices(mask)) is not None:
-            rows, columns = slices
-            areas_px[row] = np.count_nonzero(mask[slices])
-            boxes_xyxy[row] = columns.start, rows.start, columns.stop - 1, rows.stop - 1
+        if (box_xyxy := mask_box_xyxy(mask)) is not None:
+            areas_px[row] = np.count_nonzero(mask)
+            boxes_xyxy[row] = box_xyxy
     present = areas_px > 0
     return FrameMasks(
         labels=labels,

@@ -48,8 +48,10 @@ _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move 
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
 _UNDECIDED: Final = 0.5  # what is remembered of a cell that two objects want
 _SEEN_WELL: Final = 0.85  # likeness
-_LEFTOVER_SHARE: Final = 0.1  # of the object's area: a mask below it and of a low expected IoU
-_LEFTOVER_SCORE: Final = 0.3  # is of what hides the object, and would keep it from being searched
+# A mask that is both is a sliver of what hides the object. Followed, it would keep the object from
+# being searched for.
+_SLIVER_SHARE: Final = 0.1  # of the object's area: smaller than that,
+_SLIVER_SCORE: Final = 0.3  # and of a lower expected IoU
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
 
@@ -136,7 +138,7 @@ def follow(
                 continue
         score = expected_iou(candidate.evidence)
         area_px = int((candidate.logits > 0).sum())
-        if score < _LEFTOVER_SCORE and area_px < _LEFTOVER_SHARE * known[row].motion.area_px:
+        if score < _SLIVER_SCORE and area_px < _SLIVER_SHARE * known[row].motion.area_px:
             continue
         scores[row] = score
     claiming = np.flatnonzero(scores > 0).tolist()
