@@ -186,6 +186,8 @@ def test_from_the_first_click_to_the_export(browser, clip, tmp_path, screenshots
         tab = Tab(browser, served, screenshots)
         tab.until("!document.getElementById('welcome').hidden")
         tab.show("1-opened")
+        tab.press("t")
+        tab.until(lambda: "Nothing to track yet" in tab.notices())
 
         tab.click(*middle_of(1, 0))
         tab.until(lambda: iou(tab.labels(0) == 1, truth[0] == 1) > 0.8)
