@@ -97,7 +97,7 @@ def sealed(document: object, tensors: dict[str, torch.Tensor]) -> bytes:
     text = torch.frombuffer(bytearray(json.dumps(document).encode()), dtype=torch.uint8)
     tensors = {key: tensor.contiguous().clone() for key, tensor in tensors.items()}
     body = safetensors.torch.save({**tensors, "document": text})
-    return b"vos state 1 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    return b"vos state 2 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def places_in(node: object, path: tuple = ()) -> Iterator[tuple]:

@@ -169,7 +169,7 @@ def test_any_bytes_are_refused(data):
 
 
 def sealed(body: bytes) -> bytes:
-    return b"vos state 1 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    return b"vos state 2 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 @given(st.binary(max_size=200))

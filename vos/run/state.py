@@ -23,7 +23,7 @@ from vos.errors import InputError
 
 T = TypeVar("T")
 
-_MAGIC: Final = b"vos state 1 "
+_MAGIC: Final = b"vos state 2 "
 _DOCUMENT: Final = "document"
 _PLAIN: Final = (bool, int, float, str)
 _MAX_INT: Final = (1 << 63) - 1  # what numpy, torch and range take
@@ -56,7 +56,7 @@ def decode_state(kind: type[T], data: bytes, device: torch.device) -> T:
     Args:
         kind: The dataclass that was encoded.
         data: From :func:`encode_state`.
-        device: Where tensors go that were not on the CPU.
+        device: Where all tensors go, whatever device they were on.
 
     Raises:
         InputError: the bytes are damaged, of another version, or hold something else.
@@ -106,8 +106,7 @@ def _encode(value: Any, tensors: Tensors) -> Any:
     if isinstance(value, np.ndarray):
         return _store(torch.from_numpy(np.array(value, order="K")), tensors)
     if isinstance(value, torch.Tensor):
-        device = "cpu" if value.device.type == "cpu" else "device"
-        return _store(value.detach().cpu(), tensors) | {"device": device}
+        return _store(value.detach().cpu(), tensors)
     raise InputError(f"a state cannot hold a {type(value).__name__}")
 
 
@@ -131,17 +130,16 @@ class _Memory:
         self._device = device
 
     def array(self, node: Any, dtype: Any) -> np.ndarray[Any, Any]:
-        array: np.ndarray[Any, Any] = self._stored(node, {"key", "axes"}).numpy()
+        array: np.ndarray[Any, Any] = self._stored(node).numpy()
         if dtype is not Any and array.dtype != dtype:
             raise InputError(f"an array of {array.dtype} stands where {dtype} belongs")
         return array
 
     def tensor(self, node: Any) -> torch.Tensor:
-        tensor = self._stored(node, {"key", "axes", "device"})
-        return tensor if node["device"] == "cpu" else tensor.to(self._device)
+        return self._stored(node).to(self._device)
 
-    def _stored(self, node: Any, keys: set[str]) -> torch.Tensor:
-        if not isinstance(node, dict) or set(node) != keys:
+    def _stored(self, node: Any) -> torch.Tensor:
+        if not isinstance(node, dict) or set(node) != {"key", "axes"}:
             raise InputError("something else stands where an array belongs")
         stored, axes = self._tensors[node["key"]], node["axes"]
         if stored.is_complex():
