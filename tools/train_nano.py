@@ -134,7 +134,6 @@ def main(
     if device.type == "cuda":
         # Views come in a few sizes, over and over.
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
     if any(size <= 0 or size % 32 for size in view_sizes):
         raise click.BadParameter("must be multiples of 32", param_hint="--view-size")
     try:
