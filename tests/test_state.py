@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from colour_sam import ColourSam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from typing_extensions import TypeAliasType
 
 import vos
 from vos.errors import InputError
@@ -105,6 +106,33 @@ def assert_equal(ours: object, theirs: object) -> None:
 def test_records_come_back_to_the_last_bit(changes):
     record = outer(**changes)
     assert_equal(decode_state(Outer, encode_state(record), CPU), record)
+
+
+def test_all_tensors_go_to_the_device_of_the_model():
+    """Also those that a run on the CPU left, so that it goes on on a GPU."""
+    record = outer(memory=outer().inner[1])
+    found = decode_state(Outer, encode_state(record), torch.device("meta"))
+    assert {each.features.device.type for each in (*found.inner, found.memory)} == {"meta"}
+
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Aliased = TypeAliasType("Aliased", np.ndarray[Any, np.dtype[Scalar]], type_params=(Scalar,))
+"""As numpy 2.5 and later define NDArray."""
+
+
+@dataclass(frozen=True)
+class WithAlias:
+    boxes: Aliased[np.int64]
+    mask: Aliased[np.bool_] | None
+
+
+@pytest.mark.parametrize("mask", [np.array([True, False]), None])
+def test_arrays_by_an_alias_of_their_type_come_back(mask):
+    record = WithAlias(np.arange(4), mask)
+    assert_equal(decode_state(WithAlias, encode_state(record), CPU), record)
+    wrong = encode_state(WithAlias(np.arange(4.0), mask))
+    with pytest.raises(InputError, match="an array of float64 stands where"):
+        decode_state(WithAlias, wrong, CPU)
 
 
 def test_equal_records_give_equal_bytes():

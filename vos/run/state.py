@@ -160,6 +160,9 @@ def _decode(hint: Any, node: Any, memory: _Memory) -> Any:
         return _decode_record(cast(type, hint), node, memory)
     if hint is torch.Tensor:
         return memory.tensor(node)
+    if (alias := getattr(origin, "__value__", None)) is not None:
+        # From numpy 2.5 on NDArray is one, as of Python 3.12.
+        return _decode(alias[arguments], node, memory)
     if origin is np.ndarray:
         (dtype,) = get_args(arguments[1]) or (Any,)
         return memory.array(node, dtype)
