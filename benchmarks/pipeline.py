@@ -86,6 +86,7 @@ COLUMNS = {
     "settings": "method",
     "objects": "objects",
     "dtype": "dtype",
+    "device": "device",
     "cpu": "processor",
     "threads": "threads",
     "clock": "clock",
@@ -96,11 +97,17 @@ COLUMNS = {
     "peak_mib": "peak, MiB",
 }
 TABLES: dict[str, Callable[[dict[str, str]], bool]] = {
-    "of the embedded model": lambda row: row["model"] == "nano" and row["objects"] == "1",
-    "of many objects": lambda row: row["model"] == "nano" and row["objects"] != "1",
-    "of bigger models": lambda row: row["model"] != "nano",
+    "of the embedded model": lambda row: is_nano(row) and row["objects"] == "1",
+    "of many objects": lambda row: is_nano(row) and row["objects"] != "1",
+    "of bigger models": lambda row: row["model"] != "nano" and row["device"] == "cpu",
+    "on a GPU": lambda row: row["device"] != "cpu",
 }
 """What each table of the docs has of the rows."""
+
+
+def is_nano(row: dict[str, str]) -> bool:
+    """Whether a row is of the embedded model on a processor."""
+    return row["model"] == "nano" and row["device"] == "cpu"
 
 
 class Recording(SamModel):
@@ -181,7 +188,7 @@ def main(
         "cpu": f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
         "threads": threads,
         "clock": clock_name,
-        "device": str(sam.device),
+        "device": card_name(sam.device),
         "model": models[0],
         "weights": weights,
         "dtype": f"{dtype}, skip_padding" if skip_padding else dtype,
@@ -501,12 +508,17 @@ def cpu_name() -> str:
     return next((one.split(":")[1].strip() for one in lines if one.startswith("model name")), "")
 
 
+def card_name(device: torch.device) -> str:
+    """The name of a GPU, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
 def write_table(results: Path) -> None:
     """Put the newest row of each kind into the tables of docs/performance.md.
 
     Rows with a note are of trials. They and rows of earlier versions stay in the CSV alone.
     """
-    kind = ("model", "settings", "objects", "dtype", "cpu", "threads", "clock")
+    kind = ("model", "settings", "objects", "dtype", "device", "cpu", "threads", "clock")
     with results.open(newline="") as file:
         newest = {tuple(row[name] for name in kind): row for row in csv.DictReader(file)}
     rows = sorted(

@@ -23,9 +23,9 @@ beside it, never sequences that the model is judged on. Six videos are left out,
 command is given again; told to end (SIGTERM) it writes one first. The rates stay until the last
 quarter of the time, so that a run can be made longer.
 
-cuDNN's search for the fastest algorithms stays off on purpose: it gains 6 % of a step on an H100, but
-each of the dozen shapes of batches is searched anew. In a run of 6.6 minutes beside another one the
-first 50 steps took 4.7 of them, the other 398 took 1.9.
+cuDNN's search for the fastest algorithms stays off on purpose. It gains 6 % of a step on an H100,
+but each of the dozen shapes of batches is searched anew: in a run of 6.6 minutes, beside another
+one, the first 50 steps took 4.7 of them and the other 398 took 1.9.
 """
 
 from __future__ import annotations
