@@ -42,7 +42,7 @@ from vos.track.memory.prompts import (
 from vos.track.memory.relook import MAX_REJECTED, Seen, background_before
 from vos.track.memory.tracks import Track, expected_window, shares, window_shares
 from vos.track.memory.trust import Evidence, compare_masks, expected_iou, likeness_of
-from vos.track.memory.vote import combine
+from vos.track.memory.vote import Combined, combine
 
 _MOTION_SHARE: Final = 0.35  # of the object's size: how far its parts may move between frames
 _REACH_SHARE: Final = 0.25  # of the object's size: how far beyond its expected box it may be
@@ -286,12 +286,15 @@ def _segment_crop(
     for number, row in enumerate(prompts):
         track = tracks[row]
         colours = track.colours if config.colours else None
-        sam_low_res = low_res = sam_low_res_of[number]
+        sam_low_res = sam_low_res_of[number]
+        combined = Combined(sam_low_res, sam_low_res)
         if config.pixel_head:
             maps = head_maps(prompts[row], colours, rgb)
             by_head = track.head.logits(channel_logits[number, 0], maps)
-            low_res = combine(by_head, sam_low_res, maps[0] if config.vote else None)
-        logits, sam_logits = low_res_to_frame(torch.stack([low_res, sam_low_res]), crop.letterbox)
+            combined = combine(by_head, sam_low_res, maps[0] if config.vote else None)
+        logits, sam_logits, remembered = low_res_to_frame(
+            torch.stack([combined.logits, sam_low_res, combined.sam_logits]), crop.letterbox
+        )
         if track.fine_head is not None:
             logits = apply_fine_head(track.fine_head, crop, logits, colours)
         if config.likely_parts:
@@ -299,8 +302,9 @@ def _segment_crop(
             if is_dropped.any():
                 logits = logits.masked_fill(is_dropped, _DROPPED)
                 sam_logits = sam_logits.masked_fill(is_dropped, _DROPPED)
+                remembered = remembered.masked_fill(is_dropped, _DROPPED)
         if logits.max() > 0:
-            mask_shares = _mean_shares(crop, logits, sam_logits)
+            mask_shares = _mean_shares(crop, logits, remembered)
             found = memories[row]
             likeness = likeness_of(
                 mask_shares[crop.is_inside], found.object_similarities, track.self_similarity

@@ -85,7 +85,10 @@ def inmost_xy(
 def decode_crop(
     crop: Crop, prompts: Sequence[CropPrompts], classifiers: torch.Tensor, sam: SamModel
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode K objects of one crop with one call: of SAM's masks that of highest predicted IoU.
+    """Decode K objects of one crop with one call, with the best of SAM's three masks each.
+
+    That is the mask with the greatest sum of the predicted IoU and of the soft IoU with the
+    correspondence: a part of the object often has the highest predicted IoU.
 
     Args:
         crop: The crop.
@@ -98,23 +101,28 @@ def decode_crop(
         beyond the picture.
     """
     points_xy = np.stack([each.point_xy for each in prompts])[:, None]
+    low_res = torch.stack([each.low_res for each in prompts])
     sam_prompts = Prompts(
         points_xy,
         np.full(points_xy.shape[:2], POSITIVE),
         np.stack([each.box_xyxy for each in prompts]),
-        torch.stack([each.low_res for each in prompts]) * _PROMPT_GAIN,
+        low_res * _PROMPT_GAIN,
     )
     decoded = sam.decode(
         crop.features,
         sam_prompts,
         crop.letterbox,
         classifiers=classifiers,
-        mixing="best",
         only_picture=True,
     )
     if decoded.classifier_logits is None:
         raise RuntimeError("the decoder got classifiers and gave no logits of theirs")
-    return decoded.low_res_logits[:, 0], decoded.classifier_logits
+    masks, wanted = torch.sigmoid(decoded.low_res_logits), torch.sigmoid(low_res)[:, None]
+    common = torch.minimum(masks, wanted).sum(dim=(2, 3))
+    agreement = common / torch.maximum(masks, wanted).sum(dim=(2, 3)).clamp_min(1e-6)
+    best = (decoded.predicted_ious + agreement).argmax(dim=1)
+    objects = torch.arange(len(best), device=best.device)
+    return decoded.low_res_logits[objects, best], decoded.classifier_logits
 
 
 def head_maps(prompts: CropPrompts, colours: Colours | None, rgb: torch.Tensor) -> torch.Tensor:

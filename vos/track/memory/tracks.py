@@ -256,8 +256,8 @@ def _logits(sample: _Sample, head: Head, config: Memory) -> torch.Tensor:
     """Give the final (H, W) logits of a sample's crop, before the classifier of frame pixels."""
     by_channels = torch.einsum("d,dhw->hw", head.channels, sample.channels)
     by_head = head.logits(by_channels, sample.maps)
-    low_res = combine(by_head, sample.sam_logits, sample.maps[0] if config.vote else None)
-    return low_res_to_frame(low_res[None], sample.crop.letterbox)[0]
+    combined = combine(by_head, sample.sam_logits, sample.maps[0] if config.vote else None)
+    return low_res_to_frame(combined.logits[None], sample.crop.letterbox)[0]
 
 
 def _whole_pixels(crop: Crop) -> torch.Tensor:
