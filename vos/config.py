@@ -153,7 +153,7 @@ class Memory:
     max_windows: int = 3
     num_recent: int = 3
     pixel_head: bool = True
-    num_views: int = 1
+    num_views: int = 2
     colours: bool = True
     vote: bool = True
     thin_parts: bool = True
