@@ -120,7 +120,8 @@ def as_frame(rgb: Rgb, index: int) -> Frame:
 
 
 def as_tracked(finds: list[Find]) -> Tracked:
-    evidence = np.array([each.evidence for each in finds]).reshape(len(finds), -1)
+    # In some videos nothing is found.
+    evidence = np.array([each.evidence for each in finds]).reshape(-1, len(presence.WEIGHTS))
     return Tracked(evidence, np.array([float(each.is_right) for each in finds]))
 
 
