@@ -103,7 +103,11 @@ def find(frame: Frame, truth: Mask, tracks: Tracks, sam: vos.SamModel) -> list[F
         seen.append(found)
         return 1.0
 
-    with mock.patch("vos.track.memory.follow.presence", listen):
+    with (
+        mock.patch("vos.track.memory.follow.presence", listen),
+        # What is where the object was last seen is taken up without this test.
+        mock.patch("vos.track.memory.follow._overlaps", return_value=False),
+    ):
         masks, _ = follow(frame, tracks, sam, CONFIG)
     own = masks.labels > 0
     return [Find(astuple(each), region_j(truth, own) > RIGHT_IOU) for each in seen if own.any()]
