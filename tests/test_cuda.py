@@ -102,18 +102,18 @@ def test_pictures_of_one_batch_do_not_touch_one_another(clip):
 
 
 @pytest.mark.parametrize(
-    ("method", "one_at_a_time"),
+    ("method", "in_small_batches"),
     [(vos.Memory(), vos.Memory()), (vos.PersamF(batch_size=16), vos.PersamF(batch_size=1))],
     ids=METHODS,
 )
-def test_a_batch_that_fills_the_memory_is_halved(clip, method, one_at_a_time, caplog):
+def test_a_batch_that_fills_the_memory_is_halved(clip, method, in_small_batches, caplog):
     """With a cap on the allocator, just above what the method takes in small batches."""
     expected = follow(clip, load(), method)
     sam = load()
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    follow(clip, sam, one_at_a_time)
+    follow(clip, sam, in_small_batches)
     needed = torch.cuda.max_memory_reserved()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory

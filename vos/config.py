@@ -131,7 +131,8 @@ class Memory:
             it is SAM's own of highest predicted IoU.
         num_views: Drawn views of each reference that this classifier is fitted to as well.
         colours: Whether that classifier sees the object's colours.
-        vote: Whether the correspondence decides where the classifier and SAM's mask disagree.
+        vote: Whether the classifier and SAM's mask count by how like they are to the
+            correspondence, which has a vote of its own.
         thin_parts: Whether an object too thin for the decoder's pixels gets a second classifier,
             of the frame's pixels.
         likely_parts: Whether connected parts of a mask are dropped with which it would be larger

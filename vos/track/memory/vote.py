@@ -7,7 +7,7 @@ The correspondence is coarse, but it follows the object from frame to frame. So 
 other two is more like it counts more, and where they disagree it has a vote of its own. Where they
 disagree much, and together lose much of what it shows, it is believed instead: masks erode so,
 first a wheel, then a leg. Where they agree on less, something else hides the object.
-docs/tracking.md has what each of the three rules is worth.
+docs/notebook/tracking.md has what each of the three rules is worth.
 """
 
 from __future__ import annotations
