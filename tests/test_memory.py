@@ -299,6 +299,33 @@ def test_a_sliver_with_little_support_is_what_hides_the_object(
     assert bool(tracks.tracks[0].motion.num_frames_lost) != is_seen
 
 
+@pytest.mark.parametrize(
+    ("support", "gap_px", "is_remembered"), [(0.1, 0, False), (0.9, 0, True), (0.1, 20, True)]
+)
+def test_a_poor_mask_beside_another_object_is_not_remembered(
+    monkeypatch, support, gap_px, is_remembered
+):
+    """It is mostly of the other one. A poor mask with nothing beside it shows how it changes."""
+    rgb, labels = np.full((96, 128, 3), 90, np.uint8), np.zeros((96, 128), np.uint8)
+    there = 50 + gap_px
+    rgb[30:60, 20:50], labels[30:60, 20:50] = (230, 60, 40), 1
+    rgb[30:60, there : there + 30], labels[30:60, there : there + 30] = (40, 60, 230), 2
+    (frame,) = vos.frames_from_arrays([rgb])
+    sam, config = vos.SamModel(ColourSam()), Memory()
+    learned = tuple(learn([(frame, labels)], object_id, sam, config) for object_id in (1, 2))
+    evidence = {0: Evidence(0.8, support, support, support), 1: Evidence(1.0, 1.0, 1.0, 1.0)}
+
+    def believe(*args):
+        found = segment_all(*args)
+        return {row: replace(found[row], evidence=evidence[row]) for row in found}
+
+    segment_all = follow_module._segment_all
+    monkeypatch.setattr(follow_module, "_segment_all", believe)
+    masks, tracks = follow(frame, Tracks((1, 2), learned), sam, config)
+    assert masks.present.all()
+    assert [len(track.recent) for track in tracks.tracks] == [is_remembered, 1]
+
+
 @pytest.mark.parametrize("frame_hw", [(1, 1), (2, 300), (300, 1), (3, 5), (64, 1000)])
 @pytest.mark.parametrize("corner", [(0, 0), (-1, -1)])
 @pytest.mark.parametrize("context", [1.8, None])

@@ -52,6 +52,7 @@ _SEEN_WELL: Final = 0.85  # likeness
 # being searched for.
 _SLIVER_SHARE: Final = 0.1  # of the object's area: smaller than that,
 _SLIVER_SCORE: Final = 0.3  # and of a lower expected IoU
+_DOUBTFUL_SCORE: Final = 0.3  # expected IoU below which a mask beside another's is not remembered
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
 
@@ -377,7 +378,7 @@ def _update(
     if candidate is None or not (masks.present[row] or is_moving_on):
         return replace(track, motion=when_lost(track.motion))
     recent, seen_well = track.recent, track.seen_well
-    if config.num_recent:
+    if config.num_recent and not _is_doubtful(masks, row):
         # What another object won is not this one's, whatever its logits said.
         labels = masks.labels[candidate.crop.slices]
         is_free = (labels == 0) | (labels == masks.object_ids[row])
@@ -405,6 +406,20 @@ def _update(
         is_clear=is_clear,
     )
     return replace(track, recent=recent, seen_well=seen_well, rejected=(), motion=motion)
+
+
+def _is_doubtful(masks: FrameMasks, row: int) -> bool:
+    """Say whether an object's mask is poor and beside another object's.
+
+    Much of it is then of what hides the object, and who remembers that does not know the object
+    when it comes out again. A poor mask with nothing beside it is of one that changed its shape.
+    """
+    if not masks.present[row] or masks.scores[row] >= _DOUBTFUL_SCORE:
+        return False
+    boxes_xyxy, box_xyxy = masks.boxes_xyxy, masks.boxes_xyxy[row]
+    is_beside = (boxes_xyxy[:, :2] <= box_xyxy[2:] + 1) & (box_xyxy[:2] <= boxes_xyxy[:, 2:] + 1)
+    is_other = masks.present & (np.arange(len(masks.present)) != row)
+    return bool((is_beside.all(axis=1) & is_other).any())
 
 
 def _box_in_frame(candidate: _Candidate) -> NDArray[np.float64]:
