@@ -4,7 +4,7 @@
     python benchmarks/ablation.py --davis ../shared/davis --moseg ../shared/moseg \\
         --variant motion --variant memory
     python benchmarks/ablation.py --list
-    python benchmarks/ablation.py --table                                # the rows, into the docs
+    python benchmarks/ablation.py --table              # the rows of the last weights, into the docs
 
 Each variant (variants.py) runs in a process of its own, so that its peak memory is its own, and
 becomes a row of benchmarks/ablation.csv. ``published`` always runs first: ``time_ratio`` is a
@@ -127,6 +127,7 @@ def measure(variant: Variant, davis: Path, moseg: Path, model: str, baseline: fl
     sequences = (*of_davis.sequences, *of_moseg.sequences)
     return {
         "variant": variant.name,
+        "weights": (sam.weights_sha256 or "")[:12],
         "J&F": round(of_davis.statistics.jf_mean, 4),
         "J_per_sequence": " ".join(f"{one.name}={one.statistics.j_mean:.3f}" for one in sequences),
         "J_moseg": round(of_moseg.statistics.j_mean, 4),
@@ -154,18 +155,20 @@ def first_frames(root: Path, short: Path, year: str, num_frames: int) -> Path:
 
 
 def newest_rows(results: Path) -> dict[str, dict[str, str]]:
-    """Give the last row of each variant."""
+    """Give the last row of each variant that was measured with the weights of the last row."""
     with results.open(newline="") as file:
-        return {row["variant"]: row for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    return {row["variant"]: row for row in rows if row["weights"] == rows[-1]["weights"]}
 
 
 def write_table(results: Path) -> None:
-    """Put the newest row of each variant into docs/tracking.md."""
+    """Put the rows of the last weights into docs/tracking.md."""
     rows = newest_rows(results)
     lines = [line_of(PUBLISHED, rows)] if PUBLISHED.name in rows else []
     for title, group in GROUPS.items():
-        lines.append((f"**{title}**", *[""] * (len(COLUMNS) - 1)))
-        lines += [line_of(variant, rows) for variant in group if variant.name in rows]
+        measured = [line_of(variant, rows) for variant in group if variant.name in rows]
+        if measured:
+            lines += [(f"**{title}**", *[""] * (len(COLUMNS) - 1)), *measured]
     places = {str(place): column for place, column in enumerate(COLUMNS)}
     text = markdown(places, [dict(zip(places, line, strict=True)) for line in lines])
     print(text)

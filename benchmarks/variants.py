@@ -57,7 +57,7 @@ def built_up() -> tuple[Variant, ...]:
         ("+colours", "the object's colours", {"colours": True}),
         ("+thin_parts", "the classifier of frame pixels", {"thin_parts": True}),
         ("+likely_parts", "unlikely parts dropped", {"likely_parts": True}),
-        ("+vote", "two of three decide", {"vote": True}),
+        ("+vote", "three masks vote, by their likeness to one another", {"vote": True}),
         ("+num_views", "drawn views of the reference", {"num_views": Memory().num_views}),
         ("memory", "lost objects are compared: the default", LOST),
     ):
