@@ -52,7 +52,7 @@ _SEEN_WELL: Final = 0.85  # likeness
 # being searched for.
 _SLIVER_SHARE: Final = 0.1  # of the object's area: smaller than that,
 _SLIVER_SCORE: Final = 0.3  # and of a lower expected IoU
-_DOUBTFUL_SCORE: Final = 0.3  # expected IoU below which a mask beside another's is not remembered
+_POOR_SCORE: Final = 0.3  # expected IoU: a poorer mask beside another's is not remembered
 _DROPPED: Final = -6.0  # the logit of parts that are not the object's
 
 
@@ -378,7 +378,7 @@ def _update(
     if candidate is None or not (masks.present[row] or is_moving_on):
         return replace(track, motion=when_lost(track.motion))
     recent, seen_well = track.recent, track.seen_well
-    if config.num_recent and not _is_doubtful(masks, row):
+    if config.num_recent and not _is_poor_beside_another(masks, row):
         # What another object won is not this one's, whatever its logits said.
         labels = masks.labels[candidate.crop.slices]
         is_free = (labels == 0) | (labels == masks.object_ids[row])
@@ -408,13 +408,14 @@ def _update(
     return replace(track, recent=recent, seen_well=seen_well, rejected=(), motion=motion)
 
 
-def _is_doubtful(masks: FrameMasks, row: int) -> bool:
+def _is_poor_beside_another(masks: FrameMasks, row: int) -> bool:
     """Say whether an object's mask is poor and beside another object's.
 
-    Much of it is then of what hides the object, and who remembers that does not know the object
-    when it comes out again. A poor mask with nothing beside it is of one that changed its shape.
+    Much of it is then of the other object, which hides this one. With that in memory, this object
+    would not be recognised when it comes out again. A poor mask with nothing beside it is kept in
+    memory: there, the object has changed its shape.
     """
-    if not masks.present[row] or masks.scores[row] >= _DOUBTFUL_SCORE:
+    if not masks.present[row] or masks.scores[row] >= _POOR_SCORE:
         return False
     boxes_xyxy, box_xyxy = masks.boxes_xyxy, masks.boxes_xyxy[row]
     is_beside = (boxes_xyxy[:, :2] <= box_xyxy[2:] + 1) & (box_xyxy[:2] <= boxes_xyxy[:, 2:] + 1)
