@@ -323,14 +323,16 @@ def test_a_run_told_to_end_keeps_what_it_learned(plan, num_workers, monkeypatch)
     assert _read_steps(plan.out / trainer.LOG_NAME) == [1, 2]
 
 
-@pytest.mark.parametrize("stage", ["neck", "most", "all"])
+@pytest.mark.parametrize("stage", ["neck", "most", "all", "whole"])
 def test_a_stage_trains_its_parts_only(stage):
     sam = State.start(train_nano.PACKAGED_WEIGHTS, CPU, trainer.STAGES[stage]).sam
     trained = {name for name, p in sam.named_parameters() if p.requires_grad}
     assert any(name.startswith("image_encoder.neck") for name in trained)
-    assert not any("trunk.stem" in name or "trunk.stages.1." in name for name in trained)
+    for first in ("trunk.stem.conv", "trunk.stages.1.0.project_conv"):
+        assert (f"image_encoder.{first}.weight" in trained) == (stage == "whole")
     assert any("mask_decoder" in name for name in trained) == (stage != "neck")
-    assert ("image_encoder.trunk.stages.5.0.depthwise_conv.weight" in trained) == (stage == "all")
+    kernel = "image_encoder.trunk.stages.5.0.depthwise_conv.weight"
+    assert (kernel in trained) == (stage in ("all", "whole"))
     assert any("trunk.stages.5.0.project_conv" in name for name in trained) == (stage != "neck")
 
 

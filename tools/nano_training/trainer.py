@@ -78,6 +78,7 @@ STAGES = {
     "neck": Stage({"image_encoder.neck": 1.5e-3}),
     "most": Stage(_RATES, f"{_FIRST_STAGES}|{_KERNELS}"),
     "all": Stage(_RATES, _FIRST_STAGES),
+    "whole": Stage(_RATES),
 }
 
 
