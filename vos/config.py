@@ -152,7 +152,7 @@ class Memory:
     context: float | None = 1.8
     min_window_share: float = 0.15
     max_windows: int = 3
-    num_recent: int = 3
+    num_recent: int = 1
     pixel_head: bool = True
     num_views: int = 2
     colours: bool = True
