@@ -25,18 +25,31 @@ def frames(number: int) -> list[Frame]:
 class SmallMemory(SamModel):
     """Has room for a few pictures at once."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, error: Exception) -> None:
         super().__init__(ColourSam())
         self.room = room
+        self.error = error
 
     def encode(self, pictures):
         if len(pictures) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         return super().encode(pictures)
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_stays_so(caplog):
-    sam = SmallMemory(room=2)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        MemoryError(),
+    ],
+    ids=["torch", "cpu", "driver", "cublas", "cudnn", "python"],
+)
+def test_a_batch_that_does_not_fit_is_halved_and_stays_so(error, caplog):
+    sam = SmallMemory(2, error)
     with caplog.at_level(logging.WARNING, logger="vos"):
         encoded = list(encode(frames(11), sam, 8))
         again = list(encode(frames(11), sam, 8))
@@ -82,7 +95,7 @@ def test_masks_are_the_same_where_memory_is_small(method, monkeypatch, caplog):
 
 def test_one_frame_that_does_not_fit_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
-        list(encode(frames(3), SmallMemory(room=0), 2))
+        list(encode(frames(3), SmallMemory(0, torch.OutOfMemoryError("CUDA out of memory")), 2))
 
 
 def test_other_errors_are_not_taken_for_full_memory(caplog):

@@ -65,8 +65,8 @@ PACKAGED_WEIGHTS = ROOT / "vos" / "sam" / "weights" / "nano.safetensors"
     type=click.Choice(list(STAGES)),
     default="most",
     show_default=True,
-    help="What is trained: a new neck alone; the whole model; all but the trunk's first stages; and "
-    "most: without its depthwise kernels too, which is a third faster on a CPU.",
+    help="What is trained: a new neck alone; the whole model; all but the trunk's first stages; "
+    "and most: without its depthwise kernels too, which is a third faster on a CPU.",
 )
 @click.option(
     "--hold-out",

@@ -70,7 +70,21 @@ class ScoreError(VosError, ValueError):
     """Results cannot be scored: frames are missing, broken, or of another size."""
 
 
+# cuDNN's search for a convolution tries one after another and drops the reason why each failed, so
+# that a full card ends as "GET was unable to find an engine".
+_TEXTS_OF_FULL_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "unable to find an engine",
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell torch's and Python's errors of full memory from others, without importing torch."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"OutOfMemoryError", "MemoryError"}) or "DefaultCPUAllocator" in str(error)
+    if names & {"OutOfMemoryError", "MemoryError"}:
+        return True
+    return isinstance(error, RuntimeError) and any(
+        text in str(error) for text in _TEXTS_OF_FULL_MEMORY
+    )
