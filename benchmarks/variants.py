@@ -99,7 +99,7 @@ GROUPS: dict[str, tuple[Variant, ...]] = {
         memory("relook=false", "no look at what was there before", Memory(relook=False)),
         memory("contests=false", "contested pixels as any", Memory(contests=False)),
         memory("num_recent=0", "the reference alone remembered", Memory(num_recent=0)),
-        memory("num_recent=1", "and the last frame", Memory(num_recent=1)),
+        memory("num_recent=3", "and the last three frames", Memory(num_recent=3)),
         memory("num_recent=6", "and the last six", Memory(num_recent=6)),
         memory("max_windows=1", "one window for all objects", Memory(max_windows=1)),
     ),

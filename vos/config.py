@@ -117,7 +117,7 @@ class AbsenceConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """The default method: remembered cells of the reference and of the last frames.
+    """The default method: remembered cells of the references and of the last frame.
 
     docs/tracking.md says how it works and what each part is worth.
 

@@ -36,7 +36,7 @@ TEMPERATURE = 0.05
 NUM_NEIGHBOURS = 10
 PENALTY = 0.1
 MOTION_SHARE = 0.35
-NUM_RECENT = 3
+NUM_RECENT = 1
 PROMPT_GAIN = 2.0
 """These six as in the tracker."""
 
@@ -135,8 +135,8 @@ def compute_clip_losses(
         own_cells = _Cells(
             cells[t].values, remembered_shares.flatten(1), cells[t].places_xy, cells[t].is_inside
         )
-        memories = [memories[0], *memories[1:][-(NUM_RECENT - 1) :]]
-        memories.append(_thin(own_cells, batch.noise[:, t, 0], MAX_CELLS))
+        recent = [*memories[1:], _thin(own_cells, batch.noise[:, t, 0], MAX_CELLS)]
+        memories = [memories[0], *recent[-NUM_RECENT:]]
     parts = {name: torch.stack(values).mean() for name, values in terms.items()}
     losses = [value for name, value in parts.items() if not name.startswith("J")]
     parts["total"] = torch.stack(losses).sum()
