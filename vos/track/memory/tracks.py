@@ -44,7 +44,7 @@ class Track:
         fine_head: Its classifier of frame pixels; None where decoder pixels hold its shape.
         colours: Its colours.
         self_similarity: Similarity of its cells between two crops of its reference.
-        is_one_piece: Whether a reference shows it as one connected part.
+        is_one_piece: Whether all references show it as one connected part.
         motion: Where it is, and where it is going.
     """
 
@@ -147,7 +147,7 @@ def learn(
         fine_head=fine_head,
         colours=colours,
         self_similarity=float(np.mean([each.similarity for each in samples])),
-        is_one_piece=any(map(is_one_piece, masks)),
+        is_one_piece=all(map(is_one_piece, masks)),
         motion=motion_at_rest(masks[-1]),
     )
 
