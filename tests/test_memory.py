@@ -355,6 +355,17 @@ def test_an_object_may_be_lost_for_hours():
     assert (found & (mask > 0)).sum() / (found | (mask > 0)).sum() > 0.8
 
 
+def test_an_object_is_in_one_piece_where_all_references_say_so():
+    """Else the one in which it looks so takes away what is not connected, in all frames."""
+    sam = vos.SamModel(ColourSam())
+    rgb, one, two = np.full((48, 64, 3), 90, np.uint8), *np.zeros((2, 48, 64), np.uint8)
+    one[10:30, 10:30] = two[10:30, 10:30] = two[34:44, 40:60] = 1
+    (frame,) = vos.frames_from_arrays([rgb])
+    for masks, expected in (([one], True), ([two], False), ([one, two], False), ([one, one], True)):
+        track = learn([(frame, mask) for mask in masks], 1, sam, Memory())
+        assert track.is_one_piece == expected
+
+
 def test_windows_of_many_objects_are_shared_at_once():
     """254 objects: pairs are compared all together, not one by one."""
     windows = [(x, y, x + 8, y + 8) for y in range(0, 160, 10) for x in range(0, 160, 10)][:254]
