@@ -8,7 +8,7 @@ import torch
 from colour_sam import PALETTE, ColourSam
 
 import vos
-from vos.errors import DeviceError
+from vos.errors import DeviceError, is_out_of_memory
 from vos.records import Frame
 from vos.sam.model import SamModel
 from vos.track.published.encode import encode
@@ -96,6 +96,13 @@ def test_masks_are_the_same_where_memory_is_small(method, monkeypatch, caplog):
 def test_one_frame_that_does_not_fit_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
         list(encode(frames(3), SmallMemory(0, torch.OutOfMemoryError("CUDA out of memory")), 2))
+
+
+def test_a_broken_cudnn_is_not_called_full_memory():
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    with pytest.raises(RuntimeError, match="unable to find an engine") as raised:
+        list(encode(frames(3), SmallMemory(0, error), 2))
+    assert not is_out_of_memory(raised.value)
 
 
 def test_other_errors_are_not_taken_for_full_memory(caplog):

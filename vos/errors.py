@@ -70,14 +70,8 @@ class ScoreError(VosError, ValueError):
     """Results cannot be scored: frames are missing, broken, or of another size."""
 
 
-# cuDNN's search for a convolution tries one after another and drops the reason why each failed, so
-# that a full card ends as "GET was unable to find an engine".
-_TEXTS_OF_FULL_MEMORY = (
-    "DefaultCPUAllocator",
-    "CUDA error: out of memory",
-    "STATUS_ALLOC_FAILED",
-    "unable to find an engine",
-)
+# Of RuntimeErrors: torch's on a CPU, the driver's, and those of cuBLAS and cuDNN.
+_TEXTS_OF_FULL_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -16,6 +16,10 @@ from vos.sam.model import SamModel
 
 _logger = logging.getLogger("vos")
 
+# cuDNN tries one convolution after another and drops the reason why each failed. So a full card can
+# end like this, but so does a cuDNN that is broken, in which a smaller batch fails as well.
+_NO_CONVOLUTION: Final = "unable to find an engine"
+
 # Kept for as long as the model lives: else every further frame would run out of memory again.
 _most_that_fit: Final[WeakKeyDictionary[SamModel, int]] = WeakKeyDictionary()
 
@@ -44,7 +48,8 @@ def encode_in_batches(
         (C, h, w) float32 features of each picture, on the model's device.
 
     Raises:
-        RuntimeError: not even one picture fits into memory.
+        RuntimeError: not even one picture fits into memory, or torch cannot encode it.
+        MemoryError: not even one picture fits into memory, as Python says it.
     """
     batch_size = batch_size or default_batch_size(sam.device)
     features: list[torch.Tensor] = []
@@ -53,7 +58,8 @@ def encode_in_batches(
         try:
             features += sam.encode(pictures[len(features) : len(features) + size])
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not is_out_of_memory(error):
+            may_fit = is_out_of_memory(error) or _NO_CONVOLUTION in str(error)
+            if size == 1 or not may_fit:
                 raise
             _most_that_fit[sam] = size // 2
             _logger.warning(
