@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -321,6 +322,27 @@ def test_a_run_told_to_end_keeps_what_it_learned(plan, num_workers, monkeypatch)
         assert train(plan, SCENES).step == 1
     assert train(plan, SCENES).step == 2
     assert _read_steps(plan.out / trainer.LOG_NAME) == [1, 2]
+
+
+def test_a_run_that_fails_ends(tmp_path):
+    """At its exit Python waits for the loader processes, which a plain SIGTERM does not end."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(train_nano.__file__).parent)!r})
+import train_nano
+from nano_training import trainer
+
+def fail(*_):
+    raise RuntimeError("the device is gone")
+
+trainer.train_step = fail
+train_nano.main(["--out", "run", "--batch", "1", "--view-size", "64", "--workers", "2"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=90
+    )
+    assert done.returncode == 1
+    assert "the device is gone" in done.stderr
 
 
 @pytest.mark.parametrize("stage", ["neck", "most", "all", "whole"])

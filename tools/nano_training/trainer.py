@@ -199,18 +199,22 @@ def train(plan: Plan, recipe: Recipe) -> State:
     last_save_seconds = state.seconds
     batches = iter(loader)
     with _told_to_stop() as stop:
-        while (progress := _progress(plan, state)) < 1 and not stop.is_set():
-            began = time.monotonic()
-            batch = next(batches)
-            waited = time.monotonic() - began
-            losses = train_step(state, batch, progress, plan.device, plan.rate_factor, team)
-            log.add(losses, waited)
-            if state.step % LOG_EVERY_STEPS == 0:
-                log.write(state)
-            state.seconds += time.monotonic() - began
-            if state.seconds - last_save_seconds >= 60 * plan.save_every_minutes:
-                _save(plan, state, log)
-                last_save_seconds = state.seconds
+        try:
+            while (progress := _progress(plan, state)) < 1 and not stop.is_set():
+                began = time.monotonic()
+                batch = next(batches)
+                waited = time.monotonic() - began
+                losses = train_step(state, batch, progress, plan.device, plan.rate_factor, team)
+                log.add(losses, waited)
+                if state.step % LOG_EVERY_STEPS == 0:
+                    log.write(state)
+                state.seconds += time.monotonic() - began
+                if state.seconds - last_save_seconds >= 60 * plan.save_every_minutes:
+                    _save(plan, state, log)
+                    last_save_seconds = state.seconds
+        finally:
+            # An error's traceback would keep the loaders, and the process would wait for them.
+            del batches
     _save(plan, state, log)
     return state
 
