@@ -22,7 +22,7 @@ import click
 import numpy as np
 import torch
 from methods import chosen, method_option
-from rows import append_row, environment, peak_mib
+from rows import append_row, environment, peak_mib, processor
 
 import vos
 from vos.sam.model import SamModel
@@ -95,7 +95,7 @@ def main(
     low, ratio, high = np.percentile(ratios, [25, 50, 75]).round(2).tolist()
     row = {
         **environment(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu": processor(),
         "threads": threads,
         "model": model,
         "settings": settings,

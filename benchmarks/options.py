@@ -23,7 +23,7 @@ import click
 import numpy as np
 import torch
 from methods import chosen, method_option
-from rows import Row, append_row, environment, peak_mib
+from rows import Row, append_row, environment, peak_mib, processor
 
 import vos
 from vos.masks import read_label_png, read_mask, write_label_png
@@ -117,7 +117,7 @@ def measure(
     low, median, high = np.percentile(milliseconds, (10, 50, 90)).tolist()
     row: Row = {
         **environment(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu": processor(),
         "threads": torch.get_num_threads(),
         "settings": settings,
         "option": option,

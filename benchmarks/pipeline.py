@@ -48,7 +48,7 @@ from davis import run_and_score
 from methods import chosen, method_option
 from PIL import Image
 from plain import PlainObject, PlainSam, run_plainly
-from rows import Row, append_row, environment, markdown, peak_mib, put_table
+from rows import Row, append_row, environment, markdown, peak_mib, processor, put_table
 
 import vos
 from vos.masks import object_ids, write_label_png
@@ -185,7 +185,7 @@ def main(
     sam, weights = build(models[0], device, dtype, skip_padding)
     row: Row = {
         **environment(),
-        "cpu": f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
+        "cpu": processor(),
         "threads": threads,
         "clock": clock_name,
         "device": card_name(sam.device),
@@ -497,15 +497,6 @@ def compare_fits(sam: SamModel, plain: PlainSam, encoded: Encoded, mask: np.ndar
         "gain_of_fit": round(plain_ms / fit_ms),
         "fit_difference": round(float((fitted[0] - expected).abs().max()), 6),
     }
-
-
-def cpu_name() -> str:
-    """The processor's own name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown"
-    return next((one.split(":")[1].strip() for one in lines if one.startswith("model name")), "")
 
 
 def card_name(device: torch.device) -> str:

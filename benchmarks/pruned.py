@@ -19,7 +19,7 @@ from unittest import mock
 import click
 import numpy as np
 import torch
-from rows import append_row, environment
+from rows import append_row, environment, processor
 
 import vos
 from vos.sam.networks import assemble, nano
@@ -133,7 +133,7 @@ def main(threads: int, num_objects: int, num_frames: int, results: Path) -> None
         frame_ms, model_ms = np.median(times[:, number], axis=0).round(1).tolist()
         row = {
             **environment(),
-            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "cpu": processor(),
             "threads": threads,
             "objects": num_objects,
             "version": name,

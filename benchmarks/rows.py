@@ -9,6 +9,8 @@ import resource
 from importlib import metadata
 from pathlib import Path
 
+import torch
+
 import vos
 
 Row = dict[str, str | int | float]
@@ -23,6 +25,16 @@ def environment() -> Row:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells it, and the instructions that torch uses."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, 'unknown')}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def peak_mib() -> int:
