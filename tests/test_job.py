@@ -88,6 +88,15 @@ def test_a_job_goes_to_json_and_back(job):
     assert vos.Job.from_json(job.to_json()) == job
 
 
+def test_a_path_as_source_is_its_text():
+    references = (vos.Reference(mask=Path("mask.png")),)
+    by_path, by_text = (
+        vos.Job(source=source, references=references) for source in (Path("a/b.mp4"), "a/b.mp4")
+    )
+    assert by_path == by_text
+    assert vos.Job.from_json(by_path.to_json()) == by_text
+
+
 def test_times_stay_times_where_numbers_have_one_kind():
     """JavaScript writes 4.0 as 4, which would be a frame."""
     document = json.loads(ALL_FIELDS.to_json())

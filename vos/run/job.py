@@ -123,7 +123,7 @@ class Job:
     """One video to segment.
 
     Attributes:
-        source: A file, a folder of images, the URL of a stream, or a camera.
+        source: A file, a folder of images, a stream's URL, or a camera; a ``Path`` becomes text.
         references: Masks, clicks and boxes that show the objects, in any of the frames used.
         selection: Which frames of the source are used, and what they may be.
         outputs: Where the results go.
@@ -163,6 +163,9 @@ class Job:
             InputError: there is no reference, or several are of one frame; an illegal id, name
                 or colour; a range that ends before it begins.
         """
+        if isinstance(self.source, os.PathLike):
+            # All other paths of a job are Path objects, so this one will be given as one too.
+            object.__setattr__(self, "source", os.fspath(self.source))
         if not self.references:
             raise InputError("a job needs a reference: a mask, or boxes and clicks")
         check_frames_differ(self.references)
