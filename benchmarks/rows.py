@@ -9,8 +9,6 @@ import resource
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
 import vos
 
 Row = dict[str, str | int | float]
@@ -29,6 +27,9 @@ def environment() -> Row:
 
 def processor() -> str:
     """The processor's own name, where the system tells it, and the instructions that torch uses."""
+    # Not above: benchmarks of what needs no torch would count it in their memory.
+    import torch
+
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -90,7 +90,7 @@ def check_lost_and_found(clip, results, object_id, num_hidden):
     assert after.min() > GOOD_IOU, ious.round(2)
 
 
-@pytest.mark.parametrize("num_hidden", [1, 20])
+@pytest.mark.parametrize("num_hidden", [1, 30])
 def test_an_object_is_absent_behind_a_wall_and_found_behind_it(num_hidden):
     clip = behind_a_wall(num_hidden, has_bystander=False)
     check_lost_and_found(clip, track(clip), 1, num_hidden)

@@ -28,7 +28,7 @@ command is given again; told to end (SIGTERM) it writes one first. The rates sta
 quarter of the time, so that a run can be made longer.
 
 On an H200 a run of --stage whole with --batch 128 saw 300 pairs a second, and its loaders waited
-for it. The first 50 steps take one and a half minutes all the same, in which the processor is busy.
+for it. The first 50 steps take one and a half minutes all the same, while the GPU waits.
 
 cuDNN's search for the fastest algorithms stays off on purpose. It gains 6 % of a step on an H100,
 but each of the dozen shapes of batches is searched anew: in a run of 6.6 minutes, beside another

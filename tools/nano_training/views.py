@@ -36,8 +36,8 @@ MIN_AREA_SHARE = 0.0015
 BOX_SHARE = 0.85
 """Share of batches of pairs with a box; the others have a point alone."""
 NUM_NOISE = 6
-LAST_SECONDS = 40
-"""How long a loader process goes on when it is told to end."""
+TERMINATION_DELAY_SECONDS = 40
+"""From SIGTERM to the end of a loader process."""
 VIEWS_OF_CLIPS_PER_PAIR = 3
 """Frames of clips that cost as much as a pair, whose two views are decoded twice each."""
 
@@ -164,14 +164,14 @@ class BatchStream(torch.utils.data.IterableDataset[Batch | ClipBatch]):
 
 
 def prepare_loader(_worker: int) -> None:
-    """Keep a loader process off the cores that train, and let it outlive its own end a little.
+    """Keep a loader process off the cores that train, and let SIGTERM end it late.
 
     Who ends a run often tells all of its processes. Without a loader it cannot finish its step. But
-    a run that failed waits for its loaders, so they must not stay for ever.
+    a run that failed waits for its loaders, so they must not ignore the signal.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(TERMINATION_DELAY_SECONDS))
 
 
 def _draw_two_views(recipe: Recipe, rng: Rng, size_px: int) -> list[View]:
