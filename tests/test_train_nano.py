@@ -29,7 +29,7 @@ from nano_training.objective import segmentation_loss, tight_boxes  # noqa: E402
 from nano_training.pairs import Pair, PairSet, hold_out, read_pairs  # noqa: E402
 from nano_training.shapes import draw_scene  # noqa: E402
 from nano_training.trainer import Plan, State, train, train_step  # noqa: E402
-from nano_training.views import BatchStream, Recipe, draw_batch  # noqa: E402
+from nano_training.views import BatchStream, Recipe, draw_batch, prepare_loader  # noqa: E402
 
 from vos.errors import CheckpointError, InputError  # noqa: E402
 from vos.sam.networks.nano import build_nano  # noqa: E402
@@ -203,7 +203,11 @@ def test_batches_are_the_same_for_any_number_of_loader_processes(start):
     streams = []
     for num_workers in (0, 1, 2):
         loader = torch.utils.data.DataLoader(
-            BatchStream(recipe, start), batch_size=None, num_workers=num_workers
+            BatchStream(recipe, start),
+            batch_size=None,
+            num_workers=num_workers,
+            # Without it OpenCV can wait in a forked process for threads that only its parent has.
+            worker_init_fn=prepare_loader,
         )
         streams.append([batch.images for batch, _ in zip(loader, range(4), strict=False)])
     for batches in zip(*streams, strict=True):
